@@ -1,0 +1,57 @@
+"""Errors that users see. Each message is one line: what is wrong, with its name, and the mend.
+
+    QwillError                    anything qwill raises on purpose            exit code 1
+    └── UserError                 the user's mistake                          exit code 2
+        ├── InvalidArgument       an option or parameter out of range
+        ├── ModelNotFound         no such file, folder, alias or repository
+        ├── CheckpointError       a file that is torn, foreign or inconsistent
+        │   └── UnsupportedModel  a sound file of an architecture or type that qwill does not run
+        ├── PromptTooLong         more tokens than the context holds
+        ├── TemplateError         a chat template or a conversation that it refuses
+        ├── MediaError            an image or video that cannot be used
+        └── NotEnoughMemory       said before loading, from the file sizes
+"""
+
+
+class QwillError(Exception):
+    """Base of every error that qwill raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(QwillError):
+    """A mistake in what the user gave: one line that names the thing and the mend."""
+
+    exit_code = 2
+
+
+class InvalidArgument(UserError, ValueError):
+    """An option or parameter that has no meaning or is out of range."""
+
+
+class ModelNotFound(UserError):
+    """No such file, folder, alias or repository."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is torn, inconsistent or not one at all."""
+
+
+class UnsupportedModel(CheckpointError):
+    """A sound checkpoint of an architecture, tensor type or option that qwill does not run."""
+
+
+class PromptTooLong(UserError):
+    """More tokens than the context holds."""
+
+
+class TemplateError(UserError):
+    """A chat template that does not work, or a conversation that it refuses."""
+
+
+class MediaError(UserError):
+    """An image or video that cannot be decoded or is outside the limits."""
+
+
+class NotEnoughMemory(UserError):
+    """The model does not fit; raised before loading, from the file sizes."""
