@@ -1,0 +1,49 @@
+// What the binding files share: the class that holds kernels and threads, array types, shape checks.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <cstdint>
+#include <string>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace qwill {
+
+namespace nb = nanobind;
+
+template <typename T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+
+inline void require(bool condition, const char* message) {
+    if (!condition) throw nb::value_error(message);
+}
+
+template <typename A>
+int64_t dim(const A& array, int axis) { return static_cast<int64_t>(array.shape(axis)); }
+
+template <typename A>
+bool has_shape(const A& array, std::initializer_list<int64_t> shape) {
+    int axis = 0;
+    for (const int64_t extent : shape) {
+        if (dim(array, axis++) != extent) return false;
+    }
+    return true;
+}
+
+// Kernels of one instruction set on a pool of threads.
+struct Cpu {
+    Cpu(const std::string& isa, int threads)
+        : kernels(isa.empty() ? default_kernels() : kernels_named(isa.c_str())), pool(threads) {
+        if (kernels == nullptr) throw nb::value_error("this processor cannot run the instruction set asked for");
+    }
+    const Kernels* kernels;
+    ThreadPool pool;
+};
+
+void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu);
+void bind_mixers(nb::module_& m, nb::class_<Cpu>& cpu);
+
+}  // namespace qwill

@@ -1,0 +1,27 @@
+// The module qwill._native. This folder is the only one that knows Python: it checks types and shapes, releases the GIL
+// and calls the kernels.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <vector>
+
+#include "bindings/bindings.h"
+
+NB_MODULE(_native, m) {
+    using namespace qwill;
+    m.doc() = "CPU kernels of qwill.";
+    m.def("available_isas", [] {
+        std::vector<std::string> names;
+        for (const char* const* name = available_isas(); *name != nullptr; ++name) names.emplace_back(*name);
+        return names;
+    }, "Instruction sets that this processor can run, slowest first.");
+    nb::class_<Cpu> cpu(m, "Cpu");
+    cpu.def("__init__", [](Cpu* self, const std::string& isa, int threads) {
+            require(threads >= 1, "threads must be at least 1");
+            new (self) Cpu(isa, threads);
+        }, nb::arg("isa"), nb::arg("threads"), "isa: one of available_isas(), or empty for QWILL_ISA or the best.")
+        .def_prop_ro("isa", [](const Cpu& self) { return std::string(self.kernels->name); })
+        .def_prop_ro("threads", [](const Cpu& self) { return self.pool.threads(); });
+    bind_linear(m, cpu);
+    bind_mixers(m, cpu);
+}

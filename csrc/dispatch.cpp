@@ -1,0 +1,66 @@
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels.h"
+
+namespace qwill {
+
+namespace scalar { const Kernels& kernels(); }
+#if defined(__x86_64__)
+namespace avx2 { const Kernels& kernels(); }
+namespace avx512 { const Kernels& kernels(); }
+#endif
+
+namespace {
+
+struct Candidate {
+    const char* name;
+    const Kernels& (*kernels)();
+    bool (*runs_here)();
+};
+
+#if defined(__x86_64__)
+// GCC's check covers the operating system's saving of the wide registers as well as CPUID.
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+constexpr Candidate kCandidates[] = {
+    {"scalar", scalar::kernels, [] { return true; }},
+#if defined(__x86_64__)
+    {"avx2", avx2::kernels, has_avx2},
+    {"avx512", avx512::kernels, has_avx512},
+#endif
+};
+constexpr int kCount = sizeof(kCandidates) / sizeof(kCandidates[0]);
+
+}  // namespace
+
+const Kernels* kernels_named(const char* name) {
+    for (const Candidate& candidate : kCandidates) {
+        if (std::strcmp(candidate.name, name) == 0) return candidate.runs_here() ? &candidate.kernels() : nullptr;
+    }
+    return nullptr;
+}
+
+const char* const* available_isas() {
+    static const char* names[kCount + 1] = {};
+    int count = 0;
+    for (const Candidate& candidate : kCandidates) {
+        if (candidate.runs_here()) names[count++] = candidate.name;
+    }
+    return names;
+}
+
+const Kernels* default_kernels() {
+    const char* forced = std::getenv("QWILL_ISA");
+    if (forced != nullptr && *forced != '\0') return kernels_named(forced);
+    const Kernels* best = nullptr;
+    for (const char* const* name = available_isas(); *name != nullptr; ++name) best = kernels_named(*name);
+    return best;
+}
+
+}  // namespace qwill

@@ -1,0 +1,48 @@
+// Q3_K: 256 elements of 3 bits in 16 groups of 16 with 6-bit scales. Two bits lie as in Q2_K; the third of element e is
+// bit e / 32 of `high_bits[e % 32]`, and a quant is the three bits less 4.
+#pragma once
+
+#include "half.h"
+
+namespace qwill {
+namespace QWILL_ISA_NS {
+namespace formats {
+
+#pragma pack(push, 1)
+struct BlockQ3_K {  // scale * group scale * quant
+    static constexpr int elements = 256;
+    uint8_t high_bits[32];
+    uint8_t quants[64];
+    uint8_t group_scales[12];
+    uint16_t scale;  // half
+};
+#pragma pack(pop)
+static_assert(sizeof(BlockQ3_K) == 110, "blocks are packed");
+
+// Scale of a group, -32 .. 31: the nibbles of bytes 0 .. 7 are the low four bits of groups 0 .. 7 and 8 .. 15, bytes
+// 8 .. 11 hold the upper two bits of four groups each.
+inline int q3_k_group_scale(const BlockQ3_K& block, int group) {
+    const int low = block.group_scales[group % 8] >> group / 8 * 4 & 0x0f;
+    const int high = block.group_scales[8 + group % 4] >> group / 4 * 2 & 3;
+    return (low | high << 4) - 32;
+}
+
+inline void decode(const BlockQ3_K& block, float* __restrict out) {
+    const float scale = half_to_float(block.scale);
+    for (int group = 0; group < 16; ++group) {
+        const float group_scale = scale * static_cast<float>(q3_k_group_scale(block, group));
+        const int first_column = group % 2 * 16;
+        const int first_byte = group / 8 * 32 + first_column;
+        const int shift = group / 2 % 4 * 2;
+        const int high_shift = group / 2;
+        for (int i = 0; i < 16; ++i) {
+            const int low = block.quants[first_byte + i] >> shift & 3;
+            const int high = block.high_bits[first_column + i] >> high_shift & 1;
+            out[16 * group + i] = group_scale * static_cast<float>((low | high << 2) - 4);
+        }
+    }
+}
+
+}  // namespace formats
+}  // namespace QWILL_ISA_NS
+}  // namespace qwill

@@ -1,0 +1,3 @@
+#define QWILL_ISA_NS scalar
+#include "isa/scalar.h"
+#include "generic/table.h"

@@ -1,0 +1,27 @@
+// The operation table: one function pointer per kernel.
+//
+// Every instruction set fills a table with the same kernels (csrc/generic) compiled over its own vector type. Argument
+// structs are in linear.h and mixers.h. Shapes are checked in bindings/; kernels only compute.
+#pragma once
+
+#include "linear.h"
+#include "mixers.h"
+
+namespace qwill {
+
+struct Kernels {
+    const char* name;
+    LinearKernels linear;
+    MixerKernels mixers;
+};
+
+// The table of an instruction set by name ("scalar", "avx2", "avx512"), or nullptr when the processor lacks it.
+const Kernels* kernels_named(const char* name);
+
+// The best table for this processor, or the one that QWILL_ISA names. Null when that one cannot run here.
+const Kernels* default_kernels();
+
+// Names of the tables that this processor can run, slowest first, ended by nullptr.
+const char* const* available_isas();
+
+}  // namespace qwill

@@ -1,0 +1,97 @@
+#include "threads.h"
+
+#include <chrono>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace qwill {
+
+namespace {
+
+void relax() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Long enough to bridge the Python code between two kernels, short enough not to heat an idle machine.
+constexpr std::chrono::microseconds kSpin{200};
+
+// Spins until `done()`, giving the core away now and then: a worker may need it on an oversubscribed machine.
+template <typename Done>
+bool spin_until(const Done& done, std::chrono::microseconds limit) {
+    const auto start = std::chrono::steady_clock::now();
+    for (;;) {
+        for (int i = 0; i < 64; ++i) {
+            if (done()) return true;
+            relax();
+        }
+        if (std::chrono::steady_clock::now() - start > limit) return false;
+    }
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+}
+
+ThreadPool::~ThreadPool() {
+    {
+        std::lock_guard<std::mutex> lock(sleep_mutex_);
+        stop_.store(true);
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::drain(int thread) {
+    for (;;) {
+        const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
+        if (index >= tasks_) return;
+        entry_(context_, index, thread);
+    }
+}
+
+void ThreadPool::work(int thread) {
+    uint64_t seen = 0;
+    const auto ready = [&] { return generation_.load(std::memory_order_acquire) != seen || stop_.load(); };
+    for (;;) {
+        if (!spin_until(ready, kSpin)) {
+            std::unique_lock<std::mutex> lock(sleep_mutex_);
+            ++sleeping_;
+            wake_.wait(lock, ready);
+            --sleeping_;
+        }
+        if (stop_.load()) return;
+        seen = generation_.load(std::memory_order_acquire);
+        drain(thread);
+        active_.fetch_sub(1, std::memory_order_release);
+    }
+}
+
+void ThreadPool::dispatch(int64_t tasks, Entry entry, const void* context) {
+    std::lock_guard<std::mutex> job(job_mutex_);
+    entry_ = entry;
+    context_ = context;
+    tasks_ = tasks;
+    next_.store(0, std::memory_order_relaxed);
+    active_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    bool asleep = false;
+    {
+        std::lock_guard<std::mutex> lock(sleep_mutex_);
+        generation_.fetch_add(1, std::memory_order_release);
+        asleep = sleeping_ > 0;
+    }
+    if (asleep) wake_.notify_all();
+    drain(0);
+    // Every worker must have left the job before its closure goes out of scope.
+    const auto done = [this] { return active_.load(std::memory_order_acquire) == 0; };
+    while (!spin_until(done, kSpin)) std::this_thread::yield();
+}
+
+}  // namespace qwill
