@@ -1,0 +1,91 @@
+"""How each operation is computed: one folder per operation, with its NumPy reference beside its native kernel.
+
+`Operations` is what the model is given: the same functions, computed by the reference or by the processor's kernels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Operations:
+    """One function per operation; `ops/<name>/reference.py` documents shapes and meaning of each."""
+
+    name: str
+    threads: int
+    pack: Callable[..., Any]
+    linear: Callable[..., Array]
+    linear_add: Callable[..., None]
+    norm_linear: Callable[..., list[Array]]
+    swiglu_add: Callable[..., None]
+    moe_add: Callable[..., None]
+    embedding: Callable[..., Array]
+    rms_norm: Callable[..., Array]
+    layer_norm: Callable[..., Array]
+    gated_delta: Callable[..., Array]
+    attention: Callable[..., Array]
+    vision_attention: Callable[..., Array]
+
+
+def reference_operations() -> Operations:
+    """Everything in NumPy: slow, and the specification."""
+    from qwill.ops.attention.reference import attention
+    from qwill.ops.embedding.reference import embedding
+    from qwill.ops.gated_delta.reference import gated_delta
+    from qwill.ops.linear import reference as linear
+    from qwill.ops.moe.reference import moe_add
+    from qwill.ops.norm.reference import layer_norm, rms_norm
+    from qwill.ops.vision.reference import vision_attention
+
+    return Operations(
+        name="reference",
+        threads=1,
+        pack=linear.pack,
+        linear=linear.linear,
+        linear_add=linear.linear_add,
+        norm_linear=linear.norm_linear,
+        swiglu_add=linear.swiglu_add,
+        moe_add=moe_add,
+        embedding=embedding,
+        rms_norm=rms_norm,
+        layer_norm=layer_norm,
+        gated_delta=gated_delta,
+        attention=attention,
+        vision_attention=vision_attention,
+    )
+
+
+def native_operations(threads: int, isa: str = "") -> Operations:
+    """The C++ kernels on `threads` threads; isa: one of `qwill._native.available_isas()`, empty for the best."""
+    from qwill._native import Cpu
+    from qwill.ops.attention import native as attention
+    from qwill.ops.embedding import native as embedding
+    from qwill.ops.gated_delta import native as gated_delta
+    from qwill.ops.linear import native as linear
+    from qwill.ops.moe import native as moe
+    from qwill.ops.norm import native as norm
+    from qwill.ops.vision import native as vision
+
+    cpu = Cpu(isa, threads)
+    return Operations(
+        name=cpu.isa,
+        threads=cpu.threads,
+        pack=partial(linear.pack, cpu),
+        linear=partial(linear.linear, cpu),
+        linear_add=partial(linear.linear_add, cpu),
+        norm_linear=partial(linear.norm_linear, cpu),
+        swiglu_add=partial(linear.swiglu_add, cpu),
+        moe_add=partial(moe.moe_add, cpu),
+        embedding=partial(embedding.embedding, cpu),
+        rms_norm=partial(norm.rms_norm, cpu),
+        layer_norm=partial(norm.layer_norm, cpu),
+        gated_delta=partial(gated_delta.gated_delta, cpu),
+        attention=partial(attention.attention, cpu),
+        vision_attention=partial(vision.vision_attention, cpu),
+    )

@@ -1,0 +1,77 @@
+"""Projections in NumPy: the specification of the native kernels, except that activations are not quantized here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qwill.ops.activations import ACTIVATIONS, silu
+from qwill.ops.norm.reference import rms_norm
+from qwill.quant import codecs
+from qwill.weights.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class ReferenceWeight:
+    """A weight as float32, [rows, cols] or [experts, rows, cols]."""
+
+    array: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        return self.array.shape[-2]
+
+    @property
+    def cols(self) -> int:
+        return self.array.shape[-1]
+
+
+def pack(tensor: Tensor) -> ReferenceWeight:
+    """Decodes every element. FP8 blocks of 128 x 128 are multiplied by their scales."""
+    shape = tensor.shape[-2:]
+    parts = []
+    for index, part in enumerate(tensor.parts):
+        decoded = codecs.decode(tensor.type, part, shape)
+        if tensor.scales is not None:
+            blocks = np.repeat(np.repeat(tensor.scales[index], 128, axis=0), 128, axis=1)
+            decoded = decoded * blocks[: shape[0], : shape[1]]
+        parts.append(decoded)
+    return ReferenceWeight(np.stack(parts) if len(tensor.shape) == 3 else parts[0])
+
+
+def linear(
+    x: np.ndarray, weight: ReferenceWeight, bias: np.ndarray | None = None, activation: str = "none"
+) -> np.ndarray:
+    """activation(x Wᵀ + bias). x [tokens, cols] f32 → [tokens, rows] f32."""
+    y = x @ weight.array.T
+    if bias is not None:
+        y = y + bias
+    return ACTIVATIONS[activation](y)
+
+
+def linear_add(
+    x: np.ndarray, weight: ReferenceWeight, residual: np.ndarray, bias: np.ndarray | None = None
+) -> None:
+    """residual += x Wᵀ + bias, in place. x [tokens, cols], residual [tokens, rows]."""
+    residual += linear(x, weight, bias)
+
+
+def norm_linear(
+    x: np.ndarray, scale: np.ndarray, eps: float, weights: Sequence[ReferenceWeight]
+) -> list[np.ndarray]:
+    """RMSNorm, then one projection per weight. x [tokens, cols] → [tokens, rows of each]."""
+    normed = rms_norm(x, scale, eps)
+    return [linear(normed, weight) for weight in weights]
+
+
+def swiglu_add(
+    residual: np.ndarray,
+    scale: np.ndarray,
+    eps: float,
+    gate: ReferenceWeight,
+    up: ReferenceWeight,
+    down: ReferenceWeight,
+) -> None:
+    """residual += down(silu(gate n) * up n) with n = rms_norm(residual), in place. residual [tokens, hidden]."""
+    n = rms_norm(residual, scale, eps)
+    residual += linear(silu(linear(n, gate)) * linear(n, up), down)
