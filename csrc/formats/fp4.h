@@ -24,18 +24,18 @@ struct BlockNVFP4 {  // 4 groups of 16; byte j of a group's 8 holds its elements
 #pragma pack(pop)
 static_assert(sizeof(BlockMXFP4) == 17 && sizeof(BlockNVFP4) == 36, "blocks are packed");
 
-// 2^(exponent - 128). The two smallest are denormal floats; 255, NaN in the OCP text, is read as a plain power as in ggml.
+// 2^(exponent - 128). The two smallest are denormal floats; 255, NaN in the OCP text, is a plain power here as in ggml.
 inline float e8m0_to_float_halved(uint8_t exponent) {
     return bits_to_float(exponent < 2 ? 0x00200000u << exponent : static_cast<uint32_t>(exponent - 1) << 23);
 }
 
-// Half of the value of a scale without sign. ggml reads the one NaN code, 0x7f, as zero; a set sign bit (never written by a
-// sound encoder) is dropped, and 0xff is then 480.
+// Half of the value of a scale without sign. As in ggml the NaN code 0x7f is zero and a set sign bit, which no sound
+// encoder writes, is dropped: 0xff is then 480.
 inline float e4m3_scale_to_float_halved(uint8_t scale) {
-    const float magnitude_bits = static_cast<float>(scale & 0x07);
+    const uint32_t magnitude = scale & 0x7fu;
     if (scale == 0x7f) return 0.0f;
-    if ((scale & 0x78) == 0) return magnitude_bits * 0x1p-10f;
-    return bits_to_float((scale & 0x7fu) << 20 | 0u) * 0x1p119f;
+    if (magnitude < 0x08u) return static_cast<float>(magnitude) * 0x1p-10f;
+    return bits_to_float((magnitude << 20) + (119u << 23));
 }
 
 inline void decode(const BlockMXFP4& block, float* __restrict out) {

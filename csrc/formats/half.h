@@ -1,5 +1,8 @@
 // Small floating point formats to float by moving bits, so that no translation unit needs an instruction set flag.
-// All of it is exact, and none of it passes through a denormal float: a thread that flushes those to zero gets the same.
+// All of it is exact and without branches, and none of it passes through a denormal float: a thread that flushes those
+// to zero gets the same.
+//
+// As everywhere in formats/, the code lives in a namespace of the instruction set that it is compiled for.
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,8 @@ struct BlockIQ4_NL {  // scale * value; byte j holds elements j and j + 16
 };
 struct BlockIQ4_XS {  // scale * group scale * value; 8 groups of 32, each packed as in IQ4_NL
     static constexpr int elements = 256;
-    uint16_t scale;              // half
-    uint16_t group_scales_high;  // two bits a group
+    uint16_t scale;               // half
+    uint16_t group_scales_high;   // two bits a group
     uint8_t group_scales_low[4];  // four bits a group
     uint8_t quants[128];
 };

@@ -1,5 +1,5 @@
-// Q2_K: 256 elements of 2 bits in 16 groups of 16, each with a 4-bit scale (low nibble) and a 4-bit minimum (high nibble).
-// A byte of `quants` holds four elements 32 apart: half h of the block (128 elements) takes bytes 32h .. 32h + 31.
+// Q2_K: 256 elements of 2 bits in 16 groups of 16, each with a 4-bit scale (low nibble) and a 4-bit minimum (high
+// nibble). A byte of `quants` holds four elements 32 apart: each half of the block, four rows of 32, takes 32 bytes.
 #pragma once
 
 #include "half.h"
@@ -22,14 +22,18 @@ static_assert(sizeof(BlockQ2_K) == 84, "blocks are packed");
 inline void decode(const BlockQ2_K& block, float* __restrict out) {
     const float scale = half_to_float(block.scale);
     const float minimum = half_to_float(block.minimum);
-    for (int group = 0; group < 16; ++group) {
-        const float group_scale = scale * static_cast<float>(block.group_scales[group] & 0x0f);
-        const float group_minimum = minimum * static_cast<float>(block.group_scales[group] >> 4);
-        const int first_byte = group / 8 * 32 + group % 2 * 16;
-        const int shift = group / 2 % 4 * 2;
-        for (int i = 0; i < 16; ++i) {
-            const int quant = block.quants[first_byte + i] >> shift & 3;
-            out[16 * group + i] = group_scale * static_cast<float>(quant) - group_minimum;
+    for (int row = 0; row < 8; ++row) {
+        const int first_group = block.group_scales[2 * row];
+        const int second_group = block.group_scales[2 * row + 1];
+        const float first_scale = scale * static_cast<float>(first_group & 0x0f);
+        const float second_scale = scale * static_cast<float>(second_group & 0x0f);
+        const float first_minimum = minimum * static_cast<float>(first_group >> 4);
+        const float second_minimum = minimum * static_cast<float>(second_group >> 4);
+        const int first_byte = row / 4 * 32;
+        const int shift = row % 4 * 2;
+        for (int i = 0; i < 32; ++i) {
+            const float quant = static_cast<float>(block.quants[first_byte + i] >> shift & 3);
+            out[32 * row + i] = i < 16 ? first_scale * quant - first_minimum : second_scale * quant - second_minimum;
         }
     }
 }

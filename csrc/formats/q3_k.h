@@ -29,16 +29,15 @@ inline int q3_k_group_scale(const BlockQ3_K& block, int group) {
 
 inline void decode(const BlockQ3_K& block, float* __restrict out) {
     const float scale = half_to_float(block.scale);
-    for (int group = 0; group < 16; ++group) {
-        const float group_scale = scale * static_cast<float>(q3_k_group_scale(block, group));
-        const int first_column = group % 2 * 16;
-        const int first_byte = group / 8 * 32 + first_column;
-        const int shift = group / 2 % 4 * 2;
-        const int high_shift = group / 2;
-        for (int i = 0; i < 16; ++i) {
+    for (int row = 0; row < 8; ++row) {
+        const float first_scale = scale * static_cast<float>(q3_k_group_scale(block, 2 * row));
+        const float second_scale = scale * static_cast<float>(q3_k_group_scale(block, 2 * row + 1));
+        const int first_byte = row / 4 * 32;
+        const int shift = row % 4 * 2;
+        for (int i = 0; i < 32; ++i) {
             const int low = block.quants[first_byte + i] >> shift & 3;
-            const int high = block.high_bits[first_column + i] >> high_shift & 1;
-            out[16 * group + i] = group_scale * static_cast<float>((low | high << 2) - 4);
+            const int high = block.high_bits[i] >> row & 1;
+            out[32 * row + i] = (i < 16 ? first_scale : second_scale) * static_cast<float>((low | high << 2) - 4);
         }
     }
 }

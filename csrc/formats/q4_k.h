@@ -1,5 +1,5 @@
-// Q4_K: 256 elements of 4 bits in 8 groups of 32, each with a 6-bit scale and a 6-bit minimum. Bytes 32p .. 32p + 31 hold
-// group 2p in their low and group 2p + 1 in their high nibbles.
+// Q4_K: 256 elements of 4 bits in 8 groups of 32, each with a 6-bit scale and a 6-bit minimum. Bytes 32p .. 32p + 31
+// hold group 2p in their low and group 2p + 1 in their high nibbles.
 #pragma once
 
 #include "half.h"
