@@ -7,7 +7,10 @@ from qwill.ops.norm.reference import rms_norm
 
 
 def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> np.ndarray:
-    """Rotate-half rotary embedding of the first 2 * cos.shape[-1] dims. x [tokens, heads, dim], cos and sin [tokens, R/2]."""
+    """Rotate-half rotary embedding of the first 2 * cos.shape[-1] dims.
+
+    x [tokens, heads, dim], cos and sin [tokens, R / 2].
+    """
     half = cos.shape[-1]
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
     cos, sin = cos[:, None], sin[:, None]

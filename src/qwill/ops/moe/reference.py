@@ -33,7 +33,7 @@ def moe_add(
 ) -> None:
     """residual += Σ weight_e · expert_e(n) + sigmoid(shared_gate · n) · shared_expert(n), n = rms_norm(residual).
 
-    residual [tokens, hidden] f32, in place. Experts [experts, intermediate, hidden] and [experts, hidden, intermediate].
+    residual [tokens, hidden] f32, in place. gate and up [experts, intermediate, hidden], down the other way round.
     """
     n = rms_norm(residual, scale, eps)
     experts, weights = route(linear(n, router), top_k)

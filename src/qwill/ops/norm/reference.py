@@ -4,7 +4,7 @@ import numpy as np
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-    """x / sqrt(mean(x²) + eps) * weight over the last axis. x [tokens, width] f32, weight [width] f32 with its 1 added."""
+    """x / sqrt(mean(x²) + eps) * weight over the last axis. x [tokens, width], weight [width] with its 1 added."""
     mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
     return x / np.sqrt(mean_square + np.float32(eps)) * weight
 

@@ -1,5 +1,7 @@
 """Attention of the vision tower in NumPy: the specification of the native kernel."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from qwill.ops.attention.reference import rotate, softmax
@@ -15,7 +17,7 @@ def vision_attention(qkv: np.ndarray, cos: np.ndarray, sin: np.ndarray, starts: 
     q, k, v = np.moveaxis(qkv.reshape(patches, 3, heads, -1), 1, 0)
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
     out = np.empty_like(v)
-    for first, last in zip(starts[:-1], starts[1:], strict=True):
+    for first, last in pairwise(starts):
         for head in range(heads):
             scores = q[first:last, head] @ k[first:last, head].T * np.float32(q.shape[-1] ** -0.5)
             out[first:last, head] = softmax(scores) @ v[first:last, head]
