@@ -30,10 +30,11 @@ class ImageSettings(PatchSettings):
 def load_image(source: "str | Path | bytes | Image") -> "Image":
     """An upright 8-bit RGB image from a path, a `data:` address, the bytes of a file, or a Pillow image.
 
-    EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8, of an animation the first frame is taken.
-    Pillow's limit on the number of pixels (twice `PIL.Image.MAX_IMAGE_PIXELS`, about 179 million) is the limit here: an image
-    below it is decoded without a warning (at most about 0.7 GB), one above it is refused from its header.
-    Raises MediaError, which names the file, when it cannot be read; http(s) addresses are refused, fetching is not done here.
+    EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8, of an animation the first
+    frame is taken. Pillow's limit on the number of pixels (twice `PIL.Image.MAX_IMAGE_PIXELS`, about 179 million) is
+    the limit here: an image below it is decoded without a warning (at most about 0.7 GB), one above it is refused from
+    its header. Raises MediaError, which names the file, when it cannot be read; http(s) addresses are refused, fetching
+    is not done here.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -49,14 +50,14 @@ def load_image(source: "str | Path | bytes | Image") -> "Image":
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise MediaError(f"{name} has more than {limit:,} pixels; scale it down first") from error
     except UnidentifiedImageError as error:
-        raise MediaError(f"{name} is not an image that can be read; give a JPEG, PNG, WebP, GIF, BMP or TIFF file") from error
+        raise MediaError(f"{name} is not an image; give a JPEG, PNG, WebP, GIF, BMP or TIFF file") from error
     # What Pillow's decoders raise on torn or hostile files, found by fuzzing.
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, AttributeError, OverflowError) as error:
         raise MediaError(f"{name} is a damaged image: {error}") from error
 
 
 def read_source(source: str | Path | bytes, kind: str) -> tuple[Path | io.BytesIO, str]:
-    """What to open, a path or bytes in memory, and its name for messages. Raises MediaError when there is no such thing."""
+    """What to open, and its name for messages. Raises MediaError when there is no such file."""
     if isinstance(source, bytes):
         return io.BytesIO(source), f"the {kind}"
     if isinstance(source, str):
@@ -76,10 +77,11 @@ def read_source(source: str | Path | bytes, kind: str) -> tuple[Path | io.BytesI
 
 
 def target_size(height: int, width: int, settings: ImageSettings) -> tuple[int, int]:
-    """Height and width that an image is resized to: multiples of `settings.factor`, the aspect kept about, the area within limits.
+    """Height and width that an image is resized to: multiples of `settings.factor`, the area within the limits.
 
-    The rule of the released processor (`smart_resize`): round each side; when the area leaves the limits, scale the true sides
-    to the limit and round towards its inside. Raises MediaError when one side is more than 200 times the other.
+    The rule of the released processor (`smart_resize`): round each side; when the area leaves the limits, scale the
+    true sides to the limit and round towards its inside. Raises MediaError when one side is more than 200 times the
+    other.
     """
     check_aspect(height, width, "the image")
     factor = settings.factor
@@ -96,7 +98,7 @@ def target_size(height: int, width: int, settings: ImageSettings) -> tuple[int, 
 
 
 def resize(image: "Image", height: int, width: int) -> np.ndarray:
-    """uint8 [height, width, 3]: the RGB image resized with Pillow's bicubic filter, which the model was trained with."""
+    """uint8 [height, width, 3]: the RGB image resized with Pillow's bicubic filter."""
     from PIL import Image
 
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))

@@ -16,9 +16,9 @@ BICUBIC = 3  # Pillow's number, which the checkpoints' JSON uses
 class Patches:
     """One image or video as the vision tower takes it.
 
-    `pixels` is float32 [t * h * w, channels * temporal_patch_size * patch_size**2], a row being one patch in the order (C, T, H, W).
-    Rows go frame pair by frame pair, and inside one by blocks of merge_size x merge_size patches, not in raster order.
-    `grid` is (t, h, w) in patches. Each block of merge_size**2 patches becomes one token.
+    `pixels` is float32 [t * h * w, channels * temporal_patch_size * patch_size**2], a row being one patch in the order
+    (C, T, H, W). Rows go frame pair by frame pair, and inside one by blocks of merge_size x merge_size patches, not in
+    raster order. `grid` is (t, h, w) in patches. Each block of merge_size**2 patches becomes one token.
     """
 
     pixels: np.ndarray
@@ -36,7 +36,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """What images and videos have in common. `min_pixels` and `max_pixels` bound H * W of an image, T * H * W of a video."""
+    """How pixels are prepared, common to images and videos; the values come from the checkpoint's own JSON."""
 
     min_pixels: int
     max_pixels: int
@@ -58,9 +58,13 @@ class PatchSettings:
     @classmethod
     def _fields(cls, config: dict[str, Any]) -> dict[str, Any]:
         if config.get("do_resize") is False:
-            raise UnsupportedModel("preprocessor config: do_resize is false, but the model needs sizes in whole patches")
+            raise UnsupportedModel(
+                "preprocessor config: do_resize is false, but the model needs sizes in whole patches"
+            )
         if config.get("resample", BICUBIC) != BICUBIC:
-            raise UnsupportedModel(f"preprocessor config: resample is {config['resample']}, only bicubic ({BICUBIC}) is known")
+            raise UnsupportedModel(
+                f"preprocessor config: resample is {config['resample']}, only bicubic ({BICUBIC}) is known"
+            )
         size = config.get("size") or {}
         fields: dict[str, Any] = {}
         for field, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
@@ -86,7 +90,8 @@ class PatchSettings:
     def __post_init__(self) -> None:
         if self.min_pixels > self.max_pixels:
             raise CheckpointError(
-                f"preprocessor config: the least number of pixels, {self.min_pixels}, is above the greatest, {self.max_pixels}"
+                f"preprocessor config: the least number of pixels, {self.min_pixels}, is above the greatest,"
+                f" {self.max_pixels}"
             )
 
     @property
@@ -116,8 +121,8 @@ def cut_patches(pixels: np.ndarray, settings: PatchSettings) -> Patches:
     """
     frames, height, width, channels = pixels.shape
     patch, merge, temporal = settings.patch_size, settings.merge_size, settings.temporal_patch_size
-    assert pixels.dtype == np.uint8 and channels == 3, (pixels.dtype, pixels.shape)
-    assert height % settings.factor == 0 and width % settings.factor == 0, (pixels.shape, settings.factor)
+    assert (pixels.dtype, channels) == (np.uint8, 3), (pixels.dtype, pixels.shape)
+    assert (height % settings.factor, width % settings.factor) == (0, 0), (pixels.shape, settings.factor)
     if missing := -frames % temporal:
         pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
     t, h, w = len(pixels) // temporal, height // patch, width // patch
@@ -125,7 +130,8 @@ def cut_patches(pixels: np.ndarray, settings: PatchSettings) -> Patches:
     blocks = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)  # t, block row, block column, row, column, C, T, H, W
     result = np.empty(blocks.shape, np.float32)
     for frame in range(t):
-        for row in range(h // merge):  # one row of blocks at a time: indexing with uint8 makes an 8-byte index of each pixel
+        # One row of blocks at a time: indexing with uint8 makes an 8-byte index of each pixel.
+        for row in range(h // merge):
             for channel in range(channels):
                 values = blocks[frame, row, ..., channel, :, :, :]
                 result[frame, row, ..., channel, :, :, :] = settings.normalised[:, channel][values]

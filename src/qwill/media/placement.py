@@ -1,4 +1,4 @@
-"""Where images and videos stand in a prompt: placeholders become as many tokens as the vision tower gives, with 3-axis positions."""
+"""Media in a prompt: placeholders become as many tokens as the vision tower gives, with positions on three axes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -46,8 +46,9 @@ class MediaSpan:
 
 @dataclass(frozen=True)
 class Placed:
-    """A prompt with room for its media. `positions` is int32 [3 (time, height, width), tokens]; text has the same on all axes.
-    The token generated first is at `next_position` on all axes."""
+    """A prompt with room for its media. `positions` is int32 [3 (time, height, width), tokens]; text has the same on
+    all axes. The token generated first is at `next_position` on all axes.
+    """
 
     token_ids: list[int]
     positions: np.ndarray
@@ -64,16 +65,18 @@ def expand_media(
 ) -> Placed:
     """The prompt with each placeholder replaced by what the model was trained to see.
 
-    `token_ids` is the encoded chat template, with one `<|image_pad|>` or `<|video_pad|>` for each image or video, in their order.
-    `videos` gives with the patches the second of each sampled frame (`VideoFrames.timestamps`); `encode` is the tokenizer without
-    special tokens. Raises MediaError when the number of placeholders is not the number of images or videos.
+    `token_ids` is the encoded chat template, with one `<|image_pad|>` or `<|video_pad|>` for each image or video, in
+    their order. `videos` gives with the patches the second of each sampled frame (`VideoFrames.timestamps`); `encode`
+    is the tokenizer without special tokens. Raises MediaError when the number of placeholders is not the number of
+    images or videos.
 
-    An image's pad is repeated, once per token. A video's pad becomes, for every temporal patch,
-    `<1.5 seconds><|vision_start|>` + pads + `<|vision_end|>`. The released template already writes `<|vision_start|>` and
-    `<|vision_end|>` around the one pad. That outer pair is part of the placeholder and is replaced with it: so did the processor
-    (transformers 4.57) that the model was released with, and so does its other large server, which replaces by the same rule;
-    each frame carries its own pair. transformers 5.23 replaces the pad alone, which leaves an outer pair around the whole
-    video that the model never saw in training. A bare pad, without the pair, is accepted too.
+    An image's pad is repeated, once per token. A video's pad becomes, for every temporal patch, `<1.5
+    seconds><|vision_start|>` + pads + `<|vision_end|>`. The released template already writes `<|vision_start|>` and
+    `<|vision_end|>` around the one pad. That outer pair is part of the placeholder and is replaced with it, for each
+    frame carries a pair of its own: so did the processor that the family was released with (Qwen3VLProcessor of
+    transformers 4.57), and so does vLLM. transformers 5.23 replaces the pad alone, which leaves a second pair around
+    the whole video. A bare pad, without the pair, is accepted too. Time stamps are encoded by themselves, not together
+    with the text before the video.
     """
     _check_count("image", sum(token == ids.image_pad for token in token_ids), len(images))
     _check_count("video", sum(token == ids.video_pad for token in token_ids), len(videos))
@@ -113,9 +116,9 @@ def positions(
 ) -> tuple[np.ndarray, int]:
     """Rotary positions int32 [3, tokens] of an expanded prompt, and the position of the token after it.
 
-    Text counts up on all three axes. A frame (an image, or one temporal patch of a video) that starts at p has p on the time axis
-    and p + row, p + column of its grid of tokens on the others; the text after it goes on at p + the grid's longer side.
-    Grids are (t, h, w) in patches. Asserts that the runs of pads have the grids' sizes.
+    Text counts up on all three axes. A frame (an image, or one temporal patch of a video) that starts at p has p on the
+    time axis and p + row, p + column of its grid of tokens on the others; the text after it goes on at p + the grid's
+    longer side. Grids are (t, h, w) in patches. Asserts that the runs of pads have the grids' sizes.
     """
     tokens = np.asarray(token_ids, dtype=np.int64)
     result = np.empty((3, len(tokens)), np.int32)
@@ -132,7 +135,8 @@ def positions(
         pad = int(tokens[start])
         height, width = (side // merge_size for side in next(frames[pad]))
         done = start + height * width
-        assert np.all(tokens[start:done] == pad) and done <= len(tokens), "a run of pads is shorter than its grid"
+        assert done <= len(tokens), "the last run of pads is shorter than its grid"
+        assert np.all(tokens[start:done] == pad), "a run of pads is shorter than its grid"
         rows, columns = np.divmod(np.arange(height * width), width)
         result[:, start:done] = position + np.stack([np.zeros_like(rows), rows, columns])
         position += max(height, width)

@@ -24,7 +24,7 @@ MAX_FRAME_PIXELS = 2**26  # twice an 8K frame; keeps one hostile frame from taki
 class VideoSettings(PatchSettings):
     """How videos are prepared; `min_pixels` and `max_pixels` bound frames * height * width.
 
-    With `cap_pixels_per_frame` a frame may also have no more than `max_video_tokens` tokens, however few the frames are.
+    With `cap_pixels_per_frame` a frame may also have no more than `max_video_tokens` tokens.
     """
 
     min_pixels: int = 4_096
@@ -48,7 +48,7 @@ class VideoSettings(PatchSettings):
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """Chosen frames at the model's size: `pixels` uint8 [frames, height, width, 3], `timestamps` the second of each frame."""
+    """Chosen frames at the model's size, uint8 [frames, height, width, 3], and the time of each in seconds."""
 
     pixels: np.ndarray
     timestamps: list[float]
@@ -57,7 +57,7 @@ class VideoFrames:
 def sample_indices(
     total: int, rate: float | None, settings: VideoSettings, fps: float | None = None, num_frames: int | None = None
 ) -> list[int]:
-    """Which of `total` frames, shown at `rate` a second, the model sees: evenly spaced, the first and the last among them.
+    """Which of `total` frames, shown at `rate` a second, the model sees: evenly spaced from the first to the last.
 
     As many as `fps` asks for, within `min_frames`, `max_frames` and `total`; or `num_frames`, at most `total`.
     Raises InvalidArgument when both are given or one is not above 0.
@@ -75,10 +75,11 @@ def sample_indices(
 
 
 def target_size(frames: int, height: int, width: int, settings: VideoSettings) -> tuple[int, int]:
-    """Height and width of every frame, by the released video processor's rule: as for images, but on frames * height * width.
+    """Height and width of every frame, by the released video processor's rule.
 
-    Sides below one token's are first scaled up to it. A single frame counts as two, because it is shown twice.
-    Raises MediaError when one side is more than 200 times the other.
+    As for images, but the limits are on frames * height * width. Sides below one token's are first scaled up to it. A
+    single frame counts as two, because it is shown twice. Raises MediaError when one side is more than 200 times the
+    other.
     """
     factor, temporal = settings.factor, settings.temporal_patch_size
     frames = max(frames, temporal)
@@ -106,12 +107,12 @@ def target_size(frames: int, height: int, width: int, settings: VideoSettings) -
 def load_video(
     source: str | Path | bytes, settings: VideoSettings, fps: float | None = None, num_frames: int | None = None
 ) -> VideoFrames:
-    """The frames that the model sees of a video file (or animated GIF), given as path, `data:` address or the file's bytes.
+    """The frames that the model sees of a video or animated GIF: a path, a `data:` address or the bytes of a file.
 
-    Frames are decoded one after the other and only the chosen ones are kept, already at the model's size: memory is bound by
-    `settings.max_pixels`, not by the video's length. A frame's time is its index over the average frame rate. Where the file
-    states another number of frames than it holds, the frames are chosen and decoded again by the true number.
-    Raises MediaError when there is no video in it or it is damaged, InvalidArgument as `sample_indices` does.
+    Frames are decoded one after the other and only the chosen ones are kept, already at the model's size: memory is
+    bound by `settings.max_pixels`, not by the video's length. A frame's time is its index over the average frame rate.
+    Where the file states another number of frames than it holds, the frames are chosen and decoded again by the true
+    number. Raises MediaError when there is no video in it or it is damaged, InvalidArgument as `sample_indices` does.
     """
     with _video(source) as (container, name):
         rate = float(container.streams.video[0].average_rate or 0) or UNKNOWN_RATE
@@ -127,8 +128,8 @@ def load_video(
 
 
 def frame_timestamps(times: Sequence[float], temporal_patch_size: int = 2) -> list[float]:
-    """The time in seconds of each temporal patch: the mean of its first and last frame; a missing last frame repeats the one before."""
-    padded = [*times, *times[-1:] * (-len(times) % temporal_patch_size)]
+    """The time in seconds of each temporal patch: the mean of its first and last frame, an odd last one with itself."""
+    padded = [*times, *[times[-1]] * (-len(times) % temporal_patch_size)]
     first, last = padded[::temporal_patch_size], padded[temporal_patch_size - 1 :: temporal_patch_size]
     return [(a + b) / 2 for a, b in zip(first, last, strict=True)]
 
@@ -161,9 +162,7 @@ def _video(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
         raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
 
 
-def _decode(
-    container: Any, name: str, indices: list[int], settings: VideoSettings
-) -> tuple[list[np.ndarray], int]:
+def _decode(container: Any, name: str, indices: list[int], settings: VideoSettings) -> tuple[list[np.ndarray], int]:
     """The frames of `indices` at the model's size, and how many frames the whole stream has."""
     wanted = set(indices)
     pixels: list[np.ndarray] = []
@@ -178,7 +177,9 @@ def _decode(
 
 
 def _upright(frame: Any) -> "Image":
-    """A decoded frame as RGB image, transparency on white, turned as the file says (phones store portrait videos sideways)."""
+    """A decoded frame as RGB image, transparency on white, turned as the file says (phones store portrait videos
+    sideways).
+    """
     from PIL import Image
 
     has_alpha = any(component.is_alpha for component in frame.format.components)

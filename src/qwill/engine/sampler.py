@@ -1,0 +1,178 @@
+"""One request's choice of tokens: penalties, filters, and a draw that only seed, position and logits decide."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qwill.engine.sampling_params import SamplingParams
+from qwill.errors import QwillError
+
+FIRST_LOOK = 1024  # how many of the likeliest tokens top-p sorts first, before it needs more
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A drawn token; its log-probability and the likeliest tokens with theirs are None unless the request asks."""
+
+    token: int
+    logprob: float | None = None
+    top: list[tuple[int, float]] | None = None
+
+
+class Sampler:
+    """Draws the tokens of one request. The steps and their order:
+
+    1. Penalties as vLLM defines them: repetition over prompt and answer, then frequency and presence over the answer.
+    2. Temperature: 0 takes the likeliest token, the lowest id among equals; otherwise it divides the logits.
+    3. Filters: top-k, then top-p on what top-k left, then min-p. Of equals the lowest id is kept first.
+    4. Gumbel-max: the greatest of logit + noise, where the noise is a hash of (seed, position, token id).
+
+    The draw has the softmax's distribution (Gumbel 1954; Yellott 1977) and no state: batch size, chunking and
+    speculation cannot change it. Log-probabilities are those of the raw logits, before step 1.
+    """
+
+    def __init__(self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int]) -> None:
+        """`params` should be resolved; what is still None takes the family's default."""
+        resolved = params.resolve({})
+        self._temperature = float(resolved.temperature or 0)
+        self._top_k = int(resolved.top_k or 0)
+        self._top_p = float(resolved.top_p or 0)
+        self._min_p = float(resolved.min_p or 0)
+        self._logprobs = resolved.logprobs
+        self.vocab_size = vocab_size
+        self.seed = secrets.randbits(64) if params.seed is None else params.seed % 2**64
+        self._penalties = _Penalties(resolved, prompt_ids)
+
+    def sample(self, logits: np.ndarray, position: int) -> Sampled:
+        """The token that follows, from float32 logits [vocab_size], which stay as they are; -inf forbids a token.
+
+        `position` is the index, in the whole sequence, of the token that is drawn. Raises QwillError when the logits
+        hold NaN or +inf, or forbid every token.
+        """
+        assert logits.shape == (self.vocab_size,), (logits.shape, self.vocab_size)
+        peak = logits.max()
+        if np.isnan(peak) or peak == np.inf:
+            raise QwillError(f"the model produced {'NaN' if np.isnan(peak) else 'infinity'} at position {position}")
+        if peak == -np.inf:
+            raise QwillError(f"every token is forbidden at position {position}")
+        adjusted = self._penalties.apply(logits)
+        if self._temperature == 0:
+            token = int(adjusted.argmax())
+        else:
+            ids, scores = self._keep(adjusted)
+            token = int(ids[np.argmax(scores + gumbel_noise(self.seed, position, ids))])
+        if self._logprobs is None:
+            return Sampled(token)
+        return self._with_logprobs(token, logits, float(peak), self._logprobs)
+
+    def commit(self, token: int) -> None:
+        """Makes the token part of the answer, for the penalties."""
+        self._penalties.add(token)
+
+    def _keep(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The ids that the filters leave, and their scores."""
+        if 0 < self._top_k < self.vocab_size:
+            ids = _largest(logits, self._top_k)
+            scores = self._scores(logits, ids)
+            if self._top_p < 1:
+                ids, scores = _nucleus(ids, scores, self._top_p * np.exp(scores).sum())
+        elif self._top_p < 1:
+            mass = self._top_p * np.exp(self._scores(logits)).sum()
+            look = min(FIRST_LOOK, self.vocab_size)
+            ids = _largest(logits, look)
+            while look < self.vocab_size and np.exp(self._scores(logits, ids)).sum() < mass:
+                look = min(16 * look, self.vocab_size)
+                ids = _largest(logits, look)
+            ids, scores = _nucleus(ids, self._scores(logits, ids), mass)
+        else:
+            ids, scores = np.arange(self.vocab_size), self._scores(logits)
+        if self._min_p > 0:
+            likely = scores >= np.log(self._min_p)
+            ids, scores = ids[likely], scores[likely]
+        return ids, scores
+
+    def _scores(self, logits: np.ndarray, ids: np.ndarray | None = None) -> np.ndarray:
+        """float64 (logit - greatest logit) / temperature, of all tokens or of `ids`."""
+        chosen = logits if ids is None else logits[ids]
+        with np.errstate(over="ignore"):  # a tiny temperature: -inf is right
+            return (chosen.astype(np.float64) - float(logits.max())) / self._temperature
+
+    def _with_logprobs(self, token: int, logits: np.ndarray, peak: float, count: int) -> Sampled:
+        log_sum = peak + np.log(np.exp(logits - np.float32(peak)).sum(dtype=np.float64))
+        best = _largest(logits, min(count, self.vocab_size)) if count else np.empty(0, np.int64)
+        top = [(int(i), float(logits[i] - log_sum)) for i in best]
+        return Sampled(token, float(logits[token] - log_sum), top)
+
+
+def gumbel_noise(seed: int, position: int, ids: np.ndarray) -> np.ndarray:
+    """Standard Gumbel noise float64, one value for each token id, a pure function of (seed, position, id).
+
+    The uniform behind each is the top 52 bits of a 64-bit hash: splitmix64 (Steele, Lea, Flood 2014) of the seed, that
+    of the result and the position, and that of the result and the id. Half a step is added, so 0 and 1 never occur.
+    """
+    key = _splitmix64(np.array([seed], np.uint64))
+    key = _splitmix64(key + np.array([position], np.uint64))
+    bits = _splitmix64(key + ids.astype(np.uint64)) >> np.uint64(12)
+    return -np.log(-np.log((bits.astype(np.float64) + 0.5) * 2.0**-52))
+
+
+def _splitmix64(state: np.ndarray) -> np.ndarray:
+    """The output of splitmix64 for each uint64 state. Arithmetic is modulo 2**64."""
+    z = state * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` greatest values, greatest first, the lowest index first among equals; -inf is left out."""
+    part = values[::8] if count <= len(values) // 8 else values
+    bound = np.partition(part, len(part) - count)[len(part) - count]  # never above the count-th greatest of all
+    candidates = np.flatnonzero(values >= bound if bound > -np.inf else values > -np.inf)
+    return candidates[np.argsort(-values[candidates], kind="stable")[:count]]
+
+
+def _nucleus(ids: np.ndarray, scores: np.ndarray, mass: float) -> tuple[np.ndarray, np.ndarray]:
+    """The shortest prefix, of ids sorted by falling score, whose exp(score) sums to `mass`; at least one."""
+    before = np.concatenate([[0.0], np.cumsum(np.exp(scores[:-1]))])
+    count = max(1, int(np.searchsorted(before, mass, side="left")))
+    return ids[:count], scores[:count]
+
+
+class _Penalties:
+    """Which tokens prompt and answer have, and how often the answer; a step costs what was seen, not the vocabulary."""
+
+    def __init__(self, params: SamplingParams, prompt_ids: Sequence[int]) -> None:
+        self._presence = np.float32(params.presence_penalty or 0)
+        self._frequency = np.float32(params.frequency_penalty or 0)
+        self._repetition = np.float32(params.repetition_penalty or 1)
+        self._active = (self._presence, self._frequency, self._repetition) != (0, 0, 1)
+        self._ids = np.unique(np.asarray(prompt_ids, np.int64)) if self._active else np.empty(0, np.int64)
+        self._counts = np.zeros(len(self._ids), np.float32)
+        self._slots = {int(token): slot for slot, token in enumerate(self._ids)}
+
+    def add(self, token: int) -> None:
+        if not self._active:
+            return
+        slot = self._slots.setdefault(token, len(self._slots))
+        if slot == len(self._ids):
+            grown = max(64, 2 * slot)
+            self._ids = np.concatenate([self._ids, np.zeros(grown - slot, np.int64)])
+            self._counts = np.concatenate([self._counts, np.zeros(grown - slot, np.float32)])
+        self._ids[slot] = token
+        self._counts[slot] += 1
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """The logits themselves, or a penalised copy."""
+        seen = len(self._slots)
+        if not self._active or seen == 0:
+            return logits
+        ids, counts = self._ids[:seen], self._counts[:seen]
+        values = logits[ids]
+        values = np.where(values > 0, values / self._repetition, values * self._repetition)
+        values -= self._frequency * counts + self._presence * (counts > 0)
+        penalised = logits.copy()
+        penalised[ids] = values
+        return penalised

@@ -1,0 +1,100 @@
+"""What a request asks of the sampler."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qwill.errors import CheckpointError, InvalidArgument
+
+# The released default of the largest member, for checkpoints without a generation_config.
+DEFAULTS: dict[str, float | int] = {
+    "temperature": 0.6,
+    "top_p": 0.95,
+    "top_k": 20,
+    "min_p": 0.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+}
+MAX_LOGPROBS = 100
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How tokens are chosen and when an answer ends. None of the first seven means: as the checkpoint says (`resolve`).
+
+    temperature         0 takes the likeliest token; above 0 divides the logits top_k               keep the k likeliest
+    tokens; 0 keeps all top_p               keep the likeliest tokens until their probabilities sum to this min_p
+    drop tokens less likely than this share of the likeliest presence_penalty    subtracted from the logits of tokens
+    that the answer already has frequency_penalty   subtracted once for each time that the answer has them
+    repetition_penalty  divides positive logits, multiplies negative ones, of tokens in prompt or answer seed
+    the same seed draws the same tokens; None takes a new one for each request max_tokens          None: as many as the
+    context holds stop                texts that end the answer and are not part of it ignore_eos          go on after
+    the end-of-turn token, for measurements logprobs            how many of the likeliest tokens to report for each
+    position; 0 the drawn one alone; None nothing
+
+    Raises InvalidArgument, which names the field and its range.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        elif isinstance(self.stop, list):
+            object.__setattr__(self, "stop", tuple(self.stop))
+        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
+            raise InvalidArgument(f"stop must be texts of at least one character, not {self.stop!r}")
+        self._number("temperature", 0, math.inf, "a number of at least 0")
+        self._number("top_p", 0, 1, "above 0 and at most 1", above=True)
+        self._number("min_p", 0, 1, "from 0 to 1")
+        self._number("presence_penalty", -2, 2, "from -2 to 2")
+        self._number("frequency_penalty", -2, 2, "from -2 to 2")
+        self._number("repetition_penalty", 0.01, 100, "from 0.01 to 100")
+        self._number("top_k", 0, 2**31 - 1, "a whole number of at least 0 (0 keeps every token)", whole=True)
+        self._number("max_tokens", 1, 2**31 - 1, "a whole number of at least 1", whole=True)
+        self._number("seed", -(2**63), 2**64 - 1, "a whole number of 64 bits", whole=True)
+        self._number("logprobs", 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
+
+    def resolve(self, generation_config: dict[str, Any]) -> "SamplingParams":
+        """These parameters with every None of the first seven filled: from the checkpoint's generation_config, else
+        `DEFAULTS`.
+
+        A generation_config with `do_sample` false means temperature 0. Raises CheckpointError when it holds a value out
+        of range.
+        """
+        missing: dict[str, Any] = {}
+        for name, fallback in DEFAULTS.items():
+            if getattr(self, name) is None:
+                value = generation_config.get(name)
+                missing[name] = fallback if value is None else value
+        if "temperature" in missing and generation_config.get("do_sample") is False:
+            missing["temperature"] = 0.0
+        try:
+            return replace(self, **missing)
+        except InvalidArgument as error:
+            raise CheckpointError(f"generation_config: {error}") from error
+
+    def _number(
+        self, name: str, low: float, high: float, meaning: str, above: bool = False, whole: bool = False
+    ) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        kind = int if whole else (int, float)
+        sound = (
+            isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+        )
+        if not sound or (above and value == low):
+            raise InvalidArgument(f"{name} must be {meaning}, not {value!r}")
