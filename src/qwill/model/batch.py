@@ -1,0 +1,68 @@
+"""What one step computes, and the arrays that sequences keep between steps."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qwill.model.config import TextConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The tokens of one step: some of each of several sequences, one sequence after the other.
+
+    token_ids [tokens] int32; positions [3, tokens] int32 (T, H, W); starts [sequences + 1] int32, the first row of each
+    sequence; contexts [sequences] int32, tokens already cached; slots [sequences] int32, rows of the recurrent states;
+    block_tables [sequences, pages] int32; media: rows whose embedding is replaced, with the rows' embeddings.
+    """
+
+    token_ids: np.ndarray
+    positions: np.ndarray
+    starts: np.ndarray
+    contexts: np.ndarray
+    slots: np.ndarray
+    block_tables: np.ndarray
+    media: tuple[tuple[np.ndarray, np.ndarray], ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys, values and recurrent states of all sequences; which page or slot belongs to whom is the engine's matter.
+
+    keys, values: per attention layer [pages, kv_heads, page, head_dim], f32 or f16; the MTP layer's come last.
+    conv_states, states: per DeltaNet layer [slots, kernel - 1, channels] and [slots, value_heads, key_dim, value_dim] f32.
+    """
+
+    keys: list[np.ndarray]
+    values: list[np.ndarray]
+    conv_states: list[np.ndarray]
+    states: list[np.ndarray]
+
+    def clear_slot(self, slot: int) -> None:
+        """A sequence starts from zero states."""
+        for array in (*self.conv_states, *self.states):
+            array[slot] = 0
+
+
+def cache_bytes(config: TextConfig, pages: int, page_size: int, slots: int, kv_dtype: np.dtype) -> int:
+    """Bytes that `allocate_cache` takes."""
+    attention_layers = config.layer_types.count("full_attention") + config.mtp_layers
+    kv = 2 * attention_layers * pages * page_size * config.kv_heads * config.head_dim * kv_dtype.itemsize
+    state = config.linear_value_heads * config.linear_key_dim * config.linear_value_dim
+    conv = (config.conv_kernel - 1) * config.linear_channels
+    return kv + 4 * slots * config.layer_types.count("linear_attention") * (state + conv)
+
+
+def allocate_cache(config: TextConfig, pages: int, page_size: int, slots: int, kv_dtype: np.dtype) -> Cache:
+    """Zeroed arrays for `pages` pages and `slots` sequences; memory is only touched as it is used."""
+    attention_layers = config.layer_types.count("full_attention") + config.mtp_layers
+    linear_layers = config.layer_types.count("linear_attention")
+    kv_shape = (pages, config.kv_heads, page_size, config.head_dim)
+    conv_shape = (slots, config.conv_kernel - 1, config.linear_channels)
+    state_shape = (slots, config.linear_value_heads, config.linear_key_dim, config.linear_value_dim)
+    return Cache(
+        keys=[np.zeros(kv_shape, kv_dtype) for _ in range(attention_layers)],
+        values=[np.zeros(kv_shape, kv_dtype) for _ in range(attention_layers)],
+        conv_states=[np.zeros(conv_shape, np.float32) for _ in range(linear_layers)],
+        states=[np.zeros(state_shape, np.float32) for _ in range(linear_layers)],
+    )

@@ -1,0 +1,233 @@
+"""Hyperparameters of a Qwen 3.5 checkpoint, read from a dictionary in the shape of its config.json."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
+
+MODEL_TYPES = ("qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text")
+CONTEXT_WITHOUT_YARN = 262_144
+
+
+@dataclass(frozen=True)
+class RopeConfig:
+    """Rotary embedding of the text model. `sections` counts the frequencies of the T, H and W axes."""
+
+    theta: float
+    rotary_dim: int
+    sections: tuple[int, int, int]
+    yarn_factor: float | None = None
+    yarn_original_context: int = CONTEXT_WITHOUT_YARN
+    yarn_attention_factor: float | None = None
+    yarn_beta_fast: float = 32.0
+    yarn_beta_slow: float = 1.0
+
+
+@dataclass(frozen=True)
+class MoeConfig:
+    """Mixture of experts: `experts` of width `intermediate_size`, `top_k` of them active, beside one shared expert."""
+
+    experts: int
+    top_k: int
+    intermediate_size: int
+    shared_intermediate_size: int
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The language model. Layer types are "linear_attention" (Gated DeltaNet) and "full_attention"."""
+
+    vocab_size: int
+    hidden_size: int
+    layer_types: tuple[str, ...]
+    attention_heads: int
+    kv_heads: int
+    head_dim: int
+    linear_key_heads: int
+    linear_value_heads: int
+    linear_key_dim: int
+    linear_value_dim: int
+    conv_kernel: int
+    intermediate_size: int
+    moe: MoeConfig | None
+    rms_norm_eps: float
+    rope: RopeConfig
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    mtp_layers: int
+
+    @property
+    def layers(self) -> int:
+        return len(self.layer_types)
+
+    @property
+    def linear_channels(self) -> int:
+        """Channels of the causal convolution: queries, keys and values."""
+        return 2 * self.linear_key_heads * self.linear_key_dim + self.linear_value_heads * self.linear_value_dim
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The vision tower."""
+
+    depth: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    patch_size: int
+    temporal_patch_size: int
+    merge_size: int
+    channels: int
+    positions: int
+    out_hidden_size: int
+
+    @property
+    def patch_width(self) -> int:
+        return self.channels * self.temporal_patch_size * self.patch_size**2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole checkpoint. Token ids are those of the media placeholders."""
+
+    text: TextConfig
+    vision: VisionConfig | None
+    image_token_id: int
+    video_token_id: int
+    vision_start_token_id: int
+    vision_end_token_id: int
+
+
+def model_config(config: dict[str, Any], yarn: float | None = None) -> ModelConfig:
+    """Reads config.json's dictionary; `yarn` replaces the checkpoint's rope scaling by that YaRN factor.
+
+    Raises UnsupportedModel for another architecture or an option that changes the maths in a way not known here,
+    CheckpointError when a required key is missing or senseless, InvalidArgument for a YaRN factor below 1.
+    """
+    model_type = config.get("model_type")
+    if model_type not in MODEL_TYPES:
+        raise UnsupportedModel(
+            f"model_type {model_type!r} is not a Qwen 3.5 model; qwill runs {', '.join(MODEL_TYPES[:2])}"
+        )
+    text = config.get("text_config", config)
+    tie = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+    vision = config.get("vision_config")
+    return ModelConfig(
+        text=_text_config(text, tie, yarn),
+        vision=_vision_config(vision) if vision else None,
+        image_token_id=config.get("image_token_id", 248056),
+        video_token_id=config.get("video_token_id", 248057),
+        vision_start_token_id=config.get("vision_start_token_id", 248053),
+        vision_end_token_id=config.get("vision_end_token_id", 248054),
+    )
+
+
+def _positive(section: dict[str, Any], key: str, default: int | None = None) -> int:
+    value = section.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise CheckpointError(f"config.json: {key} must be a positive integer, found {value!r}")
+    return value
+
+
+def _text_config(text: dict[str, Any], tie: bool, yarn: float | None) -> TextConfig:
+    for key, expected in (("hidden_act", "silu"), ("attention_bias", False), ("attn_output_gate", True)):
+        if text.get(key, expected) != expected:
+            raise UnsupportedModel(f"config.json: {key} = {text[key]!r} is not supported, only {expected!r}")
+    if text.get("output_gate_type") not in (None, "silu", "swish"):
+        raise UnsupportedModel(f"config.json: output_gate_type = {text['output_gate_type']!r} is not supported")
+    layers = _positive(text, "num_hidden_layers")
+    interval = _positive(text, "full_attention_interval", 4)
+    layer_types = text.get("layer_types") or [
+        "full_attention" if index % interval == interval - 1 else "linear_attention" for index in range(layers)
+    ]
+    unknown = set(layer_types) - {"full_attention", "linear_attention"}
+    if unknown:
+        raise UnsupportedModel(f"config.json: layer type {sorted(unknown)[0]!r} is not supported")
+    if len(layer_types) != layers:
+        raise CheckpointError(f"config.json: layer_types has {len(layer_types)} entries for {layers} layers")
+    heads, kv_heads = _positive(text, "num_attention_heads"), _positive(text, "num_key_value_heads")
+    key_heads, value_heads = _positive(text, "linear_num_key_heads"), _positive(text, "linear_num_value_heads")
+    if heads % kv_heads or value_heads % key_heads:
+        raise CheckpointError(
+            f"config.json: {heads} heads over {kv_heads} key-value heads, {value_heads} value heads over"
+            f" {key_heads} key heads: each must divide"
+        )
+    head_dim = _positive(text, "head_dim", 256)
+    moe = None
+    if text.get("num_experts"):
+        moe = MoeConfig(
+            experts=_positive(text, "num_experts"),
+            top_k=_positive(text, "num_experts_per_tok"),
+            intermediate_size=_positive(text, "moe_intermediate_size"),
+            shared_intermediate_size=text.get("shared_expert_intermediate_size", 0),
+        )
+        if moe.top_k > moe.experts:
+            raise CheckpointError(f"config.json: num_experts_per_tok {moe.top_k} exceeds num_experts {moe.experts}")
+    max_positions = _positive(text, "max_position_embeddings", CONTEXT_WITHOUT_YARN)
+    rope = _rope_config(text, head_dim, max_positions, yarn)
+    return TextConfig(
+        vocab_size=_positive(text, "vocab_size"),
+        hidden_size=_positive(text, "hidden_size"),
+        layer_types=tuple(layer_types),
+        attention_heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        linear_key_heads=key_heads,
+        linear_value_heads=value_heads,
+        linear_key_dim=_positive(text, "linear_key_head_dim", 128),
+        linear_value_dim=_positive(text, "linear_value_head_dim", 128),
+        conv_kernel=_positive(text, "linear_conv_kernel_dim", 4),
+        intermediate_size=0 if moe else _positive(text, "intermediate_size"),
+        moe=moe,
+        rms_norm_eps=float(text.get("rms_norm_eps", 1e-6)),
+        rope=rope,
+        max_position_embeddings=max_positions
+        if rope.yarn_factor is None
+        else max(max_positions, int(rope.yarn_original_context * rope.yarn_factor)),
+        tie_word_embeddings=tie,
+        mtp_layers=text.get("mtp_num_hidden_layers", 0),
+    )
+
+
+def _rope_config(text: dict[str, Any], head_dim: int, max_positions: int, yarn: float | None) -> RopeConfig:
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind not in ("default", "mrope", "yarn"):
+        raise UnsupportedModel(f"config.json: rope_type {kind!r} is not supported, only default and yarn")
+    fraction = rope.get("partial_rotary_factor", text.get("partial_rotary_factor", 0.25))
+    rotary_dim = int(head_dim * fraction)
+    sections = tuple(rope.get("mrope_section", (11, 11, 10)))
+    if len(sections) != 3 or not rope.get("mrope_interleaved", True):
+        raise UnsupportedModel(f"config.json: mrope_section {list(sections)} must have 3 interleaved parts")
+    factor = yarn if yarn is not None else (float(rope["factor"]) if kind == "yarn" else None)
+    if factor is not None and factor < 1:
+        raise InvalidArgument(f"a YaRN factor of {factor:g} would shorten the context; use 1 to 4")
+    return RopeConfig(
+        theta=float(rope.get("rope_theta", text.get("rope_theta", 1e7))),
+        rotary_dim=rotary_dim,
+        sections=sections,
+        yarn_factor=factor,
+        yarn_original_context=int(rope.get("original_max_position_embeddings", max_positions)),
+        yarn_attention_factor=rope.get("attention_factor"),
+        yarn_beta_fast=float(rope.get("beta_fast") or 32.0),
+        yarn_beta_slow=float(rope.get("beta_slow") or 1.0),
+    )
+
+
+def _vision_config(vision: dict[str, Any]) -> VisionConfig:
+    if vision.get("hidden_act", "gelu_pytorch_tanh") != "gelu_pytorch_tanh":
+        raise UnsupportedModel(f"config.json: vision hidden_act {vision['hidden_act']!r} is not supported")
+    if vision.get("deepstack_visual_indexes"):
+        raise UnsupportedModel("config.json: deepstack_visual_indexes belongs to Qwen3-VL, which qwill does not run")
+    return VisionConfig(
+        depth=_positive(vision, "depth"),
+        hidden_size=_positive(vision, "hidden_size"),
+        intermediate_size=_positive(vision, "intermediate_size"),
+        heads=_positive(vision, "num_heads"),
+        patch_size=_positive(vision, "patch_size", 16),
+        temporal_patch_size=_positive(vision, "temporal_patch_size", 2),
+        merge_size=_positive(vision, "spatial_merge_size", 2),
+        channels=_positive(vision, "in_channels", 3),
+        positions=_positive(vision, "num_position_embeddings", 2304),
+        out_hidden_size=_positive(vision, "out_hidden_size"),
+    )

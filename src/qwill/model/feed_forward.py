@@ -1,0 +1,61 @@
+"""The feed-forward half of a layer: SwiGLU in the dense members, a mixture of experts in the others."""
+
+import numpy as np
+
+from qwill.model.config import MoeConfig, TextConfig
+from qwill.model.loader import Loader
+
+
+def feed_forward(loader: Loader, config: TextConfig) -> "SwiGLU | MixtureOfExperts":
+    """The one that this member of the family has."""
+    return SwiGLU(loader, config) if config.moe is None else MixtureOfExperts(loader, config, config.moe)
+
+
+class SwiGLU:
+    """down(silu(gate x) * up x), with the norm before it."""
+
+    def __init__(self, loader: Loader, config: TextConfig) -> None:
+        hidden, intermediate = config.hidden_size, config.intermediate_size
+        self._operations = loader.operations
+        self._eps = config.rms_norm_eps
+        self._norm = loader.vector("post_attention_layernorm.weight", hidden)
+        own = loader.scope("mlp")
+        self._gate = own.weight("gate_proj.weight", intermediate, hidden)
+        self._up = own.weight("up_proj.weight", intermediate, hidden)
+        self._down = own.weight("down_proj.weight", hidden, intermediate)
+
+    def add_to(self, hidden: np.ndarray) -> None:
+        """hidden [tokens, hidden_size] += ffn(norm(hidden))."""
+        self._operations.swiglu_add(hidden, self._norm, self._eps, self._gate, self._up, self._down)
+
+
+class MixtureOfExperts:
+    """Routed SwiGLU experts plus one shared expert behind a gate of its own, with the norm before them."""
+
+    def __init__(self, loader: Loader, config: TextConfig, moe: MoeConfig) -> None:
+        hidden, shared = config.hidden_size, moe.shared_intermediate_size
+        self._operations = loader.operations
+        self._eps = config.rms_norm_eps
+        self._top_k = moe.top_k
+        self._norm = loader.vector("post_attention_layernorm.weight", hidden)
+        own = loader.scope("mlp")
+        self._router = own.weight("gate.weight", moe.experts, hidden)
+        self._gate = own.weight("experts.gate_proj", moe.experts, moe.intermediate_size, hidden)
+        self._up = own.weight("experts.up_proj", moe.experts, moe.intermediate_size, hidden)
+        self._down = own.weight("experts.down_proj", moe.experts, hidden, moe.intermediate_size)
+        self._shared = None
+        self._shared_gate = None
+        if shared:
+            self._shared = (
+                own.weight("shared_expert.gate_proj.weight", shared, hidden),
+                own.weight("shared_expert.up_proj.weight", shared, hidden),
+                own.weight("shared_expert.down_proj.weight", hidden, shared),
+            )
+            self._shared_gate = own.vector("shared_expert_gate.weight", 1, hidden).reshape(hidden)
+
+    def add_to(self, hidden: np.ndarray) -> None:
+        """hidden [tokens, hidden_size] += experts(norm(hidden))."""
+        self._operations.moe_add(
+            hidden, self._norm, self._eps, self._router, self._top_k,
+            self._gate, self._up, self._down, self._shared, self._shared_gate,
+        )  # fmt: skip

@@ -1,0 +1,52 @@
+"""Takes a checkpoint's tensors one by one, checks their shapes and hands them to the operations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qwill.ops import Operations
+from qwill.weights.tensor import Tensor, TensorSet
+
+
+class Loader:
+    """What every layer's constructor reads its weights from; `scope` lets a layer name only its own."""
+
+    def __init__(
+        self,
+        tensors: TensorSet,
+        operations: Operations,
+        v_heads_tiled: bool = False,
+        progress: Callable[[int], None] | None = None,
+        prefix: str = "",
+    ) -> None:
+        self.operations = operations
+        self.v_heads_tiled = v_heads_tiled
+        self._tensors = tensors
+        self._progress = progress or (lambda _bytes: None)
+        self._prefix = prefix
+
+    def scope(self, name: str) -> "Loader":
+        """The same tensors, under `name.`."""
+        return Loader(self._tensors, self.operations, self.v_heads_tiled, self._progress, f"{self._prefix}{name}.")
+
+    def has(self, name: str) -> bool:
+        return self._prefix + name in self._tensors
+
+    def raw(self, name: str, *shape: int) -> Tensor:
+        """The tensor as it lies in the file."""
+        tensor = self._tensors.take(self._prefix + name, shape)
+        self._progress(tensor.nbytes)
+        return tensor
+
+    def vector(self, name: str, *shape: int) -> np.ndarray:
+        """A small float32 array."""
+        return np.ascontiguousarray(self.raw(name, *shape).float32())
+
+    def weight(self, name: str, *shape: int) -> Any:
+        """A packed matrix [rows, cols], or experts [experts, rows, cols]."""
+        return self.operations.pack(self.raw(name, *shape))
+
+    def finish(self) -> None:
+        """Raises CheckpointError when the checkpoint holds tensors that no layer took."""
+        self._tensors.finish()

@@ -1,0 +1,56 @@
+"""The language model: embeddings, layers of DeltaNet and attention, final norm, head."""
+
+import numpy as np
+
+from qwill.model.attention import GatedAttention
+from qwill.model.batch import Batch, Cache
+from qwill.model.config import TextConfig
+from qwill.model.feed_forward import feed_forward
+from qwill.model.gated_delta import GatedDeltaNet
+from qwill.model.loader import Loader
+from qwill.model.rope import TextRope
+
+
+class TextModel:
+    """Computes hidden states and logits of a batch; everything a sequence remembers is in the cache it is given."""
+
+    def __init__(self, loader: Loader, config: TextConfig) -> None:
+        self.config = config
+        self.rope = TextRope(config.rope)
+        self._operations = loader.operations
+        self._embeddings = loader.raw("embed_tokens.weight", config.vocab_size, config.hidden_size)
+        self._layers = []
+        for index, kind in enumerate(config.layer_types):
+            own = loader.scope(f"layers.{index}")
+            mixer = GatedAttention(own, config) if kind == "full_attention" else GatedDeltaNet(own, config)
+            self._layers.append((mixer, feed_forward(own, config)))
+        self._norm = loader.vector("norm.weight", config.hidden_size)
+        if loader.has("lm_head.weight"):
+            self._head = loader.weight("lm_head.weight", config.vocab_size, config.hidden_size)
+        else:
+            self._head = loader.operations.pack(self._embeddings)
+
+    def embed(self, batch: Batch) -> np.ndarray:
+        """Embeddings [tokens, hidden_size] f32, those of media in the places of their placeholders."""
+        hidden = self._operations.embedding(self._embeddings, batch.token_ids)
+        for rows, embeddings in batch.media:
+            hidden[rows] = embeddings
+        return hidden
+
+    def forward(self, batch: Batch, cache: Cache) -> np.ndarray:
+        """Hidden states after the final norm, [tokens, hidden_size] f32. Keys, values and states go into the cache."""
+        hidden = self.embed(batch)
+        rope = self.rope(batch.positions)
+        attention = zip(cache.keys, cache.values, strict=True)
+        recurrent = zip(cache.conv_states, cache.states, strict=True)
+        for mixer, ffn in self._layers:
+            if isinstance(mixer, GatedAttention):
+                mixer.add_to(hidden, batch, rope, *next(attention))
+            else:
+                mixer.add_to(hidden, batch, *next(recurrent))
+            ffn.add_to(hidden)
+        return self._operations.rms_norm(hidden, self._norm, self.config.rms_norm_eps)
+
+    def logits(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits [rows, vocab] f32 of hidden states [rows, hidden_size] after the final norm."""
+        return self._operations.linear(hidden, self._head)
