@@ -30,7 +30,7 @@ class Cache:
     """Keys, values and recurrent states of all sequences; which page or slot belongs to whom is the engine's matter.
 
     keys, values: per attention layer [pages, kv_heads, page, head_dim], f32 or f16; the MTP layer's come last.
-    conv_states, states: per DeltaNet layer [slots, kernel - 1, channels] and [slots, value_heads, key_dim, value_dim] f32.
+    conv_states, states: per DeltaNet layer [slots, kernel - 1, channels] and [slots, V heads, key_dim, value_dim] f32.
     """
 
     keys: list[np.ndarray]
