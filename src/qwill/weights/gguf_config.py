@@ -1,0 +1,268 @@
+"""GGUF metadata in the shape of a released `config.json`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.weights.gguf import GgufFile
+from qwill.weights.vocabulary import Vocabulary
+
+MODEL_TYPES = {"qwen35": "qwen3_5", "qwen35moe": "qwen3_5_moe"}
+MEDIA_TOKENS = {
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+}
+STOP_TOKENS = ("<|im_end|>", "<|endoftext|>")
+SAMPLING_KEYS = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "penalty_repeat": "repetition_penalty",
+}
+DEFAULT_SECTIONS = (11, 11, 10)  # llama.cpp's converter writes these when a checkpoint says nothing
+TEMPORAL_PATCH_SIZE = 2  # the format holds exactly two time slices of the patch embedding
+PROJECTOR = "qwen3vl_merger"
+
+
+class _Reader:
+    """Typed access to metadata under a prefix; a missing or ill-typed key is a CheckpointError that names it."""
+
+    def __init__(self, file: GgufFile, prefix: str) -> None:
+        self.file = file
+        self.prefix = prefix
+
+    def raw(self, key: str) -> Any:
+        return self.file.metadata.get(f"{self.prefix}.{key}")
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self.raw(key)
+        if value is None and default is not None:
+            return default
+        if type(value) is not int:
+            raise self.wrong(key, value)
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.raw(key)
+        if value is None and default is not None:
+            return default
+        if type(value) not in (int, float) or not np.isfinite(value):
+            raise self.wrong(key, value)
+        # Files hold float32; the shortest decimal that gives the same float32 is what the configuration said.
+        return float(str(np.float32(value)))
+
+    def per_layer(self, key: str, layers: list[int]) -> int:
+        """A value given once or for each layer, where the given layers must agree."""
+        value = self.raw(key)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+            values = {int(value[layer]) for layer in layers if layer < len(value)}
+            if len(values) != 1:
+                raise self.wrong(key, value.tolist())
+            return values.pop()
+        return self.integer(key)
+
+    def wrong(self, key: str, value: object) -> CheckpointError:
+        problem = "is missing" if value is None else f"is {value!r}, which makes no sense"
+        return CheckpointError(f"{self.file.path}: metadata {self.prefix}.{key} {problem}; convert the model again")
+
+
+def language_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    """`config.json` of a text-only model from the metadata of a `qwen35` or `qwen35moe` file.
+
+    Raises UnsupportedModel for another architecture, CheckpointError for a missing key.
+    """
+    architecture = file.architecture
+    if architecture not in MODEL_TYPES:
+        what = (
+            "is a vision file, give the language model's" if architecture in ("clip", "mmproj") else "is not supported"
+        )
+        raise UnsupportedModel(
+            f"{file.path}: architecture {architecture!r} {what} (Qwen 3.5: {', '.join(MODEL_TYPES)})"
+        )
+    reader = _Reader(file, architecture)
+    tied = "output.weight" not in file.tensors
+    model_type = MODEL_TYPES[architecture]
+    text = _text_config(reader, tied, model_type)
+    text["eos_token_id"] = vocabulary.eos_token_id if vocabulary else None
+    special = vocabulary.special_ids() if vocabulary else {}
+    return {
+        "model_type": model_type,
+        "tie_word_embeddings": tied,
+        "text_config": text,
+        **{key: special[token] for key, token in MEDIA_TOKENS.items() if token in special},
+    }
+
+
+def _text_config(reader: _Reader, tied: bool, model_type: str) -> dict[str, Any]:
+    blocks, drafting = reader.integer("block_count"), reader.integer("nextn_predict_layers", 0)
+    layers = blocks - drafting
+    if not 0 < layers <= 1000 or drafting < 0:
+        raise reader.wrong("block_count", blocks)
+    layer_types = _layer_types(reader, layers)
+    attention = [i for i, kind in enumerate(layer_types) if kind == "full_attention"] or [0]
+    head_dim = reader.integer("attention.key_length")
+    if reader.integer("attention.value_length", head_dim) != head_dim:
+        raise UnsupportedModel(f"{reader.file.path}: keys and values of different length are not supported")
+    value_heads = reader.integer("ssm.time_step_rank")
+    inner = reader.integer("ssm.inner_size")
+    if value_heads <= 0 or inner % value_heads:
+        raise reader.wrong("ssm.time_step_rank", value_heads)
+    embedding = reader.file.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise CheckpointError(f"{reader.file.path}: tensor token_embd.weight is missing; the file is incomplete")
+    text: dict[str, Any] = {
+        "model_type": f"{model_type}_text",
+        "vocab_size": embedding.shape[0],
+        "hidden_size": reader.integer("embedding_length"),
+        "num_hidden_layers": layers,
+        "layer_types": layer_types,
+        "num_attention_heads": reader.per_layer("attention.head_count", attention),
+        "num_key_value_heads": reader.per_layer("attention.head_count_kv", attention),
+        "head_dim": head_dim,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "attn_output_gate": True,
+        "rms_norm_eps": reader.number("attention.layer_norm_rms_epsilon"),
+        "max_position_embeddings": reader.integer("context_length"),
+        "linear_conv_kernel_dim": reader.integer("ssm.conv_kernel"),
+        "linear_key_head_dim": reader.integer("ssm.state_size"),
+        "linear_value_head_dim": inner // value_heads,
+        "linear_num_key_heads": reader.integer("ssm.group_count"),
+        "linear_num_value_heads": value_heads,
+        "mtp_num_hidden_layers": drafting,
+        "tie_word_embeddings": tied,
+        "rope_parameters": _rope_parameters(reader, head_dim),
+    }
+    if reader.prefix == "qwen35moe":
+        every = list(range(layers))
+        text["num_experts"] = reader.integer("expert_count")
+        text["num_experts_per_tok"] = reader.integer("expert_used_count")
+        text["moe_intermediate_size"] = reader.per_layer("expert_feed_forward_length", every)
+        text["shared_expert_intermediate_size"] = reader.integer("expert_shared_feed_forward_length")
+    else:
+        text["intermediate_size"] = reader.per_layer("feed_forward_length", list(range(layers)))
+    return text
+
+
+def _layer_types(reader: _Reader, layers: int) -> list[str]:
+    recurrent = reader.raw("attention.recurrent_layers")
+    if recurrent is None:
+        interval = reader.integer("full_attention_interval", 4)
+        if interval <= 0:
+            raise reader.wrong("full_attention_interval", interval)
+        recurrent = [(i + 1) % interval != 0 for i in range(layers)]
+    elif not isinstance(recurrent, np.ndarray) or len(recurrent) < layers:
+        raise reader.wrong("attention.recurrent_layers", recurrent)
+    return ["linear_attention" if recurrent[i] else "full_attention" for i in range(layers)]
+
+
+def _rope_parameters(reader: _Reader, head_dim: int) -> dict[str, Any]:
+    sections = reader.raw("rope.dimension_sections")
+    if sections is None:
+        sections = np.array(DEFAULT_SECTIONS)
+    if not isinstance(sections, np.ndarray) or sections.dtype.kind not in "iu" or len(sections) < 3:
+        raise reader.wrong("rope.dimension_sections", sections)
+    rope: dict[str, Any] = {
+        "rope_type": "default",
+        "rope_theta": reader.number("rope.freq_base"),
+        "partial_rotary_factor": reader.integer("rope.dimension_count") / head_dim,
+        "mrope_section": [int(size) for size in sections[:3]],
+        "mrope_interleaved": True,
+    }
+    kind = reader.raw("rope.scaling.type") or "none"
+    factor = reader.number("rope.scaling.factor", 1.0)
+    if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
+        return rope
+    if kind != "yarn":
+        raise UnsupportedModel(f"{reader.file.path}: rope scaling {kind!r} is not supported, only yarn")
+    for key, neutral in (("attn_factor", 1.0), ("yarn_ext_factor", 1.0), ("yarn_log_multiplier", 0.0)):
+        if reader.number(f"rope.scaling.{key}", neutral) != neutral:
+            raise UnsupportedModel(f"{reader.file.path}: {reader.prefix}.rope.scaling.{key} is not supported")
+    rope["rope_type"] = "yarn"
+    rope["factor"] = factor
+    rope["original_max_position_embeddings"] = reader.integer("rope.scaling.original_context_length")
+    for key, name in (("attn_factor", "attention_factor"), ("beta_fast", "beta_fast"), ("beta_slow", "beta_slow")):
+        if reader.raw(f"rope.scaling.yarn_{key}") is not None:
+            rope[name] = reader.number(f"rope.scaling.yarn_{key}")
+    return rope
+
+
+def add_vision(config: dict[str, Any], file: GgufFile) -> dict[str, Any]:
+    """Adds `vision_config` from the metadata of an mmproj file; returns the image processor's settings.
+
+    Raises UnsupportedModel for another projector, CheckpointError when the file belongs to another model.
+    """
+    metadata = file.metadata
+    projector = metadata.get("clip.projector_type", metadata.get("clip.vision.projector_type"))
+    if projector != PROJECTOR:
+        raise UnsupportedModel(f"{file.path}: vision projector {projector!r} is not supported, only {PROJECTOR}")
+    reader = _Reader(file, "clip.vision")
+    deepstack = reader.raw("is_deepstack_layers")
+    if isinstance(deepstack, np.ndarray) and deepstack.any():
+        raise UnsupportedModel(f"{file.path}: deepstack vision towers are not supported")
+    hidden_size, out_hidden_size = config["text_config"]["hidden_size"], reader.integer("projection_dim")
+    if hidden_size != out_hidden_size:
+        raise CheckpointError(
+            f"{file.path}: is for a model of hidden size {out_hidden_size}, this one has {hidden_size}"
+        )
+    missing = [token for key, token in MEDIA_TOKENS.items() if key not in config]
+    if missing:
+        raise CheckpointError(f"{file.path}: the language model's vocabulary has no {missing[0]}")
+    positions, patches = file.tensors.get("v.position_embd.weight"), file.tensors.get("v.patch_embd.weight")
+    if positions is None or patches is None or len(patches.shape) != 4:
+        raise CheckpointError(f"{file.path}: v.position_embd.weight or v.patch_embd.weight is missing")
+    patch_size, merge_size = reader.integer("patch_size"), reader.integer("spatial_merge_size", 2)
+    config["vision_config"] = {
+        "model_type": f"{config['model_type']}_vision",
+        "depth": reader.integer("block_count"),
+        "hidden_size": reader.integer("embedding_length"),
+        "intermediate_size": reader.integer("feed_forward_length"),
+        "num_heads": reader.integer("attention.head_count"),
+        "in_channels": patches.shape[1],
+        "patch_size": patch_size,
+        "temporal_patch_size": TEMPORAL_PATCH_SIZE,
+        "spatial_merge_size": merge_size,
+        "out_hidden_size": out_hidden_size,
+        "num_position_embeddings": positions.shape[0],
+        "hidden_act": "gelu_pytorch_tanh",
+        "deepstack_visual_indexes": [],
+    }
+    processor: dict[str, Any] = {
+        "patch_size": patch_size,
+        "merge_size": merge_size,
+        "temporal_patch_size": TEMPORAL_PATCH_SIZE,
+    }
+    for key in ("image_mean", "image_std"):
+        if isinstance(values := reader.raw(key), np.ndarray):
+            processor[key] = [float(value) for value in values]
+    if reader.raw("image_min_pixels") is not None and reader.raw("image_max_pixels") is not None:
+        shortest, longest = reader.integer("image_min_pixels"), reader.integer("image_max_pixels")
+        processor["size"] = {"shortest_edge": shortest, "longest_edge": longest}
+    return processor
+
+
+def generation_config(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
+    """`generation_config.json` from a GGUF: where to stop, and the sampling settings that the file recommends."""
+    special = vocabulary.special_ids()
+    stops = [vocabulary.eos_token_id, vocabulary.eot_token_id, *(special.get(token) for token in STOP_TOKENS)]
+    result: dict[str, Any] = {"eos_token_id": list(dict.fromkeys(stop for stop in stops if stop is not None))}
+    if vocabulary.pad_token_id is not None:
+        result["pad_token_id"] = vocabulary.pad_token_id
+    for key, name in SAMPLING_KEYS.items():
+        value = metadata.get(f"general.sampling.{key}")
+        if type(value) in (int, float):
+            result[name] = value if type(value) is int else float(str(np.float32(value)))
+    if "temperature" in result:
+        result["do_sample"] = result["temperature"] > 0
+    return result
+
+
+def chat_template(metadata: Mapping[str, Any]) -> str | None:
+    """The chat template that a GGUF carries."""
+    template = metadata.get("tokenizer.chat_template")
+    return template if isinstance(template, str) else None

@@ -1,0 +1,46 @@
+"""Files mapped into memory, and tensors as a file names them."""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qwill.errors import CheckpointError, ModelNotFound
+
+
+@dataclass(frozen=True)
+class RawTensor:
+    """A tensor under the name that its file gives it.
+
+    `dtype` is the name of the storage format (`F32`, `BF16`, `Q4_K`, ...), `shape` is row-major and `data` is a read-only
+    uint8 view of the mapped file, exactly as long as shape and dtype say.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: np.ndarray
+    file: Path
+
+    @property
+    def source(self) -> str:
+        """File and name, for error messages."""
+        return f"{self.file} ({self.name})"
+
+
+def map_file(path: Path) -> np.ndarray:
+    """The bytes of a file as a read-only uint8 array backed by mmap.
+
+    Raises ModelNotFound when it does not exist, CheckpointError when it is empty or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                raise CheckpointError(f"{path}: the file is empty, download it again")
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    except FileNotFoundError as error:
+        raise ModelNotFound(f"{path}: no such file") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
