@@ -29,8 +29,9 @@ class _Group:
 def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool) -> TensorSet:
     """The canonical tensors of a safetensors checkpoint.
 
-    Known buffers are left out, and so is a stored copy of the head when it is tied to the embeddings. Raises CheckpointError
-    for an unknown or doubled name, a wrong shape or values that are not finite; UnsupportedModel for a foreign dtype.
+    Known buffers are left out, and so is a stored copy of the head when it is tied to the embeddings. Raises
+    CheckpointError for an unknown or doubled name, a wrong shape or values that are not finite, UnsupportedModel for a
+    foreign dtype.
     """
     placed = []
     for raw in raw_tensors:
@@ -45,7 +46,7 @@ def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool) -> T
 
 
 def assemble_gguf(raw_tensors: Iterable[RawTensor], path: Path, layers: int) -> TensorSet:
-    """The canonical tensors of a GGUF file, with those of its vision file if there is one. Errors as for `assemble_hf`."""
+    """The canonical tensors of a GGUF file and of its vision file if there is one. Errors as for `assemble_hf`."""
     placed = []
     for raw in raw_tensors:
         place = place_gguf(raw.name, layers)

@@ -1,7 +1,7 @@
 """Reader of GGUF files, versions 2 and 3: metadata and tensor descriptions are checked in full, tensors stay mapped.
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Every count and length is held against the bytes that are
-left before anything is allocated, so a damaged file costs an error, not memory or minutes.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Every count and length is held against the
+bytes that are left before anything is allocated, so a damaged file costs an error, not memory or minutes.
 """
 
 import re
@@ -28,7 +28,7 @@ MAX_DIMENSIONS = 4
 MAX_SIZE = 1 << 48
 DEFAULT_ALIGNMENT = 32
 
-_SCALARS = {
+_SCALARS: dict[int, np.dtype[Any]] = {
     0: np.dtype("<u1"), 1: np.dtype("<i1"), 2: np.dtype("<u2"), 3: np.dtype("<i2"), 4: np.dtype("<u4"),
     5: np.dtype("<i4"), 6: np.dtype("<f4"), 7: np.dtype("?"), 10: np.dtype("<u8"), 11: np.dtype("<i8"),
     12: np.dtype("<f8"),
@@ -39,7 +39,7 @@ _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
 
 class StringArray(Sequence[str]):
-    """Strings that stay in the file until asked for. `ends[i]` is the position behind string i, `start` of the first."""
+    """Strings that stay in the file until asked for; `ends[i]` is the position behind string i."""
 
     def __init__(self, buffer: memoryview, start: int, ends: list[int]) -> None:
         self._buffer = buffer
@@ -125,7 +125,7 @@ class _Parser:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.content = map_file(path)
-        self.buffer = memoryview(self.content)
+        self.buffer = self.content.data
         self.position = 0
 
     def parse(self) -> GgufFile:
@@ -211,11 +211,11 @@ class _Parser:
         return np.frombuffer(self._take(count * dtype.itemsize), dtype)
 
     def _strings(self, count: int) -> StringArray:
-        """Steps over `count` strings, keeping only where they end: half a million of them in a vocabulary and its merges."""
+        """Steps over `count` strings, keeping only where they end: a vocabulary and its merges are half a million."""
         start = position = self.position
         limit = len(self.buffer) - 8
         unpack, buffer = _U64.unpack_from, self.buffer
-        ends = []
+        ends: list[int] = []
         append = ends.append
         for _ in range(count):
             if position > limit:

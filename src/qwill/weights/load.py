@@ -25,8 +25,8 @@ HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending
 class Checkpoint:
     """Everything a model's files say. `tensors` stay mapped; `config` has the shape of a released `config.json`.
 
-    `v_heads_tiled`: v head j reads k head j % K (GGUF) instead of j // (V / K). Of `tokenizer_json` and `vocabulary` at most
-    one is given. Absent JSON files are empty dicts.
+    `v_heads_tiled`: v head j reads k head j % K (GGUF) instead of j // (V / K). Of `tokenizer_json` and `vocabulary`
+    at most one is given. Absent JSON files are empty dicts.
     """
 
     path: Path

@@ -13,8 +13,8 @@ from qwill.errors import CheckpointError, ModelNotFound
 class RawTensor:
     """A tensor under the name that its file gives it.
 
-    `dtype` is the name of the storage format (`F32`, `BF16`, `Q4_K`, ...), `shape` is row-major and `data` is a read-only
-    uint8 view of the mapped file, exactly as long as shape and dtype say.
+    `dtype` is the name of the storage format (`F32`, `BF16`, `Q4_K`, ...), `shape` is row-major and `data` is a
+    read-only uint8 view of the mapped file, exactly as long as shape and dtype say.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The one table of tensor names: canonical, as released (safetensors), and in GGUF files.
 
-Canonical names and values are described in `tensor.py`. Released names are the canonical ones behind a prefix, but for the
-few that the table spells out. GGUF names were read from llama.cpp's `conversion/` and `gguf-py`.
+Canonical names and values are described in `tensor.py`. Released names are the canonical ones behind a prefix, but
+for the few that the table spells out. GGUF names were read from llama.cpp's `conversion/` and `gguf-py`.
 """
 
 import re
@@ -153,14 +153,11 @@ def place_hf(name: str) -> Place | None:
             return Place(f"{prefix}{stem}{projection}", Kind.EXPERTS, int(number), is_scale)
         if rest.startswith("mlp.experts."):
             rest = rest.removesuffix(".weight")
-        row = _HF_LAYER_ROWS.get(rest)
-        return row and Place(prefix + row.canonical, row.kind, None, is_scale)
+        return _placed(_HF_LAYER_ROWS.get(rest), prefix, None, is_scale)
     if match := _HF_BLOCK.fullmatch(name):
         prefix, _, rest = match.groups()
-        row = _HF_BLOCK_ROWS.get(rest)
-        return row and Place(prefix + row.canonical, row.kind, None, is_scale)
-    row = _HF_TOP_ROWS.get(name)
-    return row and Place(row.canonical, row.kind, None, is_scale)
+        return _placed(_HF_BLOCK_ROWS.get(rest), prefix, None, is_scale)
+    return _placed(_HF_TOP_ROWS.get(name), "", None, is_scale)
 
 
 def is_ignored_hf(name: str) -> bool:
@@ -174,18 +171,18 @@ def place_gguf(name: str, layers: int) -> Place | None:
         return Place("visual.patch_embed.proj.weight", Kind.PATCH, 1)
     match = _GGUF_BLOCK.fullmatch(name)
     if not match:
-        row = _GGUF_TOP_ROWS.get(name)
-        return row and Place(row.canonical, row.kind, 0 if row.kind is Kind.PATCH else None)
+        return _placed(_GGUF_TOP_ROWS.get(name), "", 0 if name == "v.patch_embd.weight" else None)
     vision, number, rest = match[1], int(match[2]), match[3]
     if vision:
-        row = _GGUF_BLOCK_ROWS.get(rest)
-        return row and Place(f"visual.blocks.{number}.{row.canonical}", row.kind)
+        return _placed(_GGUF_BLOCK_ROWS.get(rest), f"visual.blocks.{number}.")
     if number == layers and rest in _GGUF_MTP_ROWS:
-        row = _GGUF_MTP_ROWS[rest]
-        return Place(row.canonical, row.kind)
-    row = _GGUF_LAYER_ROWS.get(rest)
+        return _placed(_GGUF_MTP_ROWS[rest], "")
     prefix = f"layers.{number}." if number < layers else f"mtp.layers.{number - layers}."
-    return row and Place(prefix + row.canonical, row.kind)
+    return _placed(_GGUF_LAYER_ROWS.get(rest), prefix)
+
+
+def _placed(row: Row | None, prefix: str, part: int | None = None, is_scale: bool = False) -> Place | None:
+    return Place(prefix + row.canonical, row.kind, part, is_scale) if row else None
 
 
 def _strip_prefix(name: str) -> str:

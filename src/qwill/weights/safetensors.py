@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def read_safetensors(path: Path) -> list[RawTensor]:
     expected = ranges[-1][1] if ranges else 0
     if expected != len(data):
         raise CheckpointError(
-            f"{path}: holds {len(data)} bytes of tensors, its header says {expected}; the file is torn, download it again"
+            f"{path}: holds {len(data)} bytes of tensors, its header says {expected}; it is torn, download it again"
         )
     return [
         RawTensor(name, header[name]["dtype"], tuple(header[name]["shape"]), data[begin:end], path)
@@ -151,9 +151,9 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_entry(path: Path, name: str, entry: object) -> tuple[int, int]:
     """First and last byte of one tensor, when its dtype, shape and offsets agree."""
     dtype, shape, offsets = (
-        (entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")) if isinstance(entry, dict) else (None,) * 3
+        [entry.get(key) for key in ("dtype", "shape", "data_offsets")] if isinstance(entry, dict) else [None] * 3
     )
-    if not isinstance(dtype, str) or not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2:
+    if not isinstance(dtype, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise CheckpointError(f"{path}: tensor {name} is described wrongly, the header is damaged; download it again")
     if dtype not in DTYPE_BYTES:
         raise UnsupportedModel(f"{path}: tensor {name} is stored as {dtype}, a type that is not supported")
@@ -163,5 +163,5 @@ def _check_entry(path: Path, name: str, entry: object) -> tuple[int, int]:
     return begin, end
 
 
-def _is_sizes(value: Any) -> bool:
+def _are_sizes(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**48 for size in value)

@@ -1,7 +1,7 @@
 """A tensor as it lies in a file, and the set of all tensors of a checkpoint under canonical names.
 
-Canonical names are the released names without `model.language_model.` and `model.` prefixes; `weights/names.py` maps both file
-formats to them. Values are the same for both formats:
+Canonical names are the released names without `model.language_model.` and `model.` prefixes; `weights/names.py` maps
+both file formats to them. Values are the same for both formats:
 
     embed_tokens.weight                                   [vocab, hidden]
     lm_head.weight                                        [vocab, hidden], absent when tied to embed_tokens
@@ -19,15 +19,16 @@ formats to them. Values are the same for both formats:
     layers.N.mlp.experts.down_proj                        [experts, hidden, intermediate]
     layers.N.mlp.shared_expert.gate_proj / up_proj / down_proj .weight
     layers.N.mlp.shared_expert_gate.weight                [1, hidden]
-    visual.patch_embed.proj.weight                        [vision_hidden, channels * 2 * patch * patch], order (C, T, H, W); .bias
+    visual.patch_embed.proj.weight                        [vision_hidden, channels * 2 * patch * patch], C first
+    visual.patch_embed.proj.bias                          [vision_hidden]
     visual.pos_embed.weight                               [positions, vision_hidden]
     visual.blocks.N.{norm1, norm2, attn.qkv, attn.proj, mlp.linear_fc1, mlp.linear_fc2}.{weight, bias}
     visual.merger.{norm, linear_fc1, linear_fc2}.{weight, bias}
     mtp.fc.weight, mtp.pre_fc_norm_embedding.weight, mtp.pre_fc_norm_hidden.weight, mtp.norm.weight, mtp.layers.0.*
 
 Every RMSNorm weight except `linear_attn.norm` already has its 1 added (`x̂ * w`). One-dimensional tensors, the conv and
-`shared_expert_gate` are F32. V heads may come tiled (GGUF): then v head j reads k head j % K instead of j // (V / K); the
-checkpoint's `v_heads_tiled` says which.
+`shared_expert_gate` are F32. V heads may come tiled (GGUF): then v head j reads k head j % K instead of j // (V / K);
+the checkpoint's `v_heads_tiled` says which.
 """
 
 from collections.abc import Iterator
@@ -43,8 +44,9 @@ from qwill.quant.types import TYPES, TensorType
 class Tensor:
     """Bytes of one tensor, still in the file.
 
-    `shape` is row-major ([rows, columns], or [experts, rows, columns]). `parts` are contiguous uint8 views, one per expert
-    for three-dimensional tensors, otherwise one. `scales` (FP8 only) holds, per part, the float32 scale of each 128 x 128 block.
+    `shape` is row-major ([rows, columns], or [experts, rows, columns]). `parts` are contiguous uint8 views, one per
+    expert for three-dimensional tensors, otherwise one. `scales` (FP8 only) holds, per part, the float32 scale of each
+    128 x 128 block.
     `source` names the file and the name in it, for error messages.
     """
 

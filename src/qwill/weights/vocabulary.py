@@ -9,14 +9,15 @@ import numpy as np
 from qwill.errors import CheckpointError
 from qwill.weights.gguf import GgufFile, StringArray
 
-NORMAL_TOKEN = 1  # llama.cpp's token types: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
+# llama.cpp's token types: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused (padding), 6 byte
+NORMAL_TOKEN, UNUSED_TOKEN = 1, 5
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """`tokenizer.ggml.*` of a GGUF file. Tokens and merges are decoded only when they are read.
 
-    `tokens[id]` and `merges[rank]` ("left right") are in the byte-level alphabet; `token_types[id]` is llama.cpp's token type.
+    `tokens[id]` and `merges[rank]` ("left right") are in the byte-level alphabet; `token_types[id]` is llama.cpp's.
     """
 
     tokens: Sequence[str]
@@ -32,7 +33,7 @@ class Vocabulary:
 
     def special_ids(self) -> dict[str, int]:
         """Ids of all tokens that are not of the normal type and not mere padding, by their text."""
-        ids = np.flatnonzero((self.token_types != NORMAL_TOKEN) & (self.token_types != 5))
+        ids = np.flatnonzero((self.token_types != NORMAL_TOKEN) & (self.token_types != UNUSED_TOKEN))
         return {self.tokens[int(i)]: int(i) for i in ids}
 
 

@@ -1,0 +1,60 @@
+"""Looking for NaN and infinity in weights of any type without decoding them: in floats or in the blocks' scales."""
+
+import numpy as np
+
+from qwill.errors import CheckpointError
+from qwill.weights.tensor import Tensor
+
+CHUNK_BYTES = 1 << 24
+
+# Byte positions of the half-precision scales inside a block, read from ggml's block layouts (`ggml-common.h`).
+_HALF_SCALES = {
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,),
+    "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
+    "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,), "IQ1_S": (0,),
+    "IQ4_NL": (0,), "IQ4_XS": (0,),
+}  # fmt: skip
+_IQ1_M_SCALES = 48  # four u16 whose top nibbles, first the lowest, make up one half-precision scale
+_HALF_EXPONENT, _BFLOAT_EXPONENT = 0x7C00, 0x7F80
+
+
+def check_finite(tensor: Tensor, sample: bool = False) -> None:
+    """Raises CheckpointError naming the tensor when a value or scale in it is NaN or infinite.
+
+    `sample` looks only at the first 16 MiB of every part, enough to notice a file that is not what it says.
+    """
+    block = tensor.type.block_bytes
+    step = CHUNK_BYTES // block * block
+    for number, part in enumerate(tensor.parts):
+        for begin in range(0, step if sample else part.nbytes, step):
+            if not _is_finite(part[begin : begin + step], tensor.type.name, block):
+                expert = f" (expert {number})" if len(tensor.parts) > 1 else ""
+                raise CheckpointError(f"{tensor.source}: {tensor.name}{expert} holds NaN or infinity; it is damaged")
+
+
+def _is_finite(data: np.ndarray, type_name: str, block: int) -> bool:
+    if type_name == "F32":
+        return bool(np.isfinite(data.view(np.float32)).all())
+    if type_name == "F16":
+        return _no_full_exponent(data.view(np.uint16), _HALF_EXPONENT)
+    if type_name == "BF16":
+        return _no_full_exponent(data.view(np.uint16), _BFLOAT_EXPONENT)
+    if type_name == "F8_E4M3":
+        return not ((data & 0x7F) == 0x7F).any()
+    blocks = data.reshape(-1, block)
+    if type_name == "MXFP4":
+        return not (blocks[:, 0] == 0xFF).any()  # the one NaN of E8M0
+    if type_name == "NVFP4":
+        return True  # every bit pattern of its scales is a number to ggml
+    if type_name == "IQ1_M":
+        words = np.ascontiguousarray(blocks[:, _IQ1_M_SCALES:]).view(np.uint16)
+        scales = words[:, 0] >> 12 | words[:, 1] >> 8 & 0x00F0 | words[:, 2] >> 4 & 0x0F00 | words[:, 3] & 0xF000
+        return _no_full_exponent(scales, _HALF_EXPONENT)
+    return all(
+        _no_full_exponent(np.ascontiguousarray(blocks[:, at : at + 2]).view(np.uint16), _HALF_EXPONENT)
+        for at in _HALF_SCALES[type_name]
+    )
+
+
+def _no_full_exponent(words: np.ndarray, mask: int) -> bool:
+    return not ((words & mask) == mask).any()
