@@ -1,0 +1,177 @@
+"""Chat templates: a conversation in the OpenAI form becomes the text that the model was trained on."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qwill.errors import TemplateError
+from qwill.text.prompt import PLACEHOLDERS, Marker, MediaPart, RenderedPrompt
+
+# For checkpoints without a template: the same format in our own words.
+DEFAULT_TEMPLATE = Path(__file__).with_name("default_template.jinja").read_text(encoding="utf-8")
+
+_MEDIA_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
+
+
+class ChatTemplate:
+    """A compiled template. `added_tokens` are the texts that only the template itself may turn into control tokens."""
+
+    def __init__(self, source: str, added_tokens: Iterable[str]) -> None:
+        """Raises TemplateError when `source` does not compile."""
+        import jinja2
+
+        from qwill.text.sandbox import TemplateEnvironment
+
+        self._marker = Marker([*added_tokens, *PLACEHOLDERS])
+        try:
+            self._template = TemplateEnvironment().from_string(source)
+        except (jinja2.TemplateError, RecursionError) as error:
+            line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+            raise TemplateError(f"the chat template does not compile{line}: {_one_line(error)}") from error
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        enable_thinking: bool = True,
+        merge_system: bool = True,
+        **variables: Any,
+    ) -> RenderedPrompt:
+        """Render a conversation.
+
+        `messages` have a role and content (a string, or parts of type text, image, image_url, video, video_url);
+        reasoning may come as `reasoning_content` or `reasoning`, the arguments of a tool call as JSON text or as a
+        mapping. With `merge_system` all system (and developer) messages are joined, in order, into one at the
+        beginning. `variables` are handed to the template as they are. Raises TemplateError for what the template
+        refuses or cannot do.
+        """
+        from jinja2 import TemplateError as JinjaError
+
+        from qwill.text.sandbox import render
+
+        media: list[MediaPart] = []
+        prepared = [_prepare(message, f"messages[{index}]", media) for index, message in enumerate(messages)]
+        if merge_system:
+            prepared = _merge_system(prepared)
+        given = {**variables, "tools": list(tools) if tools else None}
+        mark = self._marker.choose_mark([prepared, given])
+        try:
+            text = render(
+                self._template,
+                {
+                    **self._marker.apply(given, mark),
+                    "messages": [self._protect(message, mark) for message in prepared],
+                    "add_generation_prompt": add_generation_prompt,
+                    "enable_thinking": enable_thinking,
+                },
+            )
+        except JinjaError as error:
+            raise TemplateError(f"the chat template refused the conversation: {_one_line(error)}") from error
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            RecursionError,
+            MemoryError,
+        ) as error:
+            raise TemplateError(f"the chat template failed: {type(error).__name__}: {_one_line(error)}") from error
+        return RenderedPrompt(text, mark, tuple(media))
+
+    def _protect(self, message: dict[str, Any], mark: str) -> dict[str, Any]:
+        protected = self._marker.apply(message, mark)
+        if mark and message["role"] == "assistant" and not isinstance(message.get("reasoning_content"), str):
+            content = message.get("content")
+            if isinstance(content, str):
+                protected["content"] = self._marker.apply_answer(content, mark)
+        return protected
+
+
+_SYSTEM_ROLES = ("system", "developer")
+
+
+def _prepare(message: Mapping[str, Any], name: str, media: list[MediaPart]) -> dict[str, Any]:
+    """A copy in the one form that templates expect; its images and videos are appended to `media`."""
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        raise TemplateError(f"{name} is not an object with a role")
+    prepared = dict(message)
+    if "content" in prepared:
+        prepared["content"] = _prepare_content(prepared["content"], f"{name}.content", media)
+    reasoning = prepared.pop("reasoning", None)
+    if prepared.get("reasoning_content") is None:
+        prepared.pop("reasoning_content", None)
+        if reasoning is not None:
+            prepared["reasoning_content"] = reasoning
+    if prepared.get("tool_calls"):
+        prepared["tool_calls"] = [
+            _prepare_tool_call(call, f"{name}.tool_calls[{index}]") for index, call in enumerate(prepared["tool_calls"])
+        ]
+    return prepared
+
+
+def _prepare_content(content: Any, name: str, media: list[MediaPart]) -> Any:
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence) or not all(isinstance(part, Mapping) for part in content):
+        raise TemplateError(f"{name} is neither text nor a list of parts")
+    parts: list[dict[str, Any]] = []
+    for index, part in enumerate(content):
+        kind = part.get("type") or next((key for key in ("text", *_MEDIA_KINDS) if key in part), None)
+        if kind == "text" and isinstance(part.get("text"), str):
+            parts.append({"type": "text", "text": part["text"]})
+        elif kind in _MEDIA_KINDS:
+            media.append(MediaPart(_MEDIA_KINDS[kind], part))
+            parts.append({"type": _MEDIA_KINDS[kind], _MEDIA_KINDS[kind]: ""})
+        else:
+            raise TemplateError(f"{name}[{index}] is of type {kind!r}; use text, image_url or video_url")
+    return parts
+
+
+def _prepare_tool_call(call: Any, name: str) -> dict[str, Any]:
+    if not isinstance(call, Mapping):
+        raise TemplateError(f"{name} is not an object")
+    if isinstance(call.get("function"), Mapping):
+        return {**call, "function": _prepare_tool_call(call["function"], f"{name}.function")}
+    if not isinstance(call.get("name"), str):
+        raise TemplateError(f"{name} has no function name")
+    if "arguments" not in call:
+        return dict(call)
+    arguments = call["arguments"]
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments or "{}")
+        except (ValueError, RecursionError) as error:
+            raise TemplateError(f"{name}.arguments is not JSON: {_one_line(error)}") from error
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, Mapping):
+        raise TemplateError(f"{name}.arguments is not a JSON object")
+    return {**call, "arguments": dict(arguments)}
+
+
+def _has_media(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(part["type"] != "text" for part in content)
+
+
+def _merge_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One system message at the beginning with the text of all of them, a blank line between; agents send several."""
+    system = [message for message in messages if message["role"] in _SYSTEM_ROLES]
+    if not system:
+        return messages
+    if any(_has_media(message) for message in system):
+        raise TemplateError("a system message cannot hold images or videos; put them into a user message")
+    texts = [_plain_text(message.get("content")) for message in system]
+    merged = {**system[0], "role": "system", "content": "\n\n".join(text for text in texts if text)}
+    return [merged, *(message for message in messages if message["role"] not in _SYSTEM_ROLES)]
+
+
+def _plain_text(content: Any) -> str:
+    return "".join(part["text"] for part in content) if isinstance(content, list) else content or ""
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
