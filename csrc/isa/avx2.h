@@ -8,6 +8,8 @@
 
 namespace qwill { namespace avx2 {
 
+constexpr int kRegisters = 8;
+
 struct F32x16 { __m256 lo, hi; };
 struct I32x16 { __m256i lo, hi; };
 struct U8x64 { __m256i lo, hi; };
@@ -63,11 +65,102 @@ inline float reduce_add(F32x16 a) {
     const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(d, _mm_shuffle_ps(d, d, 1)));
 }
+// Sums of eight vectors: halves are added, then two vectors share a register at each step. The order in which they are
+// taken makes the sums come out in order.
+inline __m256 reduce_add8(const F32x16* a) {
+    __m256 pairs[4], quads[2];
+    for (int i = 0; i < 4; ++i) {
+        const F32x16 &even = a[(i & 1) * 4 + (i >> 1)], &odd = a[(i & 1) * 4 + (i >> 1) + 2];
+        const __m256 x = _mm256_add_ps(even.lo, even.hi), y = _mm256_add_ps(odd.lo, odd.hi);
+        pairs[i] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+    }
+    for (int i = 0; i < 2; ++i) {
+        const __m256 x = pairs[2 * i], y = pairs[2 * i + 1];
+        quads[i] = _mm256_add_ps(_mm256_shuffle_ps(x, y, _MM_SHUFFLE(1, 0, 1, 0)), _mm256_shuffle_ps(x, y, _MM_SHUFFLE(3, 2, 3, 2)));
+    }
+    return _mm256_add_ps(_mm256_shuffle_ps(quads[0], quads[1], _MM_SHUFFLE(2, 0, 2, 0)),
+                         _mm256_shuffle_ps(quads[0], quads[1], _MM_SHUFFLE(3, 1, 3, 1)));
+}
+inline F32x16 reduce_add16(const F32x16* a) { return {reduce_add8(a), reduce_add8(a + 8)}; }
 inline float reduce_max(F32x16 a) {
     const __m256 h = _mm256_max_ps(a.lo, a.hi);
     const __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
     const __m128 d = _mm_max_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_max_ss(d, _mm_shuffle_ps(d, d, 1)));
+}
+
+// Bytes. A product of signed bytes is taken as |w| * (x with the sign of w): pairs add up to at most 2 * 128 * 127, so that
+// the 16-bit sums of maddubs never saturate; unsigned weights have to be below 128 for the same reason.
+struct S8x64 { __m256i lo, hi, magnitude_lo, magnitude_hi; };
+inline U8x64 load_bytes(const uint8_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+inline U8x64 low_nibbles(U8x64 a) {
+    const __m256i mask = _mm256_set1_epi8(0x0f);
+    return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
+}
+inline U8x64 high_nibbles(U8x64 a) { return low_nibbles({_mm256_srli_epi16(a.lo, 4), _mm256_srli_epi16(a.hi, 4)}); }
+inline U8x64 operator|(U8x64 a, U8x64 b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+template <int from, int mask>
+inline __m256i move_bits_to_4(__m256i a) {
+    const __m256i moved = from <= 4 ? _mm256_slli_epi16(a, from <= 4 ? 4 - from : 0) : _mm256_srli_epi16(a, from > 4 ? from - 4 : 0);
+    return _mm256_and_si256(moved, _mm256_set1_epi8(mask));
+}
+template <int from, int mask>
+inline U8x64 move_bits_to_4(U8x64 a) { return {move_bits_to_4<from, mask>(a.lo), move_bits_to_4<from, mask>(a.hi)}; }
+inline U8x64 lookup(const int8_t* table, U8x64 indices) {
+    const __m256i entries = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm256_shuffle_epi8(entries, indices.lo), _mm256_shuffle_epi8(entries, indices.hi)};
+}
+inline S8x64 signed_bytes(U8x64 a) { return {a.lo, a.hi, _mm256_abs_epi8(a.lo), _mm256_abs_epi8(a.hi)}; }
+template <int offset>
+inline S8x64 centred(U8x64 a) {
+    const __m256i centre = _mm256_set1_epi8(offset);
+    return signed_bytes({_mm256_sub_epi8(a.lo, centre), _mm256_sub_epi8(a.hi, centre)});
+}
+inline I32x16 dot_start(U8x64, const int32_t*) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+inline I32x16 dot_start(S8x64, const int32_t*) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+inline __m256i dot4(__m256i sum, __m256i w, __m256i x) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+inline I32x16 dot4(I32x16 sum, U8x64 w, const int32_t* x) {
+    const __m256i four = _mm256_set1_epi32(*x);
+    return {dot4(sum.lo, w.lo, four), dot4(sum.hi, w.hi, four)};
+}
+inline I32x16 dot4(I32x16 sum, S8x64 w, const int32_t* x) {
+    const __m256i four = _mm256_set1_epi32(*x);
+    return {dot4(sum.lo, w.magnitude_lo, _mm256_sign_epi8(four, w.lo)), dot4(sum.hi, w.magnitude_hi, _mm256_sign_epi8(four, w.hi))};
+}
+inline __m128i load_8_bytes(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+inline F32x16 load_u8(const uint8_t* p) {
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load_8_bytes(p))), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load_8_bytes(p + 8)))};
+}
+inline F32x16 load_s8(const uint8_t* p) {
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_8_bytes(p))), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_8_bytes(p + 8)))};
+}
+inline F32x16 load_exponents(const uint8_t* p) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(load_8_bytes(p)), 23)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(load_8_bytes(p + 8)), 23))};
+}
+// The bits of an E4M3 number, moved into a half, are the same number divided by 2^8, subnormals too.
+inline F32x16 load_e4m3(const uint8_t* p) {
+    const __m256i wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
+    const __m256i half = _mm256_or_si256(sign, _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7));
+    const __m256 factor = _mm256_set1_ps(256.0f);
+    return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(half)), factor),
+            _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)), factor)};
+}
+inline void store_i8(int8_t* p, I32x16 a) {
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xd8);
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+inline int32_t reduce_add(I32x16 a) {
+    const __m256i h = _mm256_add_epi32(a.lo, a.hi);
+    const __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    const __m128i d = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(d, _mm_shuffle_epi32(d, 0xb1)));
 }
 
 }}  // namespace qwill::avx2

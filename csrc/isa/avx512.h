@@ -7,6 +7,8 @@
 
 namespace qwill { namespace avx512 {
 
+constexpr int kRegisters = 32;
+
 struct F32x16 { __m512 v; };
 struct I32x16 { __m512i v; };
 struct U8x64 { __m512i v; };
@@ -46,6 +48,62 @@ inline float reduce_add(F32x16 a) {
     const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(d, _mm_shuffle_ps(d, d, 1)));
 }
+// Two vectors share a register after each step; they are taken in the order that makes the sums come out in order.
+inline F32x16 reduce_add16(const F32x16* a) {
+    __m512 eights[8], fours[4], twos[2];
+    for (int i = 0; i < 8; ++i) {
+        // Position p of the tree holds vector 4 * (p % 4) + p / 4.
+        const __m512 x = a[4 * (2 * i % 4) + i / 2].v, y = a[4 * ((2 * i + 1) % 4) + i / 2].v;
+        eights[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
+    }
+    for (int i = 0; i < 4; ++i) {
+        const __m512 x = eights[2 * i], y = eights[2 * i + 1];
+        fours[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+    }
+    for (int i = 0; i < 2; ++i) {
+        const __m512 x = fours[2 * i], y = fours[2 * i + 1];
+        twos[i] = _mm512_add_ps(_mm512_shuffle_ps(x, y, _MM_SHUFFLE(1, 0, 1, 0)), _mm512_shuffle_ps(x, y, _MM_SHUFFLE(3, 2, 3, 2)));
+    }
+    return {_mm512_add_ps(_mm512_shuffle_ps(twos[0], twos[1], _MM_SHUFFLE(2, 0, 2, 0)),
+                          _mm512_shuffle_ps(twos[0], twos[1], _MM_SHUFFLE(3, 1, 3, 1)))};
+}
 inline float reduce_max(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
+
+// Bytes. S8x64 holds signed weights as value + 128, which VNNI multiplies as unsigned; the surplus 128 * sum(x) is taken off
+// by starting the sum at `bias`.
+struct S8x64 { __m512i v; };
+inline U8x64 load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline U8x64 low_nibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))}; }
+inline U8x64 high_nibbles(U8x64 a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))}; }
+inline U8x64 operator|(U8x64 a, U8x64 b) { return {_mm512_or_si512(a.v, b.v)}; }
+template <int from, int mask>
+inline U8x64 move_bits_to_4(U8x64 a) {
+    const __m512i moved = from <= 4 ? _mm512_slli_epi16(a.v, from <= 4 ? 4 - from : 0) : _mm512_srli_epi16(a.v, from > 4 ? from - 4 : 0);
+    return {_mm512_and_si512(moved, _mm512_set1_epi8(mask))};
+}
+inline U8x64 lookup(const int8_t* table, U8x64 indices) {
+    const __m512i entries = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm512_shuffle_epi8(entries, indices.v)};
+}
+inline S8x64 signed_bytes(U8x64 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
+template <int offset>
+inline S8x64 centred(U8x64 a) { return {_mm512_add_epi8(a.v, _mm512_set1_epi8(128 - offset))}; }
+inline I32x16 dot_start(U8x64, const int32_t*) { return {_mm512_setzero_si512()}; }
+inline I32x16 dot_start(S8x64, const int32_t* bias) { return {_mm512_set1_epi32(*bias)}; }
+inline I32x16 dot4(I32x16 sum, U8x64 w, const int32_t* x) { return {_mm512_dpbusd_epi32(sum.v, w.v, _mm512_set1_epi32(*x))}; }
+inline I32x16 dot4(I32x16 sum, S8x64 w, const int32_t* x) { return {_mm512_dpbusd_epi32(sum.v, w.v, _mm512_set1_epi32(*x))}; }
+inline __m128i load_16_bytes(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+inline F32x16 load_u8(const uint8_t* p) { return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_16_bytes(p)))}; }
+inline F32x16 load_s8(const uint8_t* p) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_16_bytes(p)))}; }
+inline F32x16 load_exponents(const uint8_t* p) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu8_epi32(load_16_bytes(p)), 23))}; }
+// The bits of an E4M3 number, moved into a half, are the same number divided by 2^8, subnormals too.
+inline F32x16 load_e4m3(const uint8_t* p) {
+    const __m256i wide = _mm256_cvtepu8_epi16(load_16_bytes(p));
+    const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
+    const __m256i magnitude = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
+    return {_mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, magnitude)), _mm512_set1_ps(256.0f))};
+}
+inline void store_i8(int8_t* p, I32x16 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v)); }
+inline int32_t reduce_add(I32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 
 }}  // namespace qwill::avx512

@@ -8,8 +8,12 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace qwill { namespace scalar {
+
+// How many F32x16 the registers hold: what kernels block their inner loops by.
+constexpr int kRegisters = 8;
 
 struct F32x16 { float v[16]; };
 struct I32x16 { int32_t v[16]; };
@@ -106,10 +110,70 @@ inline float reduce_add(const F32x16& a) {
     for (int half = 8; half > 0; half /= 2) for (int i = 0; i < half; ++i) s[i] += s[i + half];
     return s[0];
 }
+// Lane i: the sum of the lanes of a[i], added as reduce_add does.
+inline F32x16 reduce_add16(const F32x16* a) { return lanes<F32x16>([&](int i) { return reduce_add(a[i]); }); }
 inline float reduce_max(const F32x16& a) {
     float m = a.v[0];
     for (int i = 1; i < 16; ++i) m = a.v[i] > m ? a.v[i] : m;
     return m;
+}
+
+// Sixty-four bytes: four for each of the sixteen lanes. S8x64 holds signed ones, ready to be multiplied.
+struct S8x64 { int8_t v[64]; };
+template <typename Result, typename Byte>
+inline Result bytes(const Byte& byte) {
+    Result r;
+    for (int i = 0; i < 64; ++i) r.v[i] = static_cast<std::remove_reference_t<decltype(r.v[0])>>(byte(i));
+    return r;
+}
+inline U8x64 load_bytes(const uint8_t* p) { U8x64 r; std::memcpy(r.v, p, sizeof r.v); return r; }
+inline U8x64 low_nibbles(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] & 0x0f; }); }
+inline U8x64 high_nibbles(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] >> 4; }); }
+inline U8x64 operator|(const U8x64& a, const U8x64& b) { return bytes<U8x64>([&](int i) { return a.v[i] | b.v[i]; }); }
+// Shifts every byte so that bit `from` becomes bit 4, then masks.
+template <int from, int mask>
+inline U8x64 move_bits_to_4(const U8x64& a) { return bytes<U8x64>([&](int i) { return (a.v[i] << 4 >> from) & mask; }); }
+// Entries of a table of sixteen.
+inline U8x64 lookup(const int8_t* table, const U8x64& indices) { return bytes<U8x64>([&](int i) { return table[indices.v[i]]; }); }
+// Bytes in two's complement.
+inline S8x64 signed_bytes(const U8x64& a) { return bytes<S8x64>([&](int i) { return a.v[i]; }); }
+// a - offset
+template <int offset>
+inline S8x64 centred(const U8x64& a) { return bytes<S8x64>([&](int i) { return a.v[i] - offset; }); }
+// What a sum of dot4 with operands of that kind starts from; `bias` is -128 times the sum of the x that will be multiplied.
+inline I32x16 dot_start(const U8x64&, const int32_t*) { return I32x16{}; }
+inline I32x16 dot_start(const S8x64&, const int32_t*) { return I32x16{}; }
+// sum[lane] += the lane's four bytes times the four signed bytes of *x; unsigned bytes must be below 128, and x above -128.
+template <typename Bytes>
+inline I32x16 dot4(const I32x16& sum, const Bytes& w, const int32_t* x) {
+    int8_t four[4];
+    std::memcpy(four, x, sizeof four);
+    return lanes<I32x16>([&](int i) {
+        return sum.v[i] + w.v[4 * i] * four[0] + w.v[4 * i + 1] * four[1] + w.v[4 * i + 2] * four[2] + w.v[4 * i + 3] * four[3];
+    });
+}
+inline F32x16 load_u8(const uint8_t* p) { return lanes<F32x16>([&](int i) { return static_cast<float>(p[i]); }); }
+inline F32x16 load_s8(const uint8_t* p) { return lanes<F32x16>([&](int i) { return static_cast<float>(static_cast<int8_t>(p[i])); }); }
+// 2^(byte - 127); 0 gives 0.
+inline F32x16 load_exponents(const uint8_t* p) {
+    return lanes<F32x16>([&](int i) {
+        const uint32_t bits = static_cast<uint32_t>(p[i]) << 23;
+        float f;
+        std::memcpy(&f, &bits, sizeof f);
+        return f;
+    });
+}
+// FP8 E4M3, not NaN: the bits, moved into a half, are the same number divided by 2^8.
+inline F32x16 load_e4m3(const uint8_t* p) {
+    return lanes<F32x16>([&](int i) {
+        return 256.0f * f16_to_f32(static_cast<uint16_t>((p[i] & 0x80) << 8 | (p[i] & 0x7f) << 7));
+    });
+}
+inline void store_i8(int8_t* p, const I32x16& a) { for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(a.v[i]); }
+inline int32_t reduce_add(const I32x16& a) {
+    int32_t sum = 0;
+    for (int i = 0; i < 16; ++i) sum += a.v[i];
+    return sum;
 }
 
 }}  // namespace qwill::scalar
