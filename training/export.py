@@ -1,0 +1,180 @@
+"""Writes the trained model as an ordinary Hugging Face folder: `python -m training.export DESTINATION`."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from training.data import TEMPLATE_FILE
+from training.layers import TextShape
+from training.tokenizer import ADDED_TOKENS
+from training.train import DEFAULT_RUN, build_model
+from training.vision import MERGE, PATCH, TEMPORAL, VisionShape
+
+MIN_PIXELS, MAX_PIXELS = 64 * 64, 128 * 128  # the sizes the model was trained on
+CONTEXT = 4096
+
+
+def text_config(shape: TextShape) -> dict[str, Any]:
+    layers = ["full_attention" if i % 4 == 3 else "linear_attention" for i in range(shape.num_hidden_layers)]
+    return {
+        "model_type": "qwen3_5_moe_text",
+        "vocab_size": shape.vocab_size,
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.num_hidden_layers,
+        "layer_types": layers,
+        "full_attention_interval": 4,
+        "num_attention_heads": shape.num_attention_heads,
+        "num_key_value_heads": shape.num_key_value_heads,
+        "head_dim": shape.head_dim,
+        "attn_output_gate": True,
+        "linear_num_key_heads": shape.linear_num_key_heads,
+        "linear_num_value_heads": shape.linear_num_value_heads,
+        "linear_key_head_dim": shape.linear_head_dim,
+        "linear_value_head_dim": shape.linear_head_dim,
+        "linear_conv_kernel_dim": shape.linear_conv_kernel_dim,
+        "num_experts": shape.num_experts,
+        "num_experts_per_tok": shape.num_experts_per_tok,
+        "moe_intermediate_size": shape.moe_intermediate_size,
+        "shared_expert_intermediate_size": shape.shared_expert_intermediate_size,
+        "hidden_act": "silu",
+        "rms_norm_eps": shape.rms_norm_eps,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "max_position_embeddings": CONTEXT,
+        "mtp_num_hidden_layers": 1,
+        "mtp_use_dedicated_embeddings": False,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": shape.rope_theta,
+            "partial_rotary_factor": shape.partial_rotary_factor,
+            "mrope_interleaved": True,
+            "mrope_section": list(shape.mrope_section),
+        },
+        "tie_word_embeddings": False,
+        "use_cache": True,
+        "dtype": "bfloat16",
+    }
+
+
+def config(tokenizer: Tokenizer, text: TextShape, vision: VisionShape) -> dict[str, Any]:
+    ids = {name: tokenizer.token_to_id(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")}
+    return {
+        "architectures": ["Qwen3_5MoeForConditionalGeneration"],
+        "model_type": "qwen3_5_moe",
+        "dtype": "bfloat16",
+        "tie_word_embeddings": False,
+        "image_token_id": ids["image_pad"],
+        "video_token_id": ids["video_pad"],
+        "vision_start_token_id": ids["vision_start"],
+        "vision_end_token_id": ids["vision_end"],
+        "text_config": text_config(text)
+        | {"eos_token_id": tokenizer.token_to_id("<|im_end|>"), "pad_token_id": tokenizer.token_to_id("<|endoftext|>")},
+        "vision_config": {
+            "model_type": "qwen3_5_moe_vision",
+            "depth": vision.depth,
+            "hidden_size": vision.hidden_size,
+            "intermediate_size": vision.intermediate_size,
+            "num_heads": vision.num_heads,
+            "num_position_embeddings": vision.num_position_embeddings,
+            "out_hidden_size": vision.out_hidden_size,
+            "hidden_act": "gelu_pytorch_tanh",
+            "in_channels": 3,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": TEMPORAL,
+            "deepstack_visual_indexes": [],
+        },
+    }
+
+
+def processor(kind: str, smallest: int, largest: int) -> dict[str, Any]:
+    return {
+        "size": {"shortest_edge": smallest, "longest_edge": largest},
+        "patch_size": PATCH,
+        "temporal_patch_size": TEMPORAL,
+        "merge_size": MERGE,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "processor_class": "Qwen3VLProcessor",
+        kind: {"image_processor_type": "Qwen2VLImageProcessorFast", "video_processor_type": "Qwen3VLVideoProcessor"}[kind],
+    }
+
+
+def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
+    decoder = {
+        str(tokenizer.token_to_id(content)): {
+            "content": content,
+            "lstrip": False,
+            "normalized": False,
+            "rstrip": False,
+            "single_word": False,
+            "special": special,
+        }
+        for content, special in ADDED_TOKENS
+    }
+    return {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "added_tokens_decoder": decoder,
+        "bos_token": None,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "unk_token": None,
+        "errors": "replace",
+        "clean_up_tokenization_spaces": False,
+        "split_special_tokens": False,
+        "model_max_length": CONTEXT,
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_bos_token": "<|vision_start|>",
+        "vision_eos_token": "<|vision_end|>",
+        "audio_bos_token": "<|audio_start|>",
+        "audio_eos_token": "<|audio_end|>",
+        "audio_token": "<|audio_pad|>",
+    }
+
+
+def checkpoint_tensors(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state dict under the released names, in bfloat16 (A_log and the gated norm stay float32, as in the releases)."""
+    keep = ("A_log", "linear_attn.norm.weight")
+    return {name: tensor.to(torch.float32 if name.endswith(keep) else torch.bfloat16).contiguous() for name, tensor in state.items()}
+
+
+def export(run: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
+    model = build_model(tokenizer, torch.float32)
+    model.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["model"])
+    eos = [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")]
+    documents = {
+        "config.json": config(tokenizer, model.shape, model.model.visual.shape),
+        "generation_config.json": {"do_sample": False, "eos_token_id": eos, "pad_token_id": eos[1], "max_new_tokens": 256},
+        "preprocessor_config.json": processor("image_processor_type", MIN_PIXELS, MAX_PIXELS),
+        "video_preprocessor_config.json": processor("video_processor_type", MIN_PIXELS, 16 * MAX_PIXELS)
+        | {"fps": 2, "min_frames": 4, "max_frames": 32},
+        "tokenizer_config.json": tokenizer_config(tokenizer),
+    }
+    for name, document in documents.items():
+        (destination / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copyfile(run / "tokenizer.json", destination / "tokenizer.json")
+    shutil.copyfile(TEMPLATE_FILE, destination / "chat_template.jinja")
+    save_file(checkpoint_tensors(model.state_dict()), destination / "model.safetensors", metadata={"format": "pt"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("destination", type=Path)
+    parser.add_argument("--run", type=Path, default=DEFAULT_RUN)
+    options = parser.parse_args()
+    export(options.run, options.destination)
+
+
+if __name__ == "__main__":
+    main()
