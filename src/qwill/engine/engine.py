@@ -18,7 +18,7 @@ class Engine:
 
     def __init__(self, model: Model, max_context: int, max_sequences: int, kv_dtype: np.dtype) -> None:
         """Pages for `max_context` tokens in all, which the requests share; slots for `max_sequences` at a time."""
-        pages = -(-max_context // PAGE_SIZE)
+        pages = max_context // PAGE_SIZE + 1
         self.max_context = max_context
         self.scheduler = Scheduler(Pool(pages), Pool(max_sequences), PAGE_SIZE, TOKEN_BUDGET)
         self._runner = Runner(model, allocate_cache(model.config.text, pages, PAGE_SIZE, max_sequences, kv_dtype))

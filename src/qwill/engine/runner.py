@@ -59,7 +59,7 @@ class Runner:
         )
 
     def _media_part(self, rows: MediaRows, chunk: Chunk, start: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The rows of the batch that this run of placeholders covers, with their embeddings; None when it lies outside."""
+        """The rows of the batch that this run of placeholders covers, and their embeddings; None when outside."""
         offset = rows.start - chunk.request.computed
         first, last = max(offset, 0), min(offset + rows.length, chunk.count)
         if first >= last:

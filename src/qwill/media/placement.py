@@ -107,6 +107,14 @@ def expand_media(
     return Placed(placed, axes, spans, next_position)
 
 
+def placeholder_text(kind: Kind, patches: Patches, times: Sequence[float] = ()) -> str:
+    """What stands in the prompt for an image, or for a video whose sampled frames are at `times` seconds."""
+    pads = f"<|vision_start|>{f'<|{kind}_pad|>' * patches.tokens_per_frame}<|vision_end|>"
+    if kind == "image":
+        return pads
+    return "".join(f"<{seconds:.1f} seconds>{pads}" for seconds in frame_timestamps(times))
+
+
 def positions(
     token_ids: Sequence[int],
     image_grids: Iterable[tuple[int, int, int]],

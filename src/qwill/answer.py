@@ -1,0 +1,124 @@
+"""An answer as it grows: tokens to text, text to reasoning, content and tool calls."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from qwill.engine.request import Request
+from qwill.text.detokenizer import Detokenizer
+from qwill.text.router import Delta, Router, ToolCallDelta
+from qwill.text.stop import StopMatcher
+from qwill.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A generated token, its log-probability and the likeliest tokens of its position with theirs."""
+
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An answer. `finish_reason`: stop (end of turn or a stop string), length, or tool_calls. Times are in seconds."""
+
+    text: str
+    reasoning: str
+    tool_calls: list[dict[str, Any]]
+    token_ids: list[int]
+    logprobs: list[TokenLogprob] | None
+    finish_reason: str
+    usage: dict[str, int]
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class StreamDelta:
+    """A piece of a streamed answer: text of a kind, a whole tool call, or, last, `finish` with the completion."""
+
+    kind: str
+    text: str = ""
+    tool_call: ToolCallDelta | None = None
+    completion: Completion | None = None
+
+
+@dataclass
+class Answer:
+    """Follows one request. `router` is None for plain completions, whose text is all content."""
+
+    request: Request
+    tokenizer: Tokenizer | None
+    router: Router | None
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self._detokenizer = Detokenizer(self.tokenizer) if self.tokenizer is not None else None
+        self._stops = StopMatcher(self.request.params.stop)
+        self._read = 0
+        self._parts: dict[str, list[str]] = {"content": [], "reasoning": []}
+        self._calls: list[ToolCallDelta] = []
+        self._first_token = self._last_token = self.started
+
+    def advance(self) -> list[StreamDelta]:
+        """What the tokens since the last call settle. A stop string sets the request's finish_reason."""
+        request = self.request
+        now = time.perf_counter()
+        if self._read == 0 and request.output_ids:
+            self._first_token = now
+        self._last_token = now
+        text, stopped = "", False
+        new, self._read = request.output_ids[self._read :], len(request.output_ids)
+        for token in new:
+            if self._detokenizer is None or stopped:
+                break
+            shown, stopped = self._stops.push(self._detokenizer.push(token))
+            text += shown
+        if stopped:
+            request.finish_reason = "stop"
+        elif request.finish_reason is not None and self._detokenizer is not None:
+            shown, stopped = self._stops.push(self._detokenizer.flush())
+            text += shown + ("" if stopped else self._stops.flush())
+        return self._route(text)
+
+    def _route(self, text: str) -> list[StreamDelta]:
+        finished = self.request.finish_reason is not None
+        if self.router is None:
+            deltas = [Delta("content", text)] if text else []
+        else:
+            deltas = self.router.feed(text)
+            if finished:
+                deltas += self.router.finish()
+        for delta in deltas:
+            if delta.tool_call is not None:
+                self._calls.append(delta.tool_call)
+            else:
+                self._parts[delta.kind].append(delta.text)
+        stream = [StreamDelta(delta.kind, delta.text, delta.tool_call) for delta in deltas]
+        if finished:
+            stream.append(StreamDelta("finish", completion=self.completion()))
+        return stream
+
+    def completion(self) -> Completion:
+        """The answer so far, whole once the request is finished."""
+        request = self.request
+        prompt, generated = len(request.prompt.token_ids), len(request.output_ids)
+        reason = request.finish_reason or "stop"
+        first, rest = self._first_token - self.started, self._last_token - self._first_token
+        return Completion(
+            text="".join(self._parts["content"]),
+            reasoning="".join(self._parts["reasoning"]),
+            tool_calls=[{"name": call.name, "arguments": call.arguments} for call in self._calls],
+            token_ids=list(request.output_ids),
+            logprobs=None
+            if request.params.logprobs is None
+            else [TokenLogprob(sample.token, sample.logprob or 0.0, sample.top or []) for sample in request.samples],
+            finish_reason="tool_calls" if self._calls and reason == "stop" else reason,
+            usage={"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated},
+            timings={
+                "first_token_seconds": first,
+                "prefill_tokens_per_second": prompt / first if first > 0 else 0.0,
+                "decode_tokens_per_second": (generated - 1) / rest if rest > 0 else 0.0,
+            },
+        )

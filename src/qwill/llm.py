@@ -1,0 +1,223 @@
+"""The offline API: load a checkpoint, then generate, chat, or read logits."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from qwill.answer import Answer, Completion, StreamDelta
+from qwill.engine.engine import PAGE_SIZE, Engine
+from qwill.engine.request import Prompt, Request
+from qwill.engine.sampler import Sampler
+from qwill.engine.sampling_params import SamplingParams
+from qwill.errors import InvalidArgument, NotEnoughMemory, PromptTooLong
+from qwill.fit.hardware import available_memory, physical_cores
+from qwill.model.batch import cache_bytes
+from qwill.model.config import ModelConfig, model_config
+from qwill.model.model import Model
+from qwill.ops import native_operations
+from qwill.prompt import Message, PromptBuilder
+from qwill.text.router import Router
+from qwill.text.tokenizer import Tokenizer
+from qwill.weights.hub import resolve_model
+from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
+
+DEFAULT_CONTEXT = 32_768
+MAX_SEQUENCES = 16
+END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
+KV_TYPES = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16)}
+Tools = Sequence[Mapping[str, Any]] | None
+
+
+class LLM:
+    """A model ready to answer. One thread uses it at a time."""
+
+    def __init__(
+        self,
+        model: str = "demo",
+        *,
+        max_context: int | None = None,
+        threads: int | None = None,
+        kv: str = "auto",
+        yarn: float | None = None,
+        isa: str = "",
+        mmproj: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Loads `model`: "demo", a folder in released layout, a .gguf file, an alias or a downloaded repository.
+
+        max_context: tokens of prompts and answers together, by default the model's, at most 32,768. threads: by default
+        one a core. kv: type of cached keys and values; "auto" is f32 for f32 checkpoints, else f16. yarn: extends the
+        context by that factor. isa: an instruction set by name. mmproj: the vision file of a GGUF model, by default the
+        one beside it. progress: called with bytes loaded and bytes in all. Raises subclasses of UserError.
+        """
+        self.checkpoint: Checkpoint = open_checkpoint(resolve_model(model), _path(mmproj))
+        self.config: ModelConfig = model_config(self.checkpoint.config, yarn)
+        self.max_context = _context(max_context, self.config)
+        kv_dtype = _kv_dtype(kv, self.checkpoint)
+        self._check_memory(kv_dtype)
+        operations = native_operations(threads or physical_cores(), isa)
+        self.isa, self.threads = operations.name, operations.threads
+        self._model = Model(
+            self.config,
+            self.checkpoint.tensors,
+            operations,
+            self.checkpoint.v_heads_tiled,
+            _report_to(progress, memory_needed(self.checkpoint)),
+        )
+        self._engine = Engine(self._model, self.max_context, MAX_SEQUENCES, kv_dtype)
+        self.tokenizer: Tokenizer | None = _tokenizer(self.checkpoint)
+        self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
+        self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
+
+    def generate(
+        self, prompts: str | Sequence[str] | Sequence[Sequence[int]], params: SamplingParams | None = None
+    ) -> list[Completion]:
+        """Continues texts or token ids, together; answers come in the order of the prompts."""
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        answers = [self._answer(self._prompts.tokens(prompt), params, None) for prompt in texts]
+        return self._finish(answers)
+
+    @overload
+    def chat(
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *,
+        tools: Tools = None, thinking: bool = True, stream: Literal[False] = False, fps: float | None = None,
+    ) -> Completion: ...  # fmt: skip
+    @overload
+    def chat(
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *,
+        tools: Tools = None, thinking: bool = True, stream: Literal[True], fps: float | None = None,
+    ) -> Iterator[StreamDelta]: ...  # fmt: skip
+    @overload
+    def chat(
+        self, messages: Sequence[Sequence[Message]], params: SamplingParams | None = None, *,
+        tools: Tools = None, thinking: bool = True, stream: Literal[False] = False, fps: float | None = None,
+    ) -> list[Completion]: ...  # fmt: skip
+    def chat(self, messages: Any, params: SamplingParams | None = None, *, tools: Tools = None, thinking: bool = True,
+             stream: bool = False, fps: float | None = None) -> Any:  # fmt: skip
+        """Answers a conversation, or a list of conversations with a list.
+
+        messages: as in the OpenAI API, content as text or as parts with images (`image`, `image_url`) and videos
+        (`video`, `video_url`): paths, `data:` addresses, bytes or Pillow images. tools: JSON schemas of functions.
+        stream: an iterator of StreamDelta; closing it cancels the answer. fps: frames a second taken from videos.
+        """
+        several = bool(messages) and not isinstance(messages[0], Mapping)
+        conversations = messages if several else [messages]
+        answers = []
+        for conversation in conversations:
+            prompt, opened = self._prompts.conversation(conversation, tools, thinking, fps)
+            answers.append(self._answer(prompt, params, Router(opened, tools)))
+        if stream:
+            if several:
+                raise InvalidArgument("streaming takes one conversation at a time")
+            return self._stream(answers[0])
+        completions = self._finish(answers)
+        return completions if several else completions[0]
+
+    def forward(self, token_ids: Sequence[int]) -> np.ndarray:
+        """Logits [tokens, vocab] f32 after each of the tokens."""
+        prompt = self._prompts.tokens(token_ids)
+        request = self._answer(prompt, SamplingParams(temperature=0, max_tokens=1), None, reserve=0).request
+        return self._engine.prompt_logits(request)
+
+    def _answer(self, prompt: Prompt, params: SamplingParams | None, router: Router | None, reserve: int = 1) -> Answer:
+        """A request that is ready to be added, and what reads its tokens."""
+        room = self.max_context - len(prompt.token_ids)
+        if room < reserve:
+            raise PromptTooLong(
+                f"the prompt has {len(prompt.token_ids)} tokens and the context holds {self.max_context};"
+                " shorten it or ask for a longer context"
+            )
+        resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
+        resolved = replace(resolved, max_tokens=min(resolved.max_tokens or room, max(room, 1)))
+        sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids)
+        return Answer(Request(prompt, resolved, sampler, self._eos_ids), self.tokenizer, router)
+
+    def _finish(self, answers: list[Answer]) -> list[Completion]:
+        waiting = {id(answer.request): answer for answer in answers}
+        for answer in answers:
+            self._engine.add(answer.request)
+        try:
+            while self._engine.has_work:
+                for request in self._engine.step():
+                    waiting[id(request)].advance()
+                    if request.finish_reason is not None:
+                        self._engine.cancel(request)
+        finally:
+            for answer in answers:
+                self._engine.cancel(answer.request)
+        return [answer.completion() for answer in answers]
+
+    def _stream(self, answer: Answer) -> Iterator[StreamDelta]:
+        self._engine.add(answer.request)
+        try:
+            while answer.request.finish_reason is None:
+                if self._engine.step():
+                    yield from answer.advance()
+        finally:
+            self._engine.cancel(answer.request)
+
+    def _check_memory(self, kv_dtype: np.dtype) -> None:
+        weights = memory_needed(self.checkpoint)
+        cache = cache_bytes(self.config.text, self.max_context // PAGE_SIZE + 1, PAGE_SIZE, MAX_SEQUENCES, kv_dtype)
+        available = available_memory()
+        if weights + cache > available:
+            raise NotEnoughMemory(
+                f"{self.checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for a"
+                f" context of {self.max_context}, {available / 1e9:.1f} GB are free; take a smaller quantization or context"
+            )
+
+
+def _path(name: str | None) -> Any:
+    from pathlib import Path
+
+    return None if name is None else Path(name)
+
+
+def _context(asked: int | None, config: ModelConfig) -> int:
+    limit = config.text.max_position_embeddings
+    if asked is None:
+        return min(limit, DEFAULT_CONTEXT) if config.text.rope.yarn_factor is None else limit
+    if not 1 <= asked <= limit:
+        raise InvalidArgument(f"a context of {asked} is outside 1 to {limit}; YaRN extends it (yarn=4)")
+    return asked
+
+
+def _kv_dtype(kv: str, checkpoint: Checkpoint) -> np.dtype:
+    if kv == "auto":
+        kv = "f32" if checkpoint.tensors.peek("embed_tokens.weight").type.name == "F32" else "f16"
+    if kv not in KV_TYPES:
+        raise InvalidArgument(f"kv {kv!r} is not one of auto, {', '.join(KV_TYPES)}")
+    return KV_TYPES[kv]
+
+
+def _report_to(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:
+    if progress is None:
+        return None
+    done = 0
+
+    def report(loaded: int) -> None:
+        nonlocal done
+        done += loaded
+        progress(done, total)
+
+    return report
+
+
+def _tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
+    if checkpoint.tokenizer_json is not None:
+        return Tokenizer.from_file(checkpoint.tokenizer_json)
+    if checkpoint.vocabulary is None:
+        return None
+    words = checkpoint.vocabulary
+    return Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types, words.pre)
+
+
+def _eos_ids(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> frozenset[int]:
+    """Tokens that end an answer: the checkpoint's own, and the family's two."""
+    stated = checkpoint.generation_config.get("eos_token_id", [])
+    ids = set(stated if isinstance(stated, list) else [stated])
+    if tokenizer is not None:
+        ids |= {tokenizer.added_tokens[text] for text in END_OF_TURN if text in tokenizer.added_tokens}
+    return frozenset(token for token in ids if token is not None)

@@ -1,0 +1,118 @@
+"""Conversations and texts become prompts: template, media, tokens, positions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qwill.engine.request import MediaRows, Prompt
+from qwill.errors import CheckpointError, InvalidArgument, MediaError
+from qwill.media.image import ImageSettings, load_image, preprocess_image
+from qwill.media.patches import Patches
+from qwill.media.placement import MediaTokenIds, placeholder_text, positions
+from qwill.media.video import VideoSettings, load_video, preprocess_video
+from qwill.text.chat_template import DEFAULT_TEMPLATE, ChatTemplate
+from qwill.text.prompt import MediaPart
+from qwill.text.tokenizer import Tokenizer
+from qwill.weights.load import Checkpoint
+
+Message = Mapping[str, Any]
+
+
+class PromptBuilder:
+    """Knows a checkpoint's tokenizer, template and media settings."""
+
+    def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer | None, has_vision: bool) -> None:
+        self._checkpoint = checkpoint
+        self._tokenizer = tokenizer
+        self._has_vision = has_vision
+        self._template: ChatTemplate | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Raises CheckpointError when the checkpoint came without one."""
+        if self._tokenizer is None:
+            raise CheckpointError(f"{self._checkpoint.path}: has no tokenizer; add its tokenizer.json")
+        return self._tokenizer
+
+    def tokens(self, prompt: str | Sequence[int]) -> Prompt:
+        """A plain prompt: token ids, or text in which special tokens count as such."""
+        if isinstance(prompt, str):
+            return _text_prompt(self.tokenizer.encode(prompt, allow_special=True))
+        vocab_size = self._checkpoint.config.get("text_config", self._checkpoint.config)["vocab_size"]
+        for token in prompt:
+            if not 0 <= token < vocab_size:
+                raise InvalidArgument(f"token id {token} is outside the vocabulary of {vocab_size}")
+        return _text_prompt([int(token) for token in prompt])
+
+    def conversation(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        thinking: bool,
+        fps: float | None = None,
+    ) -> tuple[Prompt, bool]:
+        """The prompt of a conversation, and whether it ends inside an opened `<think>`.
+
+        `fps`: frames a second taken from videos. Raises TemplateError, MediaError.
+        """
+        if self._template is None:
+            source = self._checkpoint.chat_template or DEFAULT_TEMPLATE
+            self._template = ChatTemplate(source, self.tokenizer.added_tokens)
+        rendered = self._template.render(messages, tools, enable_thinking=thinking)
+        opened = rendered.text.rstrip().endswith("<think>")
+        if not rendered.media:
+            return _text_prompt(self.tokenizer.encode_template(rendered)), opened
+        if not self._has_vision:
+            raise MediaError(f"{self._checkpoint.path}: has no vision tower; leave images and videos out")
+        loaded = [self._load(part, fps) for part in rendered.media]
+        kinds = [part.kind for part in rendered.media]
+        texts = [placeholder_text(kind, patches, times) for kind, (patches, times) in zip(kinds, loaded, strict=True)]
+        token_ids = self.tokenizer.encode_template(rendered.expand_media(texts))
+        return self._place(token_ids, kinds, [patches for patches, _ in loaded]), opened
+
+    def _load(self, part: MediaPart, fps: float | None) -> tuple[Patches, list[float]]:
+        source = _source(part)
+        if part.kind == "image":
+            image_settings = ImageSettings.from_config(self._checkpoint.image_processor)
+            return preprocess_image(load_image(source), image_settings), []
+        video_settings = VideoSettings.from_config(self._checkpoint.video_processor)
+        video = load_video(source, video_settings, fps)
+        return preprocess_video(video, video_settings), video.timestamps
+
+    def _place(self, token_ids: list[int], kinds: list[str], media: list[Patches]) -> Prompt:
+        ids = MediaTokenIds.from_config(self._checkpoint.config)
+        grids = {
+            kind: [patches.grid for patches, its_kind in zip(media, kinds, strict=True) if its_kind == kind]
+            for kind in ("image", "video")
+        }
+        axes, next_position = positions(token_ids, grids["image"], grids["video"], ids, media[0].merge_size)
+        pads = np.flatnonzero(np.isin(token_ids, (ids.image_pad, ids.video_pad)))
+        rows, done = [], 0
+        for patches in media:
+            for frame in range(patches.grid[0]):
+                length = patches.tokens_per_frame
+                rows.append(MediaRows(patches, int(pads[done]), length, frame * length))
+                done += length
+        return Prompt(token_ids, axes, next_position, tuple(rows))
+
+
+def _text_prompt(token_ids: list[int]) -> Prompt:
+    count = len(token_ids)
+    if count == 0:
+        raise InvalidArgument("the prompt is empty")
+    return Prompt(token_ids, np.broadcast_to(np.arange(count, dtype=np.int32), (3, count)), count)
+
+
+def _source(part: MediaPart) -> Any:
+    """What the content part points at: a path, a `data:` address, bytes or a picture."""
+    keys = (f"{part.kind}_url", part.kind, "url", "path")
+    value = next((part.source[key] for key in keys if part.source.get(key)), None)
+    if isinstance(value, Mapping):
+        value = value.get("url")
+    if value is None:
+        raise MediaError(f"a content part of type {part.kind} names no {part.kind}")
+    if isinstance(value, str) and value.startswith("file://"):
+        return Path(value.removeprefix("file://"))
+    return value
