@@ -205,7 +205,7 @@ def convert(name: str, values: np.ndarray, config: transformers.PreTrainedConfig
     """A released value as the GGUF holds it: decay, norms, conv, and V heads in tiled order."""
     if name.endswith("A_log"):
         values = -np.exp(values)
-    if name.endswith("norm.weight") and "linear_attn" not in name:
+    if name.endswith(("norm.weight", "norm_embedding.weight", "norm_hidden.weight")) and "linear_attn" not in name:
         values = values + np.float32(1)
     if "conv1d" in name:
         values = values[:, 0]

@@ -130,7 +130,7 @@ class _Parser:
 
     def parse(self) -> GgufFile:
         if self._take(4) != b"GGUF":
-            raise CheckpointError(f"{self.path}: is no GGUF file")
+            raise CheckpointError(f"{self.path}: is no GGUF file; give a .gguf file or a model's folder")
         version = self._u32()
         if version not in (2, 3):
             hint = " (big-endian)" if version and version & 0xFFFF == 0 else ""

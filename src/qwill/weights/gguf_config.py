@@ -26,6 +26,7 @@ SAMPLING_KEYS = {
 }
 DEFAULT_SECTIONS = (11, 11, 10)  # llama.cpp's converter writes these when a checkpoint says nothing
 TEMPORAL_PATCH_SIZE = 2  # the format holds exactly two time slices of the patch embedding
+MAX_LAYERS = 1000  # no damaged count may build a long list
 PROJECTOR = "qwen3vl_merger"
 
 
@@ -39,11 +40,11 @@ class _Reader:
     def raw(self, key: str) -> Any:
         return self.file.metadata.get(f"{self.prefix}.{key}")
 
-    def integer(self, key: str, default: int | None = None) -> int:
+    def integer(self, key: str, default: int | None = None, minimum: int = 1) -> int:
         value = self.raw(key)
         if value is None and default is not None:
             return default
-        if type(value) is not int:
+        if type(value) is not int or value < minimum:
             raise self.wrong(key, value)
         return value
 
@@ -61,7 +62,7 @@ class _Reader:
         value = self.raw(key)
         if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
             values = {int(value[layer]) for layer in layers if layer < len(value)}
-            if len(values) != 1:
+            if len(values) != 1 or min(values) < 1:
                 raise self.wrong(key, value.tolist())
             return values.pop()
         return self.integer(key)
@@ -99,9 +100,9 @@ def language_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, 
 
 
 def _text_config(reader: _Reader, tied: bool, model_type: str) -> dict[str, Any]:
-    blocks, drafting = reader.integer("block_count"), reader.integer("nextn_predict_layers", 0)
+    blocks, drafting = reader.integer("block_count"), reader.integer("nextn_predict_layers", 0, minimum=0)
     layers = blocks - drafting
-    if not 0 < layers <= 1000 or drafting < 0:
+    if not 0 < layers <= MAX_LAYERS:
         raise reader.wrong("block_count", blocks)
     layer_types = _layer_types(reader, layers)
     attention = [i for i, kind in enumerate(layer_types) if kind == "full_attention"] or [0]
@@ -110,7 +111,7 @@ def _text_config(reader: _Reader, tied: bool, model_type: str) -> dict[str, Any]
         raise UnsupportedModel(f"{reader.file.path}: keys and values of different length are not supported")
     value_heads = reader.integer("ssm.time_step_rank")
     inner = reader.integer("ssm.inner_size")
-    if value_heads <= 0 or inner % value_heads:
+    if inner % value_heads:
         raise reader.wrong("ssm.time_step_rank", value_heads)
     embedding = reader.file.tensors.get("token_embd.weight")
     if embedding is None:
@@ -153,8 +154,6 @@ def _layer_types(reader: _Reader, layers: int) -> list[str]:
     recurrent = reader.raw("attention.recurrent_layers")
     if recurrent is None:
         interval = reader.integer("full_attention_interval", 4)
-        if interval <= 0:
-            raise reader.wrong("full_attention_interval", interval)
         recurrent = [(i + 1) % interval != 0 for i in range(layers)]
     elif not isinstance(recurrent, np.ndarray) or len(recurrent) < layers:
         raise reader.wrong("attention.recurrent_layers", recurrent)
@@ -192,13 +191,22 @@ def _rope_parameters(reader: _Reader, head_dim: int) -> dict[str, Any]:
     return rope
 
 
+def _projector(file: GgufFile) -> Any:
+    return file.metadata.get("clip.projector_type", file.metadata.get("clip.vision.projector_type"))
+
+
+def fits_model(file: GgufFile, config: dict[str, Any]) -> bool:
+    """Whether an mmproj file is of this family and as wide as the model."""
+    width = file.metadata.get("clip.vision.projection_dim")
+    return _projector(file) == PROJECTOR and bool(width == config["text_config"]["hidden_size"])
+
+
 def add_vision(config: dict[str, Any], file: GgufFile) -> dict[str, Any]:
     """Adds `vision_config` from the metadata of an mmproj file; returns the image processor's settings.
 
     Raises UnsupportedModel for another projector, CheckpointError when the file belongs to another model.
     """
-    metadata = file.metadata
-    projector = metadata.get("clip.projector_type", metadata.get("clip.vision.projector_type"))
+    projector = _projector(file)
     if projector != PROJECTOR:
         raise UnsupportedModel(f"{file.path}: vision projector {projector!r} is not supported, only {PROJECTOR}")
     reader = _Reader(file, "clip.vision")

@@ -11,6 +11,7 @@ from qwill.weights.gguf_config import (
     MODEL_TYPES,
     add_vision,
     chat_template,
+    fits_model,
     generation_config,
     language_config,
 )
@@ -163,9 +164,9 @@ def _open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
 
 
 def _find_vision(path: Path, config: dict[str, Any]) -> GgufFile | None:
-    """The first `mmproj*.gguf` beside a model whose output fits the model's hidden size."""
+    """The first `mmproj*.gguf` beside a model that holds a vision tower for its hidden size."""
     for candidate in sorted(path.parent.glob("mmproj*.gguf")):
         file = read_gguf(candidate)
-        if file.metadata.get("clip.vision.projection_dim") == config["text_config"]["hidden_size"]:
+        if fits_model(file, config):
             return file
     return None
