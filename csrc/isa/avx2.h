@@ -70,8 +70,7 @@ inline float reduce_add(F32x16 a) {
 inline __m256 reduce_add8(const F32x16* a) {
     __m256 pairs[4], quads[2];
     for (int i = 0; i < 4; ++i) {
-        const F32x16 &even = a[(i & 1) * 4 + (i >> 1)], &odd = a[(i & 1) * 4 + (i >> 1) + 2];
-        const __m256 x = _mm256_add_ps(even.lo, even.hi), y = _mm256_add_ps(odd.lo, odd.hi);
+        const __m256 x = _mm256_add_ps(a[i].lo, a[i].hi), y = _mm256_add_ps(a[i + 4].lo, a[i + 4].hi);
         pairs[i] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
     }
     for (int i = 0; i < 2; ++i) {

@@ -1,0 +1,96 @@
+// Attention by blocks of keys: what text and vision attention share.
+//
+// A row is one query. Its softmax is taken online: each block of keys raises the running maximum if it must, rescales what
+// was summed so far, and adds its own part. Blocks come in a fixed order, and within one the keys do, so a row's result
+// does not depend on the rows beside it.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "generic/math.h"
+#include "generic/rows.h"
+
+namespace qwill { namespace QWILL_ISA_NS {
+
+constexpr int64_t kKeyBlock = 64;  // keys whose scores are held at a time
+// Rows, and vectors of keys or of outputs, that one inner loop keeps in registers.
+constexpr int kTile = kRegisters == 32 ? 4 : 2;
+
+// Running results of some rows, all over the keys seen so far.
+struct SoftmaxRows {
+    float* max;  // [rows]
+    float* sum;  // [rows, 16], the row's sum spread over sixteen lanes
+    float* out;  // [rows, width]: values weighted by e^(score - max)
+    int64_t width;
+
+    static int64_t floats(int64_t rows, int64_t width) { return rows * (width + 17); }
+    SoftmaxRows(float* memory, int64_t rows, int64_t width)
+        : max(memory + rows * (width + 16)), sum(memory + rows * width), out(memory), width(width) {}
+
+    void clear(int64_t rows) const {
+        std::fill(max, max + rows, -std::numeric_limits<float>::infinity());
+        std::fill(out, out + rows * (width + 16), 0.0f);
+    }
+};
+
+inline void scale(float* x, int64_t n, F32x16 factor) {
+    for (int64_t i = 0; i < n; i += 16) store(x + i, load(x + i) * factor);
+}
+
+// Turns a row's scores, of which the first `valid` > 0 count, into weights under the new maximum. Scores past `valid`, up to
+// the next multiple of sixteen, become 0.
+inline void weigh_scores(const SoftmaxRows& rows, int64_t row, float* scores, int64_t valid) {
+    const int64_t count = round_up(valid, 16);
+    std::fill(scores + valid, scores + count, -std::numeric_limits<float>::infinity());
+    F32x16 top = load(scores);
+    for (int64_t i = 16; i < count; i += 16) top = max(top, load(scores + i));
+    const float before = rows.max[row], now = std::max(before, reduce_max(top));
+    const F32x16 shift = broadcast(now);
+    F32x16 sum = load(rows.sum + row * 16);
+    if (now > before) {
+        const F32x16 factor = exp(broadcast(before) - shift);
+        rows.max[row] = now;
+        sum = sum * factor;
+        scale(rows.out + row * rows.width, rows.width, factor);
+    }
+    for (int64_t i = 0; i < count; i += 16) {
+        const F32x16 weight = exp(load(scores + i) - shift);
+        store(scores + i, weight);
+        sum = sum + weight;
+    }
+    store(rows.sum + row * 16, sum);
+}
+
+// out[row] += sum over keys of weights[row, key] * values[key], for Rows rows and Vectors vectors of their width.
+template <int Rows, int Vectors>
+inline void add_values_tile(const float* weights, const float* values, int64_t keys, float* out, int64_t width) {
+    F32x16 sums[Rows][Vectors];
+    for (int r = 0; r < Rows; ++r) for (int j = 0; j < Vectors; ++j) sums[r][j] = load(out + r * width + 16 * j);
+    for (int64_t key = 0; key < keys; ++key) {
+        F32x16 value[Vectors];
+        for (int j = 0; j < Vectors; ++j) value[j] = load(values + key * width + 16 * j);
+        for (int r = 0; r < Rows; ++r) {
+            const F32x16 weight = broadcast(weights[r * kKeyBlock + key]);
+            for (int j = 0; j < Vectors; ++j) sums[r][j] = fma(weight, value[j], sums[r][j]);
+        }
+    }
+    for (int r = 0; r < Rows; ++r) for (int j = 0; j < Vectors; ++j) store(out + r * width + 16 * j, sums[r][j]);
+}
+
+template <int Rows>
+inline void add_values_rows(const float* weights, const float* values, int64_t keys, float* out, int64_t width) {
+    int64_t d = 0;
+    for (; d + 16 * kTile <= width; d += 16 * kTile) add_values_tile<Rows, kTile>(weights, values + d, keys, out + d, width);
+    for (; d < width; d += 16) add_values_tile<Rows, 1>(weights, values + d, keys, out + d, width);
+}
+
+// The same for any number of rows. weights [count, kKeyBlock], values [keys, width], width a multiple of sixteen.
+inline void add_values(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const float* values, int64_t keys) {
+    const int64_t end = first + count;
+    const auto add = [&](auto add_rows) { add_rows(weights, values, keys, rows.out + first * rows.width, rows.width); };
+    for (; first + kTile <= end; first += kTile, weights += kTile * kKeyBlock) add(add_values_rows<kTile>);
+    for (; first < end; ++first, weights += kKeyBlock) add(add_values_rows<1>);
+}
+
+}}  // namespace qwill::QWILL_ISA_NS

@@ -1,0 +1,13 @@
+"""Attention of the vision tower by the native kernel; shapes and meaning as in the reference."""
+
+import numpy as np
+
+from qwill._native import Cpu
+
+
+def vision_attention(
+    cpu: Cpu, qkv: np.ndarray, cos: np.ndarray, sin: np.ndarray, starts: np.ndarray, heads: int
+) -> np.ndarray:
+    out = np.empty((len(qkv), qkv.shape[1] // 3), np.float32)
+    cpu.vision_attention(qkv, cos, sin, starts, heads, out)
+    return out
