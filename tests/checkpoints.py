@@ -24,6 +24,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 MERGES = ("t h", "th e", "i n", "Ġ the", "e r", "a n", "an d", "Ġ and")
+SPLIT_PATTERN = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s+"
 VOCAB_SIZE = 288  # 256 bytes, the merges, the special tokens, and padding
 
 
@@ -205,7 +206,12 @@ def save_tokenizer(folder: Path) -> None:
     pairs = [tuple(merge.split(" ")) for merge in merges]
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=pairs))
     tokenizer.normalizer = tokenizers.normalizers.NFC()
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+        [
+            tokenizers.pre_tokenizers.Split(tokenizers.Regex(SPLIT_PATTERN), "isolated"),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     tokenizer.add_special_tokens(
         [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]

@@ -165,7 +165,7 @@ class LLM:
         if weights + cache > available:
             raise NotEnoughMemory(
                 f"{self.checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for a"
-                f" context of {self.max_context}, {available / 1e9:.1f} GB are free; take a smaller quantization or context"
+                f" context of {self.max_context}, {available / 1e9:.1f} GB are free; take a smaller file or context"
             )
 
 

@@ -16,11 +16,21 @@ TOKEN_BUDGET = 512
 class Engine:
     """Answers requests together. Not thread-safe: one caller steps it."""
 
-    def __init__(self, model: Model, max_context: int, max_sequences: int, kv_dtype: np.dtype) -> None:
-        """Pages for `max_context` tokens in all, which the requests share; slots for `max_sequences` at a time."""
+    def __init__(
+        self,
+        model: Model,
+        max_context: int,
+        max_sequences: int,
+        kv_dtype: np.dtype,
+        token_budget: int = TOKEN_BUDGET,
+    ) -> None:
+        """Pages for `max_context` tokens in all, which the requests share; slots for `max_sequences` at a time.
+
+        A step computes at most `token_budget` tokens of prompts.
+        """
         pages = max_context // PAGE_SIZE + 1
         self.max_context = max_context
-        self.scheduler = Scheduler(Pool(pages), Pool(max_sequences), PAGE_SIZE, TOKEN_BUDGET)
+        self.scheduler = Scheduler(Pool(pages), Pool(max_sequences), PAGE_SIZE, token_budget)
         self._runner = Runner(model, allocate_cache(model.config.text, pages, PAGE_SIZE, max_sequences, kv_dtype))
 
     @property
