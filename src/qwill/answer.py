@@ -44,7 +44,7 @@ class StreamDelta:
     completion: Completion | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Answer:
     """Follows one request. `router` is None for plain completions, whose text is all content."""
 

@@ -29,7 +29,7 @@ class Prompt:
     media: tuple[MediaRows, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class Request:
     """What the scheduler and the runner fill in while a prompt is answered.
 
