@@ -18,6 +18,9 @@ from qwill.media.patches import Patches, PatchSettings, check_aspect, cut_patche
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# What people have; others are refused, for some of Pillow's readers start other programs (EPS: Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
+
 
 @dataclass(frozen=True)
 class ImageSettings(PatchSettings):
@@ -44,15 +47,15 @@ def load_image(source: "str | Path | bytes | Image") -> "Image":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(data) as image:
+            with Image.open(data, formats=FORMATS) as image:
                 return _to_rgb(image, name)
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise MediaError(f"{name} has more than {limit:,} pixels; scale it down first") from error
     except UnidentifiedImageError as error:
-        raise MediaError(f"{name} is not an image; give a JPEG, PNG, WebP, GIF, BMP or TIFF file") from error
+        raise MediaError(f"{name} is not an image; give a JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF file") from error
     # What Pillow's decoders raise on torn or hostile files, found by fuzzing.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, AttributeError, OverflowError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
         raise MediaError(f"{name} is a damaged image: {error}") from error
 
 

@@ -117,14 +117,16 @@ def load_video(
     with _video(source) as (container, name):
         rate = float(container.streams.video[0].average_rate or 0) or UNKNOWN_RATE
         total = container.streams.video[0].frames or sum(packet.size > 0 for packet in container.demux(video=0))
-    while total > 0:
+    for _ in range(2):
+        if total == 0:
+            raise MediaError(f"{name} has no frames")
         indices = sample_indices(total, rate, settings, fps, num_frames)
         with _video(source) as (container, name):
-            pixels, decoded = _decode(container, name, indices, settings)
+            pixels, decoded = _decode(container, indices, settings)
         if decoded == total:
             return VideoFrames(np.stack(pixels), [index / rate for index in indices])
         total = decoded
-    raise MediaError(f"{name} has no frames")
+    raise MediaError(f"{name} is damaged: the number of its frames changes from one reading to the next")
 
 
 def frame_timestamps(times: Sequence[float], temporal_patch_size: int = 2) -> list[float]:
@@ -148,7 +150,7 @@ def _video(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
     stream = opened.open("rb") if isinstance(opened, Path) else opened
     try:
         # A playlist must not make FFmpeg read other files or addresses.
-        with stream, av.open(stream, options={"protocol_whitelist": "none"}) as container:
+        with stream, av.open(stream, metadata_errors="replace", options={"protocol_whitelist": "none"}) as container:
             if not container.streams.video:
                 raise MediaError(f"{name} has no video in it")
             video = container.streams.video[0]
@@ -162,7 +164,7 @@ def _video(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
         raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
 
 
-def _decode(container: Any, name: str, indices: list[int], settings: VideoSettings) -> tuple[list[np.ndarray], int]:
+def _decode(container: Any, indices: list[int], settings: VideoSettings) -> tuple[list[np.ndarray], int]:
     """The frames of `indices` at the model's size, and how many frames the whole stream has."""
     wanted = set(indices)
     pixels: list[np.ndarray] = []
