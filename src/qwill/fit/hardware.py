@@ -30,7 +30,7 @@ def available_memory(root: Path = ROOT) -> int:
 
 
 def physical_cores(root: Path = ROOT) -> int:
-    """Cores that the process may keep busy: those of its affinity, hyperthreads once, within the CPU quota; at least 1."""
+    """Cores that the process may keep busy, at least 1: those of its affinity, hyperthreads once, within the quota."""
     cores = _affine_cores(root)
     for folder in _control_groups(root, "cpu"):
         quota = _quota(folder)

@@ -1,8 +1,8 @@
 """What a model's name stands for, and where a downloaded model lies.
 
-Downloads are kept in the hub's shared cache, so what another program fetched is found, and the other way round. Its layout
-is documented (https://huggingface.co/docs/huggingface_hub/guides/manage-cache); it is read here without importing
-`huggingface_hub`, which takes half a second.
+Downloads are kept in the hub's shared cache, so what another program fetched is found, and the other way round. Its
+layout is documented (https://huggingface.co/docs/huggingface_hub/guides/manage-cache); it is read here without
+importing `huggingface_hub`, which takes half a second.
 """
 
 import json
@@ -35,9 +35,7 @@ BF16_REPOSITORY, FP8_REPOSITORY, GGUF_REPOSITORY = "Qwen/{}", "Qwen/{}-FP8", "un
 PREFERRED_QUANTS = ("Q4_K_M", "UD-Q4_K_XL", "Q4_0", "Q8_0")
 PREFERRED_VISION = ("BF16", "F16", "F32", "Q8_0")
 
-_ALIAS = re.compile(
-    rf"qwen-?3\.5:({'|'.join(map(re.escape, RELEASES))})(?:-a\d+b)?(?:-([a-z0-9_.-]+))?", re.IGNORECASE
-)
+_ALIAS = re.compile(rf"qwen-?3\.5:({'|'.join(map(re.escape, RELEASES))})(?:-a\d+b)?(?:-([a-z0-9_.-]+))?", re.IGNORECASE)
 _REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::([A-Za-z0-9_.-]+))?")
 _SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _QUANT = re.compile(r"(?:^|[-.])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|BF16|F16|F32|FP16|MXFP4\w*|NVFP4\w*))$", re.IGNORECASE)
@@ -45,7 +43,7 @@ _QUANT = re.compile(r"(?:^|[-.])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|BF16|F16|F32|FP16|M
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model on the hub. `quant` is the tag in a GGUF file's name, in capitals; None takes the repository's default."""
+    """A model on the hub. `quant` is the tag in a GGUF file's name, in capitals; None: the repository's default."""
 
     name: str
     repository: str
@@ -55,8 +53,8 @@ class HubModel:
 def resolve_model(name: str = DEMO) -> Path:
     """The folder or `.gguf` file that a model's name stands for.
 
-    "" or "demo" is the embedded model; then an existing path, an alias such as `qwen3.5:0.8b-q4_k_m`, or `org/name[:QUANT]`.
-    Raises ModelNotFound with the mend: for a model that is not downloaded yet, the command that does it.
+    "" or "demo" is the embedded model; then an existing path, an alias such as `qwen3.5:0.8b-q4_k_m`, or
+    `org/name[:QUANT]`. Raises ModelNotFound with the mend: for a model that is not downloaded yet, the command that does it.
     """
     if name in ("", DEMO):
         return _embedded()
@@ -138,8 +136,8 @@ def downloaded_model(model: HubModel, snapshot: Path) -> Path:
 def choose_files(model: HubModel, files: Iterable[str]) -> list[str]:
     """Which of a repository's files make up the model, those with its language weights first.
 
-    A GGUF repository: the file or parts of the wanted quantization, and the vision file. Otherwise all safetensors, JSON
-    and template files of the top folder. Raises ModelNotFound when the repository has no such model.
+    A GGUF repository: the file or parts of the wanted quantization, and the vision file. Otherwise all
+    safetensors, JSON and template files of the top folder. Raises ModelNotFound when the repository has no such model.
     """
     files = sorted(files)
     gguf: dict[str, list[str]] = {}
@@ -158,12 +156,9 @@ def choose_files(model: HubModel, files: Iterable[str]) -> list[str]:
 
 
 def _choose_quant(model: HubModel, present: list[str]) -> str:
-    if model.quant is None:
-        for quant in (*PREFERRED_QUANTS, *present):
-            if quant in present:
-                return quant
     # The guide and others write Q4_K_XL for UD-Q4_K_XL.
-    for quant in (model.quant, f"UD-{model.quant}"):
+    wanted = (*PREFERRED_QUANTS, *present) if model.quant is None else (model.quant, f"UD-{model.quant}")
+    for quant in wanted:
         if quant in present:
             return quant
     there = ", ".join(quant for quant in present if quant)

@@ -1,0 +1,29 @@
+"""Arguments that several verbs share."""
+
+import argparse
+
+MODEL_HELP = (
+    "nothing: the built-in demonstration model; a folder or .gguf file; an alias such as qwen3.5:0.8b-q4_k_m;"
+    " or org/name[:QUANT] of the hub"
+)
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """MODEL, which may be left out."""
+    parser.add_argument("model", nargs="?", default="demo", metavar="MODEL", help=MODEL_HELP)
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def above_zero(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
