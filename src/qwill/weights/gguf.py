@@ -151,8 +151,8 @@ class _Parser:
         described: dict[str, tuple[str, tuple[int, ...], int, int]] = {}
         for _ in range(tensor_count):
             name = self._string(MAX_NAME_BYTES)
-            if name in described:
-                raise self._damaged(f"tensor {name!r} stands twice")
+            if name in described or not name.isprintable():
+                raise self._damaged(f"tensor name {name!r} stands twice or is no text")
             described[name] = self._describe(name, alignment)
         start = -(-self.position // alignment) * alignment
         return GgufFile(self.path, metadata, self._map_tensors(described, start))

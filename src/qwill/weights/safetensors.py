@@ -153,10 +153,16 @@ def _check_entry(path: Path, name: str, entry: object) -> tuple[int, int]:
     dtype, shape, offsets = (
         [entry.get(key) for key in ("dtype", "shape", "data_offsets")] if isinstance(entry, dict) else [None] * 3
     )
-    if not isinstance(dtype, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise CheckpointError(f"{path}: tensor {name} is described wrongly, the header is damaged; download it again")
+    if (
+        not name.isprintable()
+        or not isinstance(dtype, str)
+        or not _are_sizes(shape)
+        or not _are_sizes(offsets)
+        or len(offsets) != 2
+    ):
+        raise CheckpointError(f"{path}: tensor {name!r} is described wrongly, the header is damaged; download it again")
     if dtype not in DTYPE_BYTES:
-        raise UnsupportedModel(f"{path}: tensor {name} is stored as {dtype}, a type that is not supported")
+        raise UnsupportedModel(f"{path}: tensor {name} is stored as {dtype!r}, a type that is not supported")
     begin, end = offsets
     if end - begin != prod(shape) * DTYPE_BYTES[dtype]:
         raise CheckpointError(f"{path}: tensor {name} has {end - begin} bytes, not those of {dtype} {shape}")
