@@ -23,6 +23,7 @@ class ChatTemplate:
 
         from qwill.text.sandbox import TemplateEnvironment
 
+        self._source = source
         self._marker = Marker([*added_tokens, *PLACEHOLDERS])
         try:
             self._template = TemplateEnvironment().from_string(source)
@@ -56,7 +57,7 @@ class ChatTemplate:
         if merge_system:
             prepared = _merge_system(prepared)
         given = {**variables, "tools": list(tools) if tools else None}
-        mark = self._marker.choose_mark([prepared, given])
+        mark = self._marker.choose_mark([prepared, given], avoid=self._source)
         try:
             text = render(
                 self._template,

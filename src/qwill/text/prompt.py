@@ -1,9 +1,9 @@
 """Rendered conversations in which the template's control tokens are told apart from look-alikes in the user's text.
 
 A template concatenates strings, so after rendering nobody can say who wrote a `<|im_end|>`. Therefore every added token
-inside the user's strings is broken up beforehand by a private-use character that occurs nowhere in them (the mark). The
-rendered text is split at the unbroken tokens, then the mark is taken out again and each stretch is encoded whole, so
-that without look-alikes the ids are exactly those of the plainly rendered text.
+inside the user's strings is broken up beforehand by a character that occurs nowhere in them (the mark). The rendered
+text is split at the unbroken tokens, then the mark is taken out again and each stretch is encoded whole, so that
+without look-alikes the ids are exactly those of the plainly rendered text.
 """
 
 import re
@@ -82,16 +82,20 @@ class Marker:
         self._beginnings = {token[:length] for token in tokens for length in range(1, len(token))}
         self._longest = max(map(len, tokens), default=0)
 
-    def choose_mark(self, value: object) -> str:
-        """A private-use character that occurs nowhere in `value`; empty when nothing in it has to be broken up."""
+    def choose_mark(self, value: object, avoid: str) -> str:
+        """A character that occurs neither in `value` nor in `avoid`; empty when nothing in `value` has to be broken up.
+
+        It is a rare ideograph and not a private-use character because templates that print a mapping would escape that.
+        """
         strings = list(_strings(value))
         if not any(self._pattern.search(text) or self._open_end(text)[0] for text in strings):
             return ""
-        used = set().union(*strings)
-        free = (chr(code) for code in range(0x10FFFD, 0xEFFFF, -1) if code & 0xFFFF < 0xFFFE and chr(code) not in used)
-        mark = next(free, None)
+        used = set(avoid).union(*strings)
+        mark = next((chr(code) for code in range(0x2A6D6, 0x20000, -1) if chr(code) not in used), None)
         if mark is None:
-            raise TemplateError("the conversation uses every private-use character; leave some of them out")
+            raise TemplateError(
+                "the conversation uses every character that could mark its look-alikes of control tokens"
+            )
         return mark
 
     def apply(self, value: Any, mark: str) -> Any:

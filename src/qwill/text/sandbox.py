@@ -17,8 +17,8 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-# A conversation of ten thousand messages takes the released template well under a million steps. A call costs as much time
-# as many look-ups.
+# A conversation of ten thousand messages takes the released template well under a million steps. A call costs as much
+# time as many look-ups.
 MAX_STEPS = 3_000_000
 _STEPS_PER_CALL = 10
 MAX_CHARACTERS = 256_000_000
