@@ -26,7 +26,7 @@ from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 DEFAULT_CONTEXT = 32_768
 MAX_SEQUENCES = 16
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
-KV_TYPES = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16)}
+KV_TYPES: dict[str, np.dtype] = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16)}
 Tools = Sequence[Mapping[str, Any]] | None
 
 
@@ -75,7 +75,7 @@ class LLM:
         self, prompts: str | Sequence[str] | Sequence[Sequence[int]], params: SamplingParams | None = None
     ) -> list[Completion]:
         """Continues texts or token ids, together; answers come in the order of the prompts."""
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
         answers = [self._answer(self._prompts.tokens(prompt), params, None) for prompt in texts]
         return self._finish(answers)
 
@@ -211,7 +211,7 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     if checkpoint.vocabulary is None:
         return None
     words = checkpoint.vocabulary
-    return Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types, words.pre)
+    return Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types.tolist(), words.pre)
 
 
 def _eos_ids(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> frozenset[int]:

@@ -10,7 +10,7 @@ from qwill.engine.request import MediaRows, Prompt
 from qwill.errors import CheckpointError, InvalidArgument, MediaError
 from qwill.media.image import ImageSettings, load_image, preprocess_image
 from qwill.media.patches import Patches
-from qwill.media.placement import MediaTokenIds, placeholder_text, positions
+from qwill.media.placement import Kind, MediaTokenIds, placeholder_text, positions
 from qwill.media.video import VideoSettings, load_video, preprocess_video
 from qwill.text.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from qwill.text.prompt import MediaPart
@@ -67,7 +67,7 @@ class PromptBuilder:
         if not self._has_vision:
             raise MediaError(f"{self._checkpoint.path}: has no vision tower; leave images and videos out")
         loaded = [self._load(part, fps) for part in rendered.media]
-        kinds = [part.kind for part in rendered.media]
+        kinds: list[Kind] = ["image" if part.kind == "image" else "video" for part in rendered.media]
         texts = [placeholder_text(kind, patches, times) for kind, (patches, times) in zip(kinds, loaded, strict=True)]
         token_ids = self.tokenizer.encode_template(rendered.expand_media(texts))
         return self._place(token_ids, kinds, [patches for patches, _ in loaded]), opened
@@ -81,7 +81,7 @@ class PromptBuilder:
         video = load_video(source, video_settings, fps)
         return preprocess_video(video, video_settings), video.timestamps
 
-    def _place(self, token_ids: list[int], kinds: list[str], media: list[Patches]) -> Prompt:
+    def _place(self, token_ids: list[int], kinds: list[Kind], media: list[Patches]) -> Prompt:
         ids = MediaTokenIds.from_config(self._checkpoint.config)
         grids = {
             kind: [patches.grid for patches, its_kind in zip(media, kinds, strict=True) if its_kind == kind]

@@ -28,8 +28,8 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """Exact GELU, x Φ(x) (the vision merger)."""
-    erf = np.frompyfunc(math.erf, 1, 1)
-    return np.float32(0.5) * x * (1 + erf(x * np.float32(math.sqrt(0.5))).astype(np.float32))
+    erf = np.vectorize(math.erf, otypes=[np.float32])
+    return np.float32(0.5) * x * (1 + erf(x * np.float32(math.sqrt(0.5))))
 
 
 ACTIVATIONS = {"none": lambda x: x, "silu": silu, "gelu_tanh": gelu_tanh, "gelu": gelu}

@@ -50,7 +50,7 @@ def gated_delta(
         state = states[slot]
         for token in range(first, last):
             window = inputs[token - first : token - first + kernel]
-            mixed = silu(np.sum(window * conv_weight, axis=0, dtype=np.float32))
+            mixed = silu(np.einsum("kc,kc->c", window, conv_weight))
             q, k, v = np.split(mixed, [key_heads * key_dim, 2 * key_heads * key_dim])
             q = _l2_normalise(q.reshape(key_heads, key_dim))[key_head] * np.float32(key_dim**-0.5)
             k = _l2_normalise(k.reshape(key_heads, key_dim))[key_head]

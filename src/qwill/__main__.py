@@ -1,0 +1,5 @@
+"""`python -m qwill` is the command line."""
+
+from qwill.cli import main
+
+main()
