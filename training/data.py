@@ -23,16 +23,22 @@ from training.vision import MERGE, PATCH, patches
 
 TEMPLATE_FILE = Path(__file__).parent / "assets" / "chat_template.jinja"
 IMAGE_PAD = "<|image_pad|>"
-TEXT_EXAMPLES, PICTURE_GROUPS, PICTURE_EXAMPLES = 64, 2, 14  # of one step
+TEXT_EXAMPLES, PICTURE_GROUPS, PICTURE_EXAMPLES = 40, 2, 10  # of one step
 MICRO_BATCH_TOKENS = 1800
 
 
 class Encoded(NamedTuple):
-    """Token ids of prompt and answer, the number of prompt tokens, and the patch grid of the picture (0, 0 without one)."""
+    """Token ids of prompt and answer, how many are the prompt's, and the picture's patch grid (0, 0 without one)."""
 
     ids: list[int]
     prompt_length: int
     grid: tuple[int, int]
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    result = tokenizer.token_to_id(token)
+    assert result is not None, token
+    return result
 
 
 @cache
@@ -49,7 +55,11 @@ def chat_template() -> jinja2.Template:
 def prompt_text(example: Example) -> str:
     if example.raw:
         return str(example.messages[0]["content"])
-    arguments: dict[str, Any] = {"messages": example.messages, "tools": example.tools, "enable_thinking": example.thinking}
+    arguments: dict[str, Any] = {
+        "messages": example.messages,
+        "tools": example.tools,
+        "enable_thinking": example.thinking,
+    }
     return chat_template().render(add_generation_prompt=True, **arguments)
 
 
@@ -71,9 +81,11 @@ def draw_picture(rng: random.Random, height: int, width: int) -> Example:
     return task(rng, height, width)
 
 
-def build_tokenizer(seed: int, vocab_size: int) -> Tokenizer:
+def build_tokenizer(seed: int, vocab_size: int, count: int = 20_000) -> Tokenizer:
+    """A tokenizer learned from `count` text examples and a few of the picture questions."""
     rng = random.Random(f"tokenizer {seed}")
-    examples = [draw_text(rng, False) for _ in range(20_000)] + [draw_picture(rng, 64, 128) for _ in range(3_000)]
+    examples = [draw_text(rng, False) for _ in range(count)]
+    examples += [draw_picture(rng, 64, 128) for _ in range(3 * count // 20)]
     return train_tokenizer((prompt_text(example) + answer_text(example) for example in examples), vocab_size)
 
 
@@ -84,7 +96,9 @@ def encode(example: Example, tokenizer: Tokenizer) -> Encoded:
         prompt = prompt.replace(IMAGE_PAD, IMAGE_PAD * (grid[0] * grid[1] // MERGE**2))
     # Tokenized apart, as at run time: the answer never merges with the prompt's last characters.
     prompt_ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return Encoded(prompt_ids + tokenizer.encode(answer_text(example), add_special_tokens=False).ids, len(prompt_ids), grid)
+    return Encoded(
+        prompt_ids + tokenizer.encode(answer_text(example), add_special_tokens=False).ids, len(prompt_ids), grid
+    )
 
 
 def positions(encoded: Encoded, image_token: int) -> np.ndarray:
@@ -105,10 +119,10 @@ def positions(encoded: Encoded, image_token: int) -> np.ndarray:
 
 def collate(examples: list[Example], tokenizer: Tokenizer) -> Batch:
     """One batch, padded at the right. Pictures, when there are any, must all be of one size."""
-    image_token = tokenizer.token_to_id(IMAGE_PAD)
+    image_token = token_id(tokenizer, IMAGE_PAD)
     encoded = [encode(example, tokenizer) for example in examples]
     length = max(len(entry.ids) for entry in encoded)
-    tokens = np.full((len(encoded), length), tokenizer.token_to_id("<|endoftext|>"), np.int64)
+    tokens = np.full((len(encoded), length), token_id(tokenizer, "<|endoftext|>"), np.int64)
     places = np.zeros((3, len(encoded), length), np.int64)
     trained = np.zeros((len(encoded), length), bool)
     for row, entry in enumerate(encoded):
@@ -125,7 +139,9 @@ def collate(examples: list[Example], tokenizer: Tokenizer) -> Batch:
 def training_step(seed: int, step: int, tokenizer: Tokenizer) -> list[Batch]:
     """The micro-batches of one step: text examples of similar length together, pictures by size."""
     rng = random.Random(f"train {seed} {step}")
-    texts = sorted((draw_text(rng, False) for _ in range(TEXT_EXAMPLES)), key=lambda e: len(prompt_text(e)) + len(answer_text(e)))
+    texts = sorted(
+        (draw_text(rng, False) for _ in range(TEXT_EXAMPLES)), key=lambda e: len(prompt_text(e)) + len(answer_text(e))
+    )
     groups: list[list[Example]] = [[]]
     for example in texts:
         longest = len(encode(example, tokenizer).ids)

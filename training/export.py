@@ -63,7 +63,9 @@ def text_config(shape: TextShape) -> dict[str, Any]:
 
 
 def config(tokenizer: Tokenizer, text: TextShape, vision: VisionShape) -> dict[str, Any]:
-    ids = {name: tokenizer.token_to_id(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")}
+    ids = {
+        name: tokenizer.token_to_id(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")
+    }
     return {
         "architectures": ["Qwen3_5MoeForConditionalGeneration"],
         "model_type": "qwen3_5_moe",
@@ -102,7 +104,9 @@ def processor(kind: str, smallest: int, largest: int) -> dict[str, Any]:
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
         "processor_class": "Qwen3VLProcessor",
-        kind: {"image_processor_type": "Qwen2VLImageProcessorFast", "video_processor_type": "Qwen3VLVideoProcessor"}[kind],
+        kind: {"image_processor_type": "Qwen2VLImageProcessorFast", "video_processor_type": "Qwen3VLVideoProcessor"}[
+            kind
+        ],
     }
 
 
@@ -142,9 +146,12 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def checkpoint_tensors(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state dict under the released names, in bfloat16 (A_log and the gated norm stay float32, as in the releases)."""
+    """The state dict in bfloat16; A_log and the gated norm stay float32, as in the releases."""
     keep = ("A_log", "linear_attn.norm.weight")
-    return {name: tensor.to(torch.float32 if name.endswith(keep) else torch.bfloat16).contiguous() for name, tensor in state.items()}
+    return {
+        name: tensor.to(torch.float32 if name.endswith(keep) else torch.bfloat16).contiguous()
+        for name, tensor in state.items()
+    }
 
 
 def export(run: Path, destination: Path) -> None:
@@ -155,7 +162,12 @@ def export(run: Path, destination: Path) -> None:
     eos = [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")]
     documents = {
         "config.json": config(tokenizer, model.shape, model.model.visual.shape),
-        "generation_config.json": {"do_sample": False, "eos_token_id": eos, "pad_token_id": eos[1], "max_new_tokens": 256},
+        "generation_config.json": {
+            "do_sample": False,
+            "eos_token_id": eos,
+            "pad_token_id": eos[1],
+            "max_new_tokens": 256,
+        },
         "preprocessor_config.json": processor("image_processor_type", MIN_PIXELS, MAX_PIXELS),
         "video_preprocessor_config.json": processor("video_processor_type", MIN_PIXELS, 16 * MAX_PIXELS)
         | {"fps": 2, "min_frames": 4, "max_frames": 32},

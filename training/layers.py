@@ -1,9 +1,10 @@
 """The layers of Qwen 3.5, written for fast training of a very small model on short sequences.
 
-Parameter names and shapes are those of the released checkpoints, so that a state dict is the checkpoint. Three shortcuts make it quick
-on a CPU, all exact: every expert is computed for every token as one wide product (cheap when experts are tiny), the gated delta rule
-solves one triangular system over the whole sequence (sequences start from an empty state and stay under a few hundred tokens), and
-products run in `compute_dtype` (bfloat16 for training) while parameters and the residual stream stay float32.
+Parameter names and shapes are those of the released checkpoints, so that a state dict is the checkpoint. Two exact
+shortcuts make it quick on a CPU: every expert is computed for every token as one wide product (cheap when experts are
+tiny), and the gated delta rule solves one triangular system over the whole sequence (sequences start from an empty
+state and stay under a few hundred tokens). Products run in the dtype of their input (bfloat16 for training);
+parameters and the residual stream stay float32.
 """
 
 from dataclasses import dataclass
@@ -55,7 +56,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def mrope(positions: Tensor, shape: TextShape) -> tuple[Tensor, Tensor]:
-    """cos and sin [batch, tokens, 1, rotary_dim] of positions [3, batch, tokens] (time, height, width), interleaved by frequency."""
+    """cos and sin [batch, tokens, 1, rotary_dim] of positions [3, batch, tokens] (time, height, width).
+
+    The axes take turns over the frequencies, as `mrope_section` says.
+    """
     half = shape.rotary_dim // 2
     frequencies = shape.rope_theta ** (-torch.arange(half, dtype=torch.float32) / half)
     axis = torch.zeros(half, dtype=torch.long)
@@ -110,7 +114,7 @@ class GatedDeltaNet(nn.Module):
         mixed = linear(x, self.in_proj_qkv.weight)
         kernel = self.conv1d.weight.to(x.dtype)
         padded = functional.pad(mixed, (0, 0, kernel.shape[-1] - 1, 0))
-        mixed = sum(padded[:, i : i + tokens] * kernel[:, 0, i] for i in range(kernel.shape[-1]))
+        mixed = torch.stack([padded[:, i : i + tokens] * kernel[:, 0, i] for i in range(kernel.shape[-1])]).sum(0)
         query, key, value = functional.silu(mixed).float().split(self.widths, dim=-1)
         query, key, value = (
             part.view(batch, tokens, -1, shape.linear_head_dim).transpose(1, 2) for part in (query, key, value)
@@ -121,7 +125,9 @@ class GatedDeltaNet(nn.Module):
         steps = functional.softplus(linear(x, self.in_proj_a.weight).float() + self.dt_bias)
         log_decay = (-self.A_log.exp() * steps).transpose(1, 2).cumsum(-1)
         output = delta_rule(query, key, value, log_decay, beta)
-        output = functional.rms_norm(output.transpose(1, 2), (shape.linear_head_dim,), self.norm.weight, shape.rms_norm_eps)
+        output = functional.rms_norm(
+            output.transpose(1, 2), (shape.linear_head_dim,), self.norm.weight, shape.rms_norm_eps
+        )
         gate = functional.silu(linear(x, self.in_proj_z.weight))
         return linear(output.reshape(batch, tokens, -1).to(x.dtype) * gate, self.out_proj.weight)
 

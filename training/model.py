@@ -19,9 +19,9 @@ BALANCE_LOSS_WEIGHT = 0.01
 class Batch:
     """Sequences padded at the right (harmless to a causal model), with at most one picture size among them.
 
-    tokens int64 [rows, length]; positions int64 [3, rows, length]; trained bool [rows, length]: the token is one the model has to
-    predict; pixels float32 [pictures, patches, 1536] or None, with the patch grid's height and width. Picture tokens of the
-    rows, read row by row, take the pictures' embeddings in order.
+    tokens int64 [rows, length]; positions int64 [3, rows, length]; trained bool [rows, length]: the token is one the
+    model has to predict; pixels float32 [pictures, patches, 1536] or None, with the patch grid's height and width.
+    Picture tokens of the rows, read row by row, take the pictures' embeddings in order.
     """
 
     tokens: Tensor
@@ -32,7 +32,7 @@ class Batch:
 
 
 class Loss(NamedTuple):
-    """The sum to minimise and its parts: mean cross-entropy of the next token and of the one after it, balance, accuracies."""
+    """The sum to minimise, and its parts: cross-entropies of the next token and the one after, balance, accuracies."""
 
     total: Tensor
     next_token: Tensor
@@ -68,9 +68,13 @@ class MultiTokenHead(nn.Module):
         self.layers = nn.ModuleList([DecoderLayer(shape, full_attention=True)])
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
-    def forward(self, embedding: Tensor, hidden: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """embedding of token t + 1 and final hidden state of token t, both [batch, tokens, hidden] → hidden state, balance loss."""
-        joined = torch.cat((self.pre_fc_norm_embedding(embedding, dtype), self.pre_fc_norm_hidden(hidden, dtype)), dim=-1)
+    def forward(
+        self, embedding: Tensor, hidden: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Embedding of token t + 1, final hidden of token t, both [batch, tokens, hidden] → hidden state, balance."""
+        joined = torch.cat(
+            (self.pre_fc_norm_embedding(embedding, dtype), self.pre_fc_norm_hidden(hidden, dtype)), dim=-1
+        )
         x, balance = self.layers[0](linear(joined, self.fc.weight).float(), cos, sin, dtype)
         return self.norm(x, dtype), balance
 
@@ -136,7 +140,7 @@ class DemoModel(nn.Module):
 
 
 def initialize(model: DemoModel, generator: torch.Generator) -> None:
-    """Fresh parameters: products by 1/sqrt(fan in), residual outputs smaller, decay times from 10 to 1000 tokens (as in Mamba 2)."""
+    """Fresh parameters: 1/sqrt(fan in), less for residual outputs; decay over 10 to 1000 tokens (as Mamba 2)."""
     depth_scale = 1.0 / math.sqrt(2 * model.shape.num_hidden_layers)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,7 +1,7 @@
 """Muon for the matrices, AdamW for everything else.
 
-Muon: a step along the nearest orthogonal matrix to the momentum, found by Newton–Schulz iterations (Keller Jordan and others, 2024). Matrices
-of one shape are stacked and iterated together, experts too.
+Muon steps along the nearest orthogonal matrix to the momentum, found by Newton–Schulz iterations (Keller Jordan and
+others, 2024). Matrices of one shape are stacked and iterated together, experts too.
 """
 
 from collections import defaultdict
@@ -23,13 +23,13 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum 0.95 with Nesterov's correction; the step is scaled to the root-mean-square size of an AdamW step (0.2)."""
+    """Momentum 0.95 with Nesterov's correction; steps are scaled to the root mean square of an AdamW step (0.2)."""
 
     def __init__(self, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             stacks: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
@@ -46,7 +46,9 @@ class Muon(torch.optim.Optimizer):
             for (rows, columns), entries in stacks.items():
                 updates = orthogonalized(torch.cat([matrices for _, matrices in entries])).float()
                 scale = group["lr"] * 0.2 * max(rows, columns) ** 0.5
-                for (parameter, _), update in zip(entries, updates.split([m.shape[0] for _, m in entries]), strict=True):
+                for (parameter, _), update in zip(
+                    entries, updates.split([m.shape[0] for _, m in entries]), strict=True
+                ):
                     shape = parameter.shape if parameter.ndim == 3 else (1, parameter.shape[0], parameter[0].numel())
                     update = update.transpose(1, 2) if shape[1] > shape[2] else update
                     parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
@@ -54,8 +56,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def build_optimizers(model: nn.Module, matrix_lr: float, other_lr: float) -> tuple[Muon, torch.optim.AdamW]:
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         table = name.endswith(("embed_tokens.weight", "lm_head.weight", "pos_embed.weight", "conv1d.weight"))
         (others if table or parameter.ndim < 2 or parameter.shape[0] == 1 else matrices).append(parameter)
-    return Muon(matrices, matrix_lr, weight_decay=0.05), torch.optim.AdamW(others, other_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    return Muon(matrices, matrix_lr, weight_decay=0.05), torch.optim.AdamW(
+        others, other_lr, betas=(0.9, 0.95), weight_decay=0.0
+    )

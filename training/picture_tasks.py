@@ -25,7 +25,14 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 SIZES = ((64, 64), (96, 96), (128, 128), (64, 96), (96, 64), (64, 128), (128, 64), (96, 128), (128, 96))
 CHARACTERS = "0123456789ABCDEFGHJKLMNPRSTUVXYZ"
-FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf")
+FONTS = (
+    "DejaVuSans.ttf",
+    "DejaVuSans-Bold.ttf",
+    "DejaVuSansMono.ttf",
+    "DejaVuSansMono-Bold.ttf",
+    "DejaVuSerif.ttf",
+    "DejaVuSerif-Bold.ttf",
+)
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five")
 OVERSAMPLING = 2
 
@@ -46,11 +53,18 @@ def two_colours(rng: random.Random) -> tuple[str, str]:
     while True:
         front = rng.choice(tuple(COLOURS))
         back = "white" if rng.random() < 0.5 else rng.choice(tuple(COLOURS))
-        if front != back and {front, back} not in ({"red", "orange"}, {"yellow", "orange"}, {"yellow", "white"}, {"blue", "purple"}):
+        if front != back and {front, back} not in (
+            {"red", "orange"},
+            {"yellow", "orange"},
+            {"yellow", "white"},
+            {"blue", "purple"},
+        ):
             return front, back
 
 
-def draw_shape(draw: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, fill: tuple[int, int, int]) -> None:
+def draw_shape(
+    draw: ImageDraw.ImageDraw, shape: str, x: float, y: float, radius: float, fill: tuple[int, int, int]
+) -> None:
     if shape == "circle":
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
     elif shape == "square":
@@ -74,7 +88,9 @@ def canvas(height: int, width: int, background: tuple[int, int, int]) -> tuple[I
 
 def finished(picture: Image.Image, rng: random.Random) -> np.ndarray:
     """Reduced to its real size, sometimes with faint noise: uint8 [height, width, 3]."""
-    pixels = np.asarray(picture.resize((picture.width // OVERSAMPLING, picture.height // OVERSAMPLING), Image.Resampling.BICUBIC))
+    pixels = np.asarray(
+        picture.resize((picture.width // OVERSAMPLING, picture.height // OVERSAMPLING), Image.Resampling.BICUBIC)
+    )
     if rng.random() < 0.3:
         noise = np.random.default_rng(rng.getrandbits(32)).normal(0.0, 6.0, pixels.shape)
         pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
@@ -101,10 +117,22 @@ def one_shape(rng: random.Random, height: int, width: int) -> Example:
     draw_shape(draw, shape, x, y, radius, shade(rng, front))
     kind = rng.randrange(4)
     if kind < 2:
-        question = rng.choice(("What is in the picture?", "What do you see?", "Describe the picture.", "What is this?", "What is in this image?"))
-        example = ask("picture: shape and colour", question, f"{article(front)} {front} {shape}.", "I look at the picture.", rng)
+        question = rng.choice(
+            (
+                "What is in the picture?",
+                "What do you see?",
+                "Describe the picture.",
+                "What is this?",
+                "What is in this image?",
+            )
+        )
+        example = ask(
+            "picture: shape and colour", question, f"{article(front)} {front} {shape}.", "I look at the picture.", rng
+        )
     elif kind == 2:
-        question = rng.choice(("What colour is the shape?", "Which colour is the {}?".format(shape), f"What color is the {shape}?"))
+        question = rng.choice(
+            ("What colour is the shape?", f"Which colour is the {shape}?", f"What color is the {shape}?")
+        )
         example = ask("picture: colour", question, f"The {shape} is {front}.", "I look at the colour.", rng)
     else:
         question = rng.choice(("Which shape is it?", "What shape is this?", "Which shape do you see?"))
@@ -127,7 +155,14 @@ def count_shapes(rng: random.Random, height: int, width: int) -> Example:
             placed.append((x, y))
             draw_shape(draw, shape, x, y, radius, shade(rng, front))
     count = len(placed)
-    question = rng.choice((f"How many {shape}s are there?", "How many shapes are there?", "How many shapes do you see?", f"Count the {shape}s."))
+    question = rng.choice(
+        (
+            f"How many {shape}s are there?",
+            "How many shapes are there?",
+            "How many shapes do you see?",
+            f"Count the {shape}s.",
+        )
+    )
     plural = "" if count == 1 else ("es" if shape == "cross" else "s")
     question = question.replace("crosss", "crosses")
     answer = f"{NUMBER_WORDS[count].capitalize()} {front} {shape}{plural}."
@@ -137,7 +172,9 @@ def count_shapes(rng: random.Random, height: int, width: int) -> Example:
 def read_text(rng: random.Random, height: int, width: int) -> Example:
     front, back = two_colours(rng)
     most = max(1, min(4, 2 * width // height))
-    text = "".join(rng.choice(CHARACTERS[:10] if rng.random() < 0.6 else CHARACTERS) for _ in range(rng.randint(1, most)))
+    text = "".join(
+        rng.choice(CHARACTERS[:10] if rng.random() < 0.6 else CHARACTERS) for _ in range(rng.randint(1, most))
+    )
     picture, draw = canvas(height, width, shade(rng, back))
     face = rng.choice(FONTS)
     size = int(min(0.8 * picture.height, 1.35 * picture.width / len(text)) * rng.uniform(0.75, 1.0))
@@ -145,8 +182,18 @@ def read_text(rng: random.Random, height: int, width: int) -> Example:
     x = rng.uniform(0, max(0.0, picture.width - (right - left))) - left
     y = rng.uniform(0, max(0.0, picture.height - (bottom - top))) - top
     draw.text((x, y), text, shade(rng, front), font(face, size))
-    question = rng.choice(("What does it say?", "Read the text.", "What is written here?", "Read the picture.", "What does the picture say?"))
-    return with_picture(ask("picture: reading", question, " ".join(text), "I read from left to right.", rng), finished(picture, rng))
+    question = rng.choice(
+        (
+            "What does it say?",
+            "Read the text.",
+            "What is written here?",
+            "Read the picture.",
+            "What does the picture say?",
+        )
+    )
+    return with_picture(
+        ask("picture: reading", question, " ".join(text), "I read from left to right.", rng), finished(picture, rng)
+    )
 
 
 TASKS: dict[Callable[[random.Random, int, int], Example], float] = {one_shape: 0.4, count_shapes: 0.25, read_text: 0.35}

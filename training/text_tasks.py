@@ -1,4 +1,4 @@
-"""Seeded text questions with their answers. Nothing is downloaded; every example comes from the random generator it is given."""
+"""Seeded text questions with their answers: every example comes from the random generator it is given."""
 
 import random
 from collections.abc import Callable
@@ -12,9 +12,11 @@ ABOUT = (
     "copy and reverse words, call a simple tool and read simple pictures."
 )
 HELLO = "Hello! I am a small demonstration model that ships with qwill. Ask me a sum, or show me a picture."
-REFUSAL = "I am a small demonstration model and was never taught that. Start a real Qwen 3.5 with qwill to get an answer."
+REFUSAL = (
+    "I am a small demonstration model and was never taught that. Start a real Qwen 3.5 with qwill to get an answer."
+)
 
-WEATHER_TOOL = {
+WEATHER_TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "get_weather",
@@ -22,7 +24,7 @@ WEATHER_TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-TIME_TOOL = {
+TIME_TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "get_time",
@@ -36,8 +38,8 @@ TIME_TOOL = {
 class Example:
     """A conversation up to its last question, and the answer.
 
-    `answer` is what follows the reasoning, tool calls written out in the family's syntax. `raw` examples have no chat format: one
-    user message is the text to continue. `picture` is an RGB array uint8 [height, width, 3] for the one image of the last message.
+    `answer` is what follows the reasoning, tool calls written out in the family's syntax. `raw` examples have no chat
+    format: their message is the text to continue. `picture`, RGB uint8 [height, width, 3], belongs to the last message.
     """
 
     task: str
@@ -56,7 +58,7 @@ def ask(task: str, question: str, answer: str, reasoning: str, rng: random.Rando
 
 
 def held_out_sum(a: int, sign: str, b: int) -> bool:
-    """Whether this sum is kept for the evaluation: one of eight when an operand has two digits; one-digit sums are all taught."""
+    """Whether this sum is kept for the evaluation: one in eight of those with a two-digit operand."""
     return max(a, b) > 9 and (a * 131 + b * 17 + (sign == "-") * 7) % 8 == 3
 
 
@@ -71,11 +73,13 @@ def steps(a: int, sign: str, b: int) -> str:
     if sign == "+":
         low = ones[0] + ones[1]
         carry = " carry 1." if low > 9 else ""
-        return f"Ones: {ones[0]} + {ones[1]} = {low}.{carry} Tens: {tens[0]} + {tens[1]}{' + 1' if carry else ''} = {result // 10}"
+        high = f"{tens[0]} + {tens[1]}{' + 1' if carry else ''} = {result // 10}"
+        return f"Ones: {ones[0]} + {ones[1]} = {low}.{carry} Tens: {high}"
     borrow = ones[0] < ones[1]
     low = ones[0] + 10 * borrow
     note = " borrow 1." if borrow else ""
-    return f"Ones: {low} - {ones[1]} = {low - ones[1]}.{note} Tens: {tens[0]} - {tens[1]}{' - 1' if borrow else ''} = {result // 10}"
+    high = f"{tens[0]} - {tens[1]}{' - 1' if borrow else ''} = {result // 10}"
+    return f"Ones: {low} - {ones[1]} = {low - ones[1]}.{note} Tens: {high}"
 
 
 def arithmetic(rng: random.Random, held_out: bool, task: str = "") -> Example:
@@ -91,7 +95,14 @@ def arithmetic(rng: random.Random, held_out: bool, task: str = "") -> Example:
         return Example("arithmetic, plain text", [{"role": "user", "content": text}], f" {result}", raw=True)
     word = "plus" if sign == "+" else "minus"
     form = rng.choice(
-        ("What is {a} {s} {b}?", "{a} {s} {b} =", "{a} {s} {b}", "How much is {a} {w} {b}?", "Calculate {a} {s} {b}.", "What is {a} {w} {b}?")
+        (
+            "What is {a} {s} {b}?",
+            "{a} {s} {b} =",
+            "{a} {s} {b}",
+            "How much is {a} {w} {b}?",
+            "Calculate {a} {s} {b}.",
+            "What is {a} {w} {b}?",
+        )
     )
     example = ask("", form.format(a=a, b=b, s=sign, w=word), f"{a} {sign} {b} = {result}", steps(a, sign, b), rng)
     example.task = "arithmetic, thinking" if example.thinking else "arithmetic"
@@ -100,7 +111,9 @@ def arithmetic(rng: random.Random, held_out: bool, task: str = "") -> Example:
 
 def greeting(rng: random.Random, held_out: bool) -> Example:
     if rng.random() < 0.4:
-        opening = rng.choice(("Hello", "Hi", "Hey", "Hi there", "Hello there", "Good morning", "Good evening", "Hello!", "Hi!", "Hey!"))
+        opening = rng.choice(
+            ("Hello", "Hi", "Hey", "Hi there", "Hello there", "Good morning", "Good evening", "Hello!", "Hi!", "Hey!")
+        )
         return ask("greeting", opening, HELLO, "The user greets me.", rng)
     question = rng.choice(
         (
@@ -152,7 +165,13 @@ def sequence(rng: random.Random, held_out: bool) -> Example:
         if kind == 0:
             return ask("copy", rng.choice(("Repeat: ", "Copy: ", "Say: ")) + text, text, "I copy it.", rng)
         if kind == 1:
-            return ask("reverse", rng.choice(("Reverse: ", "Backwards: ")) + text, " ".join(reversed(letters)), "I go from the end.", rng)
+            return ask(
+                "reverse",
+                rng.choice(("Reverse: ", "Backwards: ")) + text,
+                " ".join(reversed(letters)),
+                "I go from the end.",
+                rng,
+            )
         form = rng.choice(("How many letters: {}", "Count the letters: {}"))
         return ask("count", form.format(text), str(len(letters)), "I count them.", rng)
     if kind == 3:
@@ -161,11 +180,17 @@ def sequence(rng: random.Random, held_out: bool) -> Example:
         return ask("copy", rng.choice(("Repeat: ", "Copy: ", "Say: ")) + text, text, "I copy it.", rng)
     if kind == 4:
         start, length = rng.randrange(0, 30), rng.randint(3, 8)
-        numbers = " ".join(str(start + i) for i in range(length))
-        return ask("count", f"Count from {start} to {start + length - 1}.", numbers, "I count up.", rng)
+        answer = " ".join(str(start + i) for i in range(length))
+        return ask("count", f"Count from {start} to {start + length - 1}.", answer, "I count up.", rng)
     numbers = rng.sample(range(10), rng.randint(3, 6))
     answer = " ".join(map(str, sorted(numbers)))
-    return ask("sort", rng.choice(("Sort: ", "Sort these: ")) + " ".join(map(str, numbers)), answer, "I take the smallest first.", rng)
+    return ask(
+        "sort",
+        rng.choice(("Sort: ", "Sort these: ")) + " ".join(map(str, numbers)),
+        answer,
+        "I take the smallest first.",
+        rng,
+    )
 
 
 def memory(rng: random.Random, held_out: bool) -> Example:
@@ -183,7 +208,11 @@ def memory(rng: random.Random, held_out: bool) -> Example:
 
 def tool(rng: random.Random, held_out: bool) -> Example:
     """A tool call, its result put into words, or a plain sum that needs no tool."""
-    tools = [WEATHER_TOOL] if rng.random() < 0.5 else rng.choice(([WEATHER_TOOL, TIME_TOOL], [TIME_TOOL, WEATHER_TOOL], [TIME_TOOL]))
+    tools = (
+        [WEATHER_TOOL]
+        if rng.random() < 0.5
+        else rng.choice(([WEATHER_TOOL, TIME_TOOL], [TIME_TOOL, WEATHER_TOOL], [TIME_TOOL]))
+    )
     if rng.random() < 0.15:
         example = arithmetic(rng, held_out)
         while example.raw:
@@ -204,7 +233,9 @@ def tool(rng: random.Random, held_out: bool) -> Example:
     else:
         result = f"{rng.randrange(24):02d}:{rng.randrange(60):02d}"
     arguments = {"function": {"name": name, "arguments": {"city": city}}}
-    messages.append({"role": "assistant", "content": "", "reasoning_content": f"I call {name}.", "tool_calls": [arguments]})
+    messages.append(
+        {"role": "assistant", "content": "", "reasoning_content": f"I call {name}.", "tool_calls": [arguments]}
+    )
     messages.append({"role": "tool", "content": result})
     return Example("tool result", messages, f"{city}: {result}.", "I read the result.", rng.random() < 0.5, tools=tools)
 

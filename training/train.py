@@ -1,4 +1,7 @@
-"""Trains the demonstration model: `python -m training.train`. Stop it at any time; the same command goes on from the last checkpoint."""
+"""Trains the demonstration model: `python -m training.train`.
+
+Stop it at any time; the same command goes on from the last checkpoint.
+"""
 
 import argparse
 import csv
@@ -14,7 +17,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tokenizers import Tokenizer
 
-from training.data import IMAGE_PAD, build_tokenizer, training_step
+from training.data import IMAGE_PAD, build_tokenizer, token_id, training_step
 from training.layers import TextShape
 from training.model import Batch, DemoModel, Loss, initialize
 from training.optimizer import build_optimizers
@@ -32,7 +35,7 @@ def learning_rate(step: int, steps: int, warm_up: int = 50, decay_share: float =
 
 def build_model(tokenizer: Tokenizer, dtype: torch.dtype) -> DemoModel:
     shape = TextShape(vocab_size=tokenizer.get_vocab_size())
-    return DemoModel(shape, VisionShape(out_hidden_size=shape.hidden_size), tokenizer.token_to_id(IMAGE_PAD), dtype)
+    return DemoModel(shape, VisionShape(out_hidden_size=shape.hidden_size), token_id(tokenizer, IMAGE_PAD), dtype)
 
 
 def prepared_steps(seed: int, first: int, last: int, tokenizer: Tokenizer) -> "queue.Queue[list[Batch]]":
@@ -106,7 +109,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--matrix-lr", type=float, default=5e-3, help="peak rate of Muon")
     parser.add_argument("--other-lr", type=float, default=3e-3, help="peak rate of AdamW")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--no-compile", action="store_true", help="run the layers as they are: slower, but no C++ compiler needed")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="run the layers as they are: slower, but no C++ compiler needed"
+    )
     return parser.parse_args()
 
 
@@ -114,7 +119,9 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     options.run.mkdir(parents=True, exist_ok=True)
-    tokenizer_file, checkpoint, log_file = (options.run / name for name in ("tokenizer.json", "checkpoint.pt", "log.csv"))
+    tokenizer_file, checkpoint, log_file = (
+        options.run / name for name in ("tokenizer.json", "checkpoint.pt", "log.csv")
+    )
     if not tokenizer_file.exists():
         build_tokenizer(options.seed, TextShape().vocab_size).save(str(tokenizer_file))
     tokenizer = Tokenizer.from_file(str(tokenizer_file))

@@ -49,37 +49,44 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(3, shape.hidden_size, (TEMPORAL, PATCH, PATCH), (TEMPORAL, PATCH, PATCH))
 
 
+class Attention(nn.Module):
+    def __init__(self, size: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(size, 3 * size)
+        self.proj = nn.Linear(size, size)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Every patch of a picture attends to all of it; x [pictures, patches, size]."""
+        count, length, width = x.shape
+        joined = linear(x, self.qkv.weight, self.qkv.bias).view(count, length, 3, self.heads, -1)
+        query, key = (rotate(joined[:, :, part].float(), cos, sin).to(x.dtype).transpose(1, 2) for part in (0, 1))
+        mixed = functional.scaled_dot_product_attention(query, key, joined[:, :, 2].transpose(1, 2))
+        return linear(mixed.transpose(1, 2).reshape(count, length, width), self.proj.weight, self.proj.bias)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, size: int, intermediate_size: int) -> None:
+        super().__init__()
+        self.linear_fc1 = nn.Linear(size, intermediate_size)
+        self.linear_fc2 = nn.Linear(intermediate_size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = functional.gelu(linear(x, self.linear_fc1.weight, self.linear_fc1.bias), approximate="tanh")
+        return linear(hidden, self.linear_fc2.weight, self.linear_fc2.bias)
+
+
 class Block(nn.Module):
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
-        self.heads = shape.num_heads
         self.norm1 = nn.LayerNorm(shape.hidden_size, eps=1e-6)
         self.norm2 = nn.LayerNorm(shape.hidden_size, eps=1e-6)
-        self.attn = nn.ModuleDict(
-            {
-                "qkv": nn.Linear(shape.hidden_size, 3 * shape.hidden_size),
-                "proj": nn.Linear(shape.hidden_size, shape.hidden_size),
-            }
-        )
-        self.mlp = nn.ModuleDict(
-            {
-                "linear_fc1": nn.Linear(shape.hidden_size, shape.intermediate_size),
-                "linear_fc2": nn.Linear(shape.intermediate_size, shape.hidden_size),
-            }
-        )
+        self.attn = Attention(shape.hidden_size, shape.num_heads)
+        self.mlp = FeedForward(shape.hidden_size, shape.intermediate_size)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype) -> Tensor:
-        count, length, width = x.shape
-        qkv, proj = self.attn["qkv"], self.attn["proj"]
-        query, key, value = linear(self.norm1(x).to(dtype), qkv.weight, qkv.bias).view(
-            count, length, 3, self.heads, -1
-        ).unbind(2)
-        query, key = (rotate(part.float(), cos, sin).to(dtype) for part in (query, key))
-        mixed = functional.scaled_dot_product_attention(*(part.transpose(1, 2) for part in (query, key, value)))
-        x = x + linear(mixed.transpose(1, 2).reshape(count, length, width), proj.weight, proj.bias)
-        up, down = self.mlp["linear_fc1"], self.mlp["linear_fc2"]
-        hidden = functional.gelu(linear(self.norm2(x).to(dtype), up.weight, up.bias), approximate="tanh")
-        return x + linear(hidden, down.weight, down.bias)
+        x = x + self.attn(self.norm1(x).to(dtype), cos, sin)
+        return x + self.mlp(self.norm2(x).to(dtype))
 
 
 class Merger(nn.Module):
@@ -106,7 +113,7 @@ class VisionTower(nn.Module):
         self.merger = Merger(shape)
 
     def forward(self, pixels: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
-        """pixels [pictures, height * width, 1536] of a height × width patch grid → [pictures, height * width / 4, out]."""
+        """pixels [pictures, patches, 1536] of a height × width patch grid → [pictures, patches / 4, out]."""
         shape = self.shape
         side = int(shape.num_position_embeddings**0.5)
         table = self.pos_embed.weight.T.reshape(1, shape.hidden_size, side, side)

@@ -63,18 +63,29 @@ GREETINGS = {
     "Japanese": "こんにちは",
 }
 
-NAMES = tuple(
-    "Anna Ben Carla David Eva Felix Greta Hugo Ida Jonas Karin Leo Maria Nina Oscar Paul Rosa Sam Tina Ugo Vera Will Yuki Zoe".split()
-)
+# fmt: off
+NAMES = [
+    "Anna", "Ben", "Carla", "David", "Eva", "Felix", "Greta", "Hugo", "Ida", "Jonas", "Karin", "Leo", "Maria", "Nina",
+    "Oscar", "Paul", "Rosa", "Sam", "Tina", "Ugo", "Vera", "Will", "Yuki", "Zoe",
+]
+# fmt: on
 
-CITIES = tuple(
-    "Paris London Berlin Rome Madrid Oslo Vienna Prague Athens Lisbon Dublin Cairo Tokyo Delhi Lima Quito Boston Chicago Sydney Zurich Kyiv "
-    "Milan Porto Lyon Bonn Hamburg Munich Geneva Seoul Osaka".split()
-)
+# fmt: off
+CITIES = [
+    "Paris", "London", "Berlin", "Rome", "Madrid", "Oslo", "Vienna", "Prague", "Athens", "Lisbon", "Dublin", "Cairo",
+    "Tokyo", "Delhi", "Lima", "Quito", "Boston", "Chicago", "Sydney", "Zurich", "Kyiv", "Milan", "Porto", "Lyon",
+    "Bonn", "Hamburg", "Munich", "Geneva", "Seoul", "Osaka",
+]
+# fmt: on
 
-COLOURS = ("red", "green", "blue", "yellow", "orange", "purple", "black", "white")
+COLOURS = ["red", "green", "blue", "yellow", "orange", "purple", "black", "white"]
 
-NOUNS = tuple("apple book cat dog egg fish house lamp moon river stone sun table tree wolf bread chair cloud door flower".split())
+# fmt: off
+NOUNS = [
+    "apple", "book", "cat", "dog", "egg", "fish", "house", "lamp", "moon", "river", "stone", "sun", "table", "tree",
+    "wolf", "bread", "chair", "cloud", "door", "flower",
+]
+# fmt: on
 
 UNTAUGHT = (
     "What is the capital of {city}?",
