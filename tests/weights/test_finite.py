@@ -29,8 +29,6 @@ def test_blocks_agree_with_the_package_that_decodes_them(kind: TensorType) -> No
     with np.errstate(all="ignore"):
         values = gguf.dequantize(blocks, gguf.GGMLQuantizationType[kind.name])
     damaged = ~np.isfinite(values).all(axis=1)
-    if kind.name == "MXFP4":  # decoders take the scale's NaN for a power of two
-        damaged |= blocks[:, 0] == 0xFF
     # A decoder may turn an infinite scale into zeros only; such a block is damaged all the same.
     found = np.array([not is_sound(tensor(kind, [block])) for block in blocks])
     assert not (damaged & ~found).any()

@@ -22,7 +22,8 @@ TABLE = {
 @pytest.mark.parametrize("vision", [False, True])
 def test_every_name_of_the_model_has_a_place(moe: bool, vision: bool) -> None:
     places = {}
-    for name, tensor in tiny_model(tiny_config(moe, vision)).state_dict().items():
+    state = tiny_model(tiny_config(moe, vision)).state_dict()
+    for name, tensor in state.items():
         place = place_hf(name)
         assert place is not None, name
         assert (place.part, place.is_scale) == (None, False)
@@ -30,7 +31,7 @@ def test_every_name_of_the_model_has_a_place(moe: bool, vision: bool) -> None:
         assert (place.kind in (Kind.EXPERTS, Kind.GATE_UP)) <= (tensor.ndim == 3)
         assert (place.kind in (Kind.NORM, Kind.VECTOR, Kind.DECAY)) <= (tensor.ndim == 1)
         places[place.name] = name
-    assert len(places) == len(tiny_model(tiny_config(moe, vision)).state_dict())
+    assert len(places) == len(state)
 
 
 def test_table_has_each_name_once() -> None:

@@ -15,6 +15,7 @@ _HALF_SCALES = {
     "IQ4_NL": (0,), "IQ4_XS": (0,),
 }  # fmt: skip
 _IQ1_M_SCALES = 48  # four u16 whose top nibbles, first the lowest, make up one half-precision scale
+_E8M0_OVERFLOW = 0xFD  # 2^126, of which the largest code makes 6 * 2^126; 0xFF is NaN
 _HALF_EXPONENT, _BFLOAT_EXPONENT = 0x7C00, 0x7F80
 
 
@@ -43,7 +44,7 @@ def _is_finite(data: np.ndarray, type_name: str, block: int) -> bool:
         return not ((data & 0x7F) == 0x7F).any()
     blocks = data.reshape(-1, block)
     if type_name == "MXFP4":
-        return not (blocks[:, 0] == 0xFF).any()  # the one NaN of E8M0
+        return not (blocks[:, 0] >= _E8M0_OVERFLOW).any()
     if type_name == "NVFP4":
         return True  # every bit pattern of its scales is a number to ggml
     if type_name == "IQ1_M":
