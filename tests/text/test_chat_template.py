@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as LibraryTokenizer
 
 from qwill.errors import TemplateError, UnsupportedModel
+from qwill.text import sandbox
 from qwill.text.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from qwill.text.prompt import RenderedPrompt
 from qwill.text.tokenizer import Tokenizer
@@ -160,6 +161,9 @@ def test_an_answer_with_its_reasoning_in_the_text_is_split_by_the_template(token
     ids = tokenizer.encode_template(rendered)
     for token, count in {"<think>": 1, "</think>": 1, "<|im_end|>": 2, "</tool_call>": 0}.items():
         assert ids.count(tokenizer.added_tokens[token]) == count
+    as_parts = {**old, "content": [{"type": "text", "text": old["content"]}]}
+    template = _compiled(DEFAULT_TEMPLATE, tokenizer)
+    assert tokenizer.encode_template(template.render([{"role": "user", "content": "q"}, as_parts], None, False)) == ids
     # With the reasoning given apart, tags in the content are just text.
     apart = {**old, "reasoning": "hm"}
     ids = tokenizer.encode_template(_compiled(DEFAULT_TEMPLATE, tokenizer).render([apart], None, False))
@@ -287,10 +291,27 @@ def test_conversations_that_are_refused(messages: list[Any], words: str) -> None
         ("{{ 3 ** (10 ** 12) }}", "enormous power"),
     ],
 )
-def test_templates_that_fail_say_so_in_one_line(source: str, words: str) -> None:
+def test_templates_that_fail_say_so_in_one_line(source: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The real limits stop them too, after seconds and hundreds of megabytes.
+    monkeypatch.setattr(sandbox, "MAX_STEPS", 100_000)
+    monkeypatch.setattr(sandbox, "MAX_CHARACTERS", 1_000_000)
     with pytest.raises(TemplateError, match=words) as caught:
         ChatTemplate(source, []).render([])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tools", [["f"], [{"type": "function"}], [{"function": {"name": 5}}], [{"function": "f"}]])
+def test_tools_that_are_refused(tools: list[Any]) -> None:
+    with pytest.raises(TemplateError, match=r"tools\[0\] is not an object with a function name"):
+        render([{"role": "user", "content": "q"}], tools=tools)
+
+
+def test_a_prompt_says_whether_the_answer_starts_in_the_reasoning() -> None:
+    messages = [{"role": "user", "content": "<think>"}]
+    assert render(messages).opens_reasoning
+    assert not render(messages, enable_thinking=False).opens_reasoning
+    assert not render(messages, add_generation_prompt=False).opens_reasoning
+    assert not ChatTemplate("{{ messages[0].content }}", ["<think>"]).render(messages).opens_reasoning
 
 
 def test_a_token_of_one_character_is_refused() -> None:

@@ -11,6 +11,9 @@ from qwill.text.prompt import PLACEHOLDERS, Marker, MediaPart, RenderedPrompt
 # For checkpoints without a template: the same format in our own words.
 DEFAULT_TEMPLATE = Path(__file__).with_name("default_template.jinja").read_text(encoding="utf-8")
 
+# What the operations of a template raise by themselves.
+_FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
+_SYSTEM_ROLES = ("system", "developer")
 _MEDIA_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
 
 
@@ -52,6 +55,10 @@ class ChatTemplate:
 
         from qwill.text.sandbox import render
 
+        for index, tool in enumerate(tools or []):
+            function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+            if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+                raise TemplateError(f"tools[{index}] is not an object with a function name")
         media: list[MediaPart] = []
         prepared = [_prepare(message, f"messages[{index}]", media) for index, message in enumerate(messages)]
         if merge_system:
@@ -70,15 +77,7 @@ class ChatTemplate:
             )
         except JinjaError as error:
             raise TemplateError(f"the chat template refused the conversation: {_one_line(error)}") from error
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            RecursionError,
-            MemoryError,
-        ) as error:
+        except _FAILURES as error:
             raise TemplateError(f"the chat template failed: {type(error).__name__}: {_one_line(error)}") from error
         return RenderedPrompt(text, mark, tuple(media))
 
@@ -88,10 +87,12 @@ class ChatTemplate:
             content = message.get("content")
             if isinstance(content, str):
                 protected["content"] = self._marker.apply_answer(content, mark)
+            elif content:
+                protected["content"] = [
+                    {**part, "text": self._marker.apply_answer(part["text"], mark)} if part["type"] == "text" else part
+                    for part in content
+                ]
         return protected
-
-
-_SYSTEM_ROLES = ("system", "developer")
 
 
 def _prepare(message: Mapping[str, Any], name: str, media: list[MediaPart]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class RenderedPrompt:
         """The text as plain rendering would give it."""
         return self.unmark(self.marked)
 
+    @property
+    def opens_reasoning(self) -> bool:
+        """Whether the answer starts inside a `<think>` that the template opened."""
+        return self.marked.rstrip().endswith("<think>")
+
     def unmark(self, piece: str) -> str:
         """A stretch of `marked` as the user or template wrote it."""
         return piece.replace(self.mark, "") if self.mark else piece
