@@ -61,7 +61,7 @@ class PromptBuilder:
             source = self._checkpoint.chat_template or DEFAULT_TEMPLATE
             self._template = ChatTemplate(source, self.tokenizer.added_tokens)
         rendered = self._template.render(messages, tools, enable_thinking=thinking)
-        opened = rendered.text.rstrip().endswith("<think>")
+        opened = rendered.opens_reasoning
         if not rendered.media:
             return _text_prompt(self.tokenizer.encode_template(rendered)), opened
         if not self._has_vision:
