@@ -54,7 +54,7 @@ def resolve_model(name: str = DEMO) -> Path:
     """The folder or `.gguf` file that a model's name stands for.
 
     "" or "demo" is the embedded model; then an existing path, an alias such as `qwen3.5:0.8b-q4_k_m`, or
-    `org/name[:QUANT]`. Raises ModelNotFound with the mend: for a model that is not downloaded yet, the command that does it.
+    `org/name[:QUANT]`. Raises ModelNotFound with the mend: for a model not downloaded yet, the command that does it.
     """
     if name in ("", DEMO):
         return _embedded()
