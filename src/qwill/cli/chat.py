@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qwill.cli.conversation import Conversation, check_text, user_message
-from qwill.cli.printer import AnswerPrinter, show_speed
+from qwill.cli.printer import AnswerPrinter, show_ending
 from qwill.errors import InvalidArgument, QwillError, UserError
 from qwill.media.image import load_image, read_source
 from qwill.weights.hub import DEMO
@@ -122,7 +122,7 @@ class Chat:
         try:
             with AnswerPrinter(sys.stdout, self._show_reasoning) as printer:
                 completion = self._conversation.stream(printer)
-            show_speed(completion)
+            show_ending(completion)
         except KeyboardInterrupt:
             answered = len(messages) > before + 1
             if not answered:

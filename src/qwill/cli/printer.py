@@ -70,7 +70,10 @@ def speed_line(completion: Completion) -> str:
     )
 
 
-def show_speed(completion: Completion) -> None:
-    """Writes the speed line to stderr when a person is looking."""
+def show_ending(completion: Completion) -> None:
+    """Writes to stderr why an answer is empty, if it is, and the speed when a person is looking."""
+    if completion.finish_reason == "length" and completion.reasoning and not completion.text:
+        tokens = completion.usage["completion_tokens"]
+        print(f"qwill: still reasoning after {tokens} tokens; raise -n, or say --no-think", file=sys.stderr)
     if sys.stderr.isatty():
         print(speed_line(completion), file=sys.stderr)

@@ -10,7 +10,7 @@ from qwill.answer import Completion
 from qwill.cli.conversation import Conversation, check_text, user_message
 from qwill.cli.loading import load_model
 from qwill.cli.options import above_zero, add_model_argument, at_least_one
-from qwill.cli.printer import AnswerPrinter, show_speed
+from qwill.cli.printer import AnswerPrinter, show_ending
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import InvalidArgument
 from qwill.media.image import read_source
@@ -88,7 +88,7 @@ def execute(arguments: argparse.Namespace) -> None:
         return
     with AnswerPrinter(sys.stdout, arguments.show_reasoning) as printer:
         completion = conversation.stream(printer)
-    show_speed(completion)
+    show_ending(completion)
 
 
 def answer_object(completion: Completion) -> dict[str, Any]:
