@@ -1,8 +1,102 @@
-// Packed weights and argument structs of everything that multiplies by them.
+// Packed weights and argument structs of everything that multiplies by them. Arrays are row-major and contiguous.
 #pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory.h"
 
 namespace qwill {
 
-struct LinearKernels {};
+class ThreadPool;
+
+// Rows of a weight are computed sixteen at a time, one in each lane of a vector: a panel.
+constexpr int64_t kPanelRows = 16;
+
+// A matrix, or one for each expert, packed for the kernels (generic/linear/pack.h) or still in the file's blocks.
+struct Weight {
+    int type;  // formats::TensorTypeId
+    int64_t rows, columns, experts;
+    int64_t panel_bytes = 0;             // 0: not packed, `parts` are rows of blocks that are decoded while multiplying
+    std::vector<const uint8_t*> parts;   // one for each expert
+    std::vector<float> scales;           // FP8: [experts, ceil(rows / 128), ceil(columns / 128)]
+    AlignedBuffer storage;               // what `parts` point into when packed
+
+    int64_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
+};
+
+struct PackArgs {
+    int type;
+    int64_t rows, columns;
+    std::vector<const uint8_t*> parts;  // one for each expert, rows of blocks as in the file
+    std::vector<float> scales;          // as in Weight
+};
+
+enum class Activation : int { none, gelu_tanh, gelu, silu };
+
+// out = activation(x W^T + bias), or out += when `add`.
+struct Projection {
+    const Weight* weight;  // of one expert
+    const float* bias;     // [rows] or null
+    float* out;            // [tokens, rows]
+    Activation activation;
+    bool add;
+};
+
+// Projections of the same x. Bias, activation and add apply to each.
+struct LinearArgs {
+    const float* x;     // [tokens, columns]
+    const float* norm;  // [columns]: x is first RMS-normalised and multiplied by it; or null
+    float eps;
+    int64_t tokens;
+    const Projection* projections;
+    int64_t count;
+};
+
+// down(silu(gate n) * (up n)) of one or of several experts.
+struct Experts {
+    const Weight *gate, *up, *down;
+};
+
+// residual += down(silu(gate n) * (up n)) with n = rms_norm(residual) * norm
+struct SwigluArgs {
+    float* residual;    // [tokens, hidden]
+    const float* norm;  // [hidden]
+    float eps;
+    int64_t tokens;
+    Experts mlp;
+};
+
+// residual += sum over the top_k experts e by router logit of p_e expert_e(n) + sigmoid(shared_gate . n) shared(n), where
+// p is the softmax over all experts, divided by the sum of the chosen ones.
+struct MoeArgs {
+    float* residual;
+    const float* norm;
+    float eps;
+    int64_t tokens;
+    const Weight* router;  // [experts, hidden]
+    int64_t top_k;
+    Experts experts;
+    const Experts* shared;     // or null
+    const float* shared_gate;  // [hidden], or null: the shared expert counts in full
+};
+
+struct EmbeddingArgs {
+    int type;
+    const uint8_t* table;  // rows of blocks as in the file
+    int64_t columns;
+    const int32_t* ids;  // [tokens]
+    int64_t tokens;
+    float* out;  // [tokens, columns]
+};
+
+struct LinearKernels {
+    // False when a weight or a scale is not finite. Throws std::bad_alloc.
+    bool (*pack)(PackArgs&&, Weight&, ThreadPool&);
+    void (*linear)(const LinearArgs&, ThreadPool&, Workspace&);
+    void (*swiglu)(const SwigluArgs&, ThreadPool&, Workspace&);
+    void (*moe)(const MoeArgs&, ThreadPool&, Workspace&);
+    void (*embedding)(const EmbeddingArgs&, ThreadPool&);
+};
 
 }  // namespace qwill

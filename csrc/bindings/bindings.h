@@ -5,9 +5,11 @@
 #include <nanobind/ndarray.h>
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 
 #include "kernels.h"
+#include "memory.h"
 #include "threads.h"
 
 namespace qwill {
@@ -41,6 +43,8 @@ struct Cpu {
     }
     const Kernels* kernels;
     ThreadPool pool;
+    Workspace workspace;        // of the projections,
+    std::mutex workspace_mutex;  // one call at a time
 };
 
 void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu);

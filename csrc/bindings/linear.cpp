@@ -1,8 +1,155 @@
 // Bindings of the projections.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <vector>
+
 #include "bindings/bindings.h"
 
 namespace qwill {
 
-void bind_linear(nb::module_&, nb::class_<Cpu>&) {}
+namespace {
+
+using Floats1 = Array<const float, 1>;
+using Floats2 = Array<const float, 2>;
+using Output2 = Array<float, 2>;
+using Bytes = Array<const uint8_t, 1>;
+
+// A weight as Python sees it.
+struct PackedWeight {
+    Weight weight;
+    std::string type;
+};
+
+// Runs a kernel with the scratch memory, without the GIL.
+template <typename Call>
+void with_workspace(Cpu& self, const Call& call) {
+    nb::gil_scoped_release unlocked;
+    std::lock_guard<std::mutex> lock(self.workspace_mutex);
+    call(self.workspace);
+}
+
+// Null when a weight is not finite. `parts` must outlive the result when the type is not packed.
+std::unique_ptr<PackedWeight> pack(Cpu& self, const std::string& type, int type_id, const std::vector<Bytes>& parts, int64_t rows,
+                                   int64_t columns, int64_t row_bytes, const std::vector<Floats2>& scales) {
+    require(rows >= 1 && columns >= 1 && !parts.empty(), "pack: the weight is empty");
+    require(scales.empty() || scales.size() == parts.size(), "pack: one array of scales for each part");
+    PackArgs args{type_id, rows, columns, {}, {}};
+    for (const Bytes& part : parts) {
+        require(dim(part, 0) == rows * row_bytes, "pack: a part has the wrong size");
+        args.parts.push_back(part.data());
+    }
+    for (const Floats2& part : scales) {
+        require(has_shape(part, {(rows + 127) / 128, (columns + 127) / 128}), "pack: scales have the wrong shape");
+        args.scales.insert(args.scales.end(), part.data(), part.data() + part.size());
+    }
+    auto packed = std::make_unique<PackedWeight>();
+    packed->type = type;
+    nb::gil_scoped_release unlocked;
+    if (!self.kernels->linear.pack(std::move(args), packed->weight, self.pool)) return nullptr;
+    return packed;
+}
+
+void require_matrix(const PackedWeight& packed, int64_t columns, int64_t rows) {
+    require(packed.weight.experts == 1 && packed.weight.columns == columns && packed.weight.rows == rows,
+            "the weight does not fit its input or output");
+}
+
+void linear(Cpu& self, const Floats2& x, const PackedWeight& packed, const std::optional<Floats1>& bias, int activation, bool add,
+            const Output2& out) {
+    require_matrix(packed, dim(x, 1), dim(out, 1));
+    require(dim(out, 0) == dim(x, 0), "linear: x and out differ in tokens");
+    require(!bias || has_shape(*bias, {dim(out, 1)}), "linear: the bias has the wrong length");
+    const Projection projection{&packed.weight, bias ? bias->data() : nullptr, out.data(), static_cast<Activation>(activation), add};
+    const LinearArgs args{x.data(), nullptr, 0.0f, dim(x, 0), &projection, 1};
+    with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.linear(args, self.pool, workspace); });
+}
+
+void norm_linear(Cpu& self, const Floats2& x, const Floats1& scale, float eps, const std::vector<const PackedWeight*>& weights,
+                 const std::vector<Output2>& outs) {
+    require(!weights.empty() && weights.size() == outs.size(), "norm_linear: one output for each weight");
+    require(has_shape(scale, {dim(x, 1)}), "norm_linear: the scale has the wrong length");
+    std::vector<Projection> projections;
+    for (size_t i = 0; i < weights.size(); ++i) {
+        require_matrix(*weights[i], dim(x, 1), dim(outs[i], 1));
+        require(dim(outs[i], 0) == dim(x, 0), "norm_linear: x and out differ in tokens");
+        projections.push_back({&weights[i]->weight, nullptr, outs[i].data(), Activation::none, false});
+    }
+    const LinearArgs args{x.data(), scale.data(), eps, dim(x, 0), projections.data(), static_cast<int64_t>(projections.size())};
+    with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.linear(args, self.pool, workspace); });
+}
+
+Experts checked_experts(const PackedWeight& gate, const PackedWeight& up, const PackedWeight& down, int64_t hidden, int64_t experts) {
+    for (const PackedWeight* packed : {&gate, &up, &down}) {
+        require(packed->weight.experts == experts, "the weights differ in their number of experts");
+    }
+    require(gate.weight.columns == hidden && up.weight.columns == hidden && up.weight.rows == gate.weight.rows &&
+                down.weight.columns == gate.weight.rows && down.weight.rows == hidden,
+            "gate, up and down do not fit together");
+    return {&gate.weight, &up.weight, &down.weight};
+}
+
+void swiglu_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps, const PackedWeight& gate, const PackedWeight& up,
+                const PackedWeight& down) {
+    require(has_shape(scale, {dim(residual, 1)}), "swiglu_add: the scale has the wrong length");
+    const SwigluArgs args{residual.data(), scale.data(), eps, dim(residual, 0), checked_experts(gate, up, down, dim(residual, 1), 1)};
+    with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.swiglu(args, self.pool, workspace); });
+}
+
+void moe_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps, const PackedWeight& router, int64_t top_k,
+             const PackedWeight& gate, const PackedWeight& up, const PackedWeight& down, const std::vector<const PackedWeight*>& shared,
+             const std::optional<Floats1>& shared_gate) {
+    const int64_t hidden = dim(residual, 1), experts = gate.weight.experts;
+    require(has_shape(scale, {hidden}), "moe_add: the scale has the wrong length");
+    require_matrix(router, hidden, experts);
+    require(top_k >= 1 && top_k <= experts, "moe_add: top_k must be between 1 and the number of experts");
+    require(shared.empty() || shared.size() == 3, "moe_add: the shared expert has a gate, an up and a down weight");
+    require(!shared_gate || (!shared.empty() && has_shape(*shared_gate, {hidden})), "moe_add: the shared gate has the wrong length");
+    Experts shared_expert{};
+    if (!shared.empty()) shared_expert = checked_experts(*shared[0], *shared[1], *shared[2], hidden, 1);
+    const MoeArgs args{residual.data(), scale.data(), eps, dim(residual, 0), &router.weight, top_k,
+                       checked_experts(gate, up, down, hidden, experts), shared.empty() ? nullptr : &shared_expert,
+                       shared_gate ? shared_gate->data() : nullptr};
+    with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.moe(args, self.pool, workspace); });
+}
+
+void embedding(Cpu& self, int type_id, const Bytes& table, int64_t rows, int64_t row_bytes, const Array<const int32_t, 1>& ids,
+               const Output2& out) {
+    require(dim(table, 0) == rows * row_bytes, "embedding: the table has the wrong size");
+    require(dim(out, 0) == dim(ids, 0), "embedding: ids and out differ in tokens");
+    require(std::all_of(ids.data(), ids.data() + dim(ids, 0), [&](int32_t id) { return id >= 0 && id < rows; }),
+            "embedding: an id is out of range");
+    const EmbeddingArgs args{type_id, table.data(), dim(out, 1), ids.data(), dim(ids, 0), out.data()};
+    nb::gil_scoped_release unlocked;
+    self.kernels->linear.embedding(args, self.pool);
+}
+
+}  // namespace
+
+void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
+    nb::class_<PackedWeight>(m, "Weight", "A matrix, or one for each expert, packed for the kernels.")
+        .def_prop_ro("rows", [](const PackedWeight& self) { return self.weight.rows; })
+        .def_prop_ro("cols", [](const PackedWeight& self) { return self.weight.columns; })
+        .def_prop_ro("experts", [](const PackedWeight& self) { return self.weight.experts; })
+        .def_prop_ro("type", [](const PackedWeight& self) { return self.type; })
+        .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.storage.size(); },
+                     "Bytes of memory of its own; 0 when it reads the file's blocks.");
+    cpu.def("pack", pack, nb::keep_alive<0, 4>())
+        .def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("activation"), nb::arg("add"), nb::arg("out"))
+        .def("norm_linear", norm_linear)
+        .def("swiglu_add", swiglu_add)
+        .def("moe_add", moe_add, nb::arg("residual"), nb::arg("scale"), nb::arg("eps"), nb::arg("router"), nb::arg("top_k"), nb::arg("gate"),
+             nb::arg("up"), nb::arg("down"), nb::arg("shared"), nb::arg("shared_gate").none())
+        .def("embedding", embedding)
+        .def("fill_workspace", [](Cpu& self, uint8_t byte) {
+            const std::lock_guard<std::mutex> lock(self.workspace_mutex);
+            self.workspace.fill(byte);
+        }, "Sets every byte of the scratch memory: a test's poison.");
+}
 
 }  // namespace qwill

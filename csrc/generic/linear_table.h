@@ -1,10 +1,15 @@
 // The projections' part of the operation table.
 #pragma once
 
+#include "generic/linear/embedding.h"
+#include "generic/linear/experts.h"
+#include "generic/linear/moe.h"
+#include "generic/linear/project.h"
+#include "generic/linear/types.h"
 #include "linear.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-constexpr LinearKernels kLinearKernels{};
+constexpr LinearKernels kLinearKernels{pack, linear, swiglu, moe, embedding};
 
 }}  // namespace qwill::QWILL_ISA_NS

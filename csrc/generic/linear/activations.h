@@ -1,0 +1,104 @@
+// Activations as the tile kernels read them.
+//
+// Tokens go in tiles of up to kTileTokens. Within a tile the tokens' values lie side by side for every column, so that a
+// kernel walks a single pointer. A tile holds floats, or int8 with a scale for every 32 columns, or both.
+#pragma once
+
+#include <cstring>
+
+#include "generic/math.h"
+#include "generic/rms_norm.h"
+#include "linear.h"
+#include "threads.h"
+
+namespace qwill { namespace QWILL_ISA_NS {
+
+#if defined(__AVX512F__)
+constexpr int kTileTokens = 8;
+#else
+constexpr int kTileTokens = 4;
+#endif
+
+// value = scale * quant, |quant| <= 127. Arrays are [columns / 32][tokens], but for:
+struct QuantizedTile {
+    int32_t* quants;   // [columns / 4][tokens], four int8 in each
+    int32_t* bias16;   // [columns / 16][tokens], -128 * sum of the quants
+    int32_t* bias32;   // -128 * sum of the quants
+    float* scale;
+    float* sum;  // of the quants
+
+    QuantizedTile(int32_t* memory, int64_t columns, int64_t tokens)
+        : quants(memory), bias16(quants + columns / 4 * tokens), bias32(bias16 + columns / 16 * tokens),
+          scale(reinterpret_cast<float*>(bias32 + columns / 32 * tokens)), sum(scale + columns / 32 * tokens) {}
+    static int64_t words(int64_t columns, int64_t tokens) { return columns / 32 * 13 * tokens; }
+};
+
+struct Tile {
+    int tokens;
+    const float* values;  // [columns][tokens], null unless a weight needs it
+    int32_t* quantized;   // see QuantizedTile, null unless a weight needs it
+};
+
+// Which forms of the activations a set of weights reads.
+struct Forms {
+    bool values = false, quantized = false;
+};
+
+// Below this largest magnitude 32 values count as zero: 127 / magnitude must stay finite.
+constexpr float kSmallestMagnitude = 1e-30f;
+
+// Puts row x into a tile as token t.
+inline void quantize_row(const float* x, int64_t columns, const QuantizedTile& tile, int64_t tokens, int64_t t) {
+    for (int64_t block = 0; block < columns / 32; ++block) {
+        const F32x16 first = load(x + 32 * block), second = load(x + 32 * block + 16);
+        const float magnitude = reduce_max(max(abs(first), abs(second)));
+        const bool tiny = magnitude < kSmallestMagnitude;
+        const F32x16 inverse = broadcast(tiny ? 0.0f : 127.0f / magnitude);
+        const I32x16 first_quants = round_i32(first * inverse), second_quants = round_i32(second * inverse);
+        int8_t quants[32];
+        store_i8(quants, first_quants);
+        store_i8(quants + 16, second_quants);
+        int32_t* out = tile.quants + 8 * block * tokens + t;
+        for (int group = 0; group < 8; ++group) std::memcpy(out + group * tokens, quants + 4 * group, 4);
+        const int32_t first_sum = reduce_add(first_quants), second_sum = reduce_add(second_quants);
+        const int64_t at = block * tokens + t;
+        tile.bias16[2 * block * tokens + t] = -128 * first_sum;
+        tile.bias16[(2 * block + 1) * tokens + t] = -128 * second_sum;
+        tile.bias32[at] = -128 * (first_sum + second_sum);
+        tile.scale[at] = tiny ? 0.0f : magnitude / 127.0f;
+        tile.sum[at] = static_cast<float>(first_sum + second_sum);
+    }
+}
+
+// Splits `count` rows into tiles at `tiles` and takes their memory. Returns the number of tiles.
+inline int64_t plan_tiles(int64_t count, int64_t columns, Forms forms, Workspace& workspace, Tile* tiles) {
+    int64_t n = 0;
+    for (int64_t first = 0; first < count; first += kTileTokens, ++n) {
+        const int64_t tokens = count - first < kTileTokens ? count - first : kTileTokens;
+        tiles[n].tokens = static_cast<int>(tokens);
+        tiles[n].values = forms.values ? workspace.take<float>(columns * tokens) : nullptr;
+        tiles[n].quantized = forms.quantized ? workspace.take<int32_t>(QuantizedTile::words(columns, tokens)) : nullptr;
+    }
+    return n;
+}
+inline int64_t tile_count(int64_t count) { return (count + kTileTokens - 1) / kTileTokens; }
+
+// Fills a planned tile; row(t) is the address of its token t's values.
+template <typename Row>
+inline void fill_tile(const Tile& tile, int64_t columns, const Row& row) {
+    float* values = const_cast<float*>(tile.values);
+    for (int t = 0; t < tile.tokens; ++t) {
+        const float* x = row(t);
+        if (tile.quantized != nullptr) {
+            quantize_row(x, columns, QuantizedTile(tile.quantized, columns, tile.tokens), tile.tokens, t);
+        }
+        if (values == nullptr) continue;
+        if (tile.tokens == 1) {
+            std::memcpy(values, x, static_cast<size_t>(columns) * sizeof(float));
+        } else {
+            for (int64_t k = 0; k < columns; ++k) values[k * tile.tokens + t] = x[k];
+        }
+    }
+}
+
+}}  // namespace qwill::QWILL_ISA_NS

@@ -1,0 +1,162 @@
+// Gated feed-forward networks: one dense one, or many of which each token uses a few.
+//
+// Tokens are grouped by expert, so that a panel of weights is read once for all tokens that need it. Each token's sum runs
+// over its experts in ascending order, the shared one last, whatever else is in the batch.
+#pragma once
+
+#include <vector>
+
+#include "generic/linear/project.h"
+
+namespace qwill { namespace QWILL_ISA_NS {
+
+// The slots (token, factor) that one expert computes.
+struct Group {
+    int64_t expert, first, count;
+    int64_t first_tile, tiles;
+};
+
+// Networks of one shape with their groups.
+struct Stage {
+    const Experts* mlp;
+    const Group* groups;
+    int64_t group_count;
+    const int32_t* tokens;  // of every slot, null: slot i is token i
+    const float* factors;   // of every slot, null: 1
+    int64_t slots;
+    const Tile* inputs;  // tiles of every group
+    Tile* hidden_tiles;
+    float* hidden;  // [slots, intermediate]
+
+    int64_t token(int64_t slot) const { return tokens != nullptr ? tokens[slot] : slot; }
+};
+
+struct PanelRange {
+    const Stage* stage;
+    int64_t first, last;
+};
+
+// hidden = silu(gate n) * (up n) for panels [first, last) of every group.
+inline void gate_and_up(const PanelRange& range, float* scratch) {
+    const Stage& stage = *range.stage;
+    const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up;
+    float* up_scratch = scratch + Panel::scratch_size(gate);
+    for (int64_t g = 0; g < stage.group_count; ++g) {
+        const Group& group = stage.groups[g];
+        const int64_t step = gate.panel_bytes == 0 || up.panel_bytes == 0 ? group.tiles : tiles_per_block(gate.columns);
+        for (int64_t block = 0; block < group.tiles; block += step) {
+            const int64_t end = block + step < group.tiles ? block + step : group.tiles;
+            for (int64_t p = range.first; p < range.last; ++p) {
+                const Panel gate_panel(gate, group.expert, p, scratch), up_panel(up, group.expert, p, up_scratch);
+                const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
+                for (int64_t i = block; i < end; ++i) {
+                    const Tile& tile = stage.inputs[group.first_tile + i];
+                    alignas(64) float gates[kTileTokens * kPanelRows], ups[kTileTokens * kPanelRows];
+                    gate_panel.multiply(tile, gates);
+                    up_panel.multiply(tile, ups);
+                    for (int t = 0; t < tile.tokens; ++t) {
+                        float* out = stage.hidden + (group.first + i * kTileTokens + t) * gate.rows + row;
+                        const F32x16 value = silu(load(gates + kPanelRows * t)) * load(ups + kPanelRows * t);
+                        n == kPanelRows ? store(out, value) : store_first(out, value, n);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// sum[token] += factor * down(hidden) for panels [first, last) of every group; `sum` has whole panels in a row.
+inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum, float* scratch) {
+    const Weight& down = *stage.mlp->down;
+    const int64_t width = down.panels() * kPanelRows;
+    for (int64_t g = 0; g < stage.group_count; ++g) {
+        const Group& group = stage.groups[g];
+        over_panels(down, group.expert, first, last, group.tiles, scratch, [&](const Panel& panel, int64_t p, int64_t i) {
+            const Tile& tile = stage.hidden_tiles[group.first_tile + i];
+            alignas(64) float out[kTileTokens * kPanelRows];
+            panel.multiply(tile, out);
+            for (int t = 0; t < tile.tokens; ++t) {
+                const int64_t slot = group.first + i * kTileTokens + t;
+                float* place = sum + stage.token(slot) * width + p * kPanelRows;
+                const F32x16 factor = broadcast(stage.factors != nullptr ? stage.factors[slot] : 1.0f);
+                store(place, fma(load(out + kPanelRows * t), factor, load(place)));
+            }
+        });
+    }
+}
+
+// Runs the stages, whose input tiles are filled, and adds their sum to the residual.
+inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t tokens, ThreadPool& pool, Workspace& workspace) {
+    std::vector<PanelRange> ranges;
+    int64_t scratch_size = 0, hidden_tiles = 0;
+    for (int64_t s = 0; s < count; ++s) {
+        Stage& stage = stages[s];
+        const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up, &down = *stage.mlp->down;
+        const int64_t step = panels_per_task(gate.panels(), pool);
+        for (int64_t first = 0; first < gate.panels(); first += step) {
+            ranges.push_back({&stage, first, first + step < gate.panels() ? first + step : gate.panels()});
+        }
+        for (const int64_t size : {Panel::scratch_size(gate) + Panel::scratch_size(up), Panel::scratch_size(down)}) {
+            scratch_size = size > scratch_size ? size : scratch_size;
+        }
+        Forms forms;
+        add_forms(forms, down);
+        stage.hidden = workspace.take<float>(stage.slots * gate.rows);
+        const Group& last = stage.groups[stage.group_count - 1];
+        stage.hidden_tiles = workspace.take<Tile>(last.first_tile + last.tiles);
+        for (int64_t g = 0; g < stage.group_count; ++g) {
+            const Group& group = stage.groups[g];
+            plan_tiles(group.count, down.columns, forms, workspace, stage.hidden_tiles + group.first_tile);
+            hidden_tiles += group.tiles;
+        }
+    }
+    float* scratch = workspace.take<float>(scratch_size * pool.threads());
+    pool.run(static_cast<int64_t>(ranges.size()), [&](int64_t task, int thread) {
+        gate_and_up(ranges[static_cast<size_t>(task)], scratch + thread * scratch_size);
+    });
+
+    pool.run(hidden_tiles, [&](int64_t index, int) {
+        const Stage* stage = stages;
+        const Group* group = stage->groups;
+        while (index >= group->tiles) {
+            index -= group->tiles;
+            if (++group == stage->groups + stage->group_count) group = (++stage)->groups;
+        }
+        const int64_t columns = stage->mlp->down->columns;
+        const float* rows = stage->hidden + (group->first + index * kTileTokens) * columns;
+        fill_tile(stage->hidden_tiles[group->first_tile + index], columns, [&](int t) { return rows + t * columns; });
+    });
+
+    const int64_t hidden_size = stages[0].mlp->down->rows, panels = stages[0].mlp->down->panels(), width = panels * kPanelRows;
+    float* sum = workspace.take<float>(tokens * width);
+    const int64_t step = panels_per_task(panels, pool);
+    pool.run(ceil_div(panels, step), [&](int64_t task, int thread) {
+        const int64_t first = task * step, last = first + step < panels ? first + step : panels;
+        const int64_t row = first * kPanelRows, end = last * kPanelRows < hidden_size ? last * kPanelRows : hidden_size;
+        for (int64_t t = 0; t < tokens; ++t) std::memset(sum + t * width + row, 0, static_cast<size_t>((last - first) * kPanelRows) * sizeof(float));
+        for (int64_t s = 0; s < count; ++s) add_down(stages[s], first, last, sum, scratch + thread * scratch_size);
+        for (int64_t t = 0; t < tokens; ++t) {
+            float* place = residual + t * hidden_size + row;
+            const float* added = sum + t * width + row;
+            int64_t i = 0;
+            for (; i + 16 <= end - row; i += 16) store(place + i, load(place + i) + load(added + i));
+            if (i < end - row) store_first(place + i, load_first(place + i, end - row - i) + load_first(added + i, end - row - i), end - row - i);
+        }
+    });
+}
+
+inline void swiglu(const SwigluArgs& args, ThreadPool& pool, Workspace& workspace) {
+    workspace.reset();
+    const int64_t columns = args.mlp.gate->columns;
+    Forms forms;
+    add_forms(forms, *args.mlp.gate);
+    add_forms(forms, *args.mlp.up);
+    float* normed = workspace.take<float>(args.tokens * columns);
+    Tile* tiles = workspace.take<Tile>(tile_count(args.tokens));
+    const int64_t count = prepare(args.residual, args.norm, args.eps, args.tokens, columns, forms, normed, tiles, pool, workspace);
+    const Group group{0, 0, args.tokens, 0, count};
+    Stage stage{&args.mlp, &group, 1, nullptr, nullptr, args.tokens, tiles, nullptr, nullptr};
+    run_stages(&stage, 1, args.residual, args.tokens, pool, workspace);
+}
+
+}}  // namespace qwill::QWILL_ISA_NS

@@ -1,0 +1,89 @@
+// Products of F32, F16, BF16 and FP8 weights and float activations: sixteen rows by N tokens.
+//
+// A panel holds for every column the sixteen rows' values. Sums are taken over 128 columns in two chains (even and odd
+// columns), then added up: less rounding than one long sum, and one order of additions for every N.
+#pragma once
+
+#include <cstdint>
+
+#include "formats/decode.h"
+#include "generic/linear/activations.h"
+#include "generic/unroll.h"
+
+namespace qwill { namespace QWILL_ISA_NS {
+
+constexpr int64_t kSumColumns = 128;  // also the side of FP8's scale blocks
+
+// Storage types of float weights: `Stored` values, their vector load, and whether one is finite.
+struct F32Element {
+    using Stored = float;
+    static QWILL_INLINE inline F32x16 load16(const float* p) { return load(p); }
+    static bool finite(float x) { return (formats::float_to_bits(x) & 0x7f800000u) != 0x7f800000u; }
+};
+struct F16Element {
+    using Stored = uint16_t;
+    static QWILL_INLINE inline F32x16 load16(const uint16_t* p) { return load_f16(p); }
+    static bool finite(uint16_t x) { return (x & 0x7c00u) != 0x7c00u; }
+};
+struct BF16Element {
+    using Stored = uint16_t;
+    static QWILL_INLINE inline F32x16 load16(const uint16_t* p) { return load_bf16(p); }
+    static bool finite(uint16_t x) { return (x & 0x7f80u) != 0x7f80u; }
+};
+struct E4M3Element {
+    using Stored = uint8_t;
+    static QWILL_INLINE inline F32x16 load16(const uint8_t* p) { return load_e4m3(p); }
+    static bool finite(uint8_t x) { return (x & 0x7fu) != 0x7fu; }
+};
+
+// `scales`: one for each 128 columns, or null.
+template <typename Element, int N>
+void float_tile(const uint8_t* panel, const float* scales, int64_t columns, const Tile& tile, float* out) {
+    const auto* weights = reinterpret_cast<const typename Element::Stored*>(panel);
+    const float* x = tile.values;
+    F32x16 total[N];
+    unroll<N>([&](auto t) QWILL_INLINE { total[t] = zero(); });
+    for (int64_t first = 0; first < columns; first += kSumColumns) {
+        const int64_t end = first + kSumColumns < columns ? first + kSumColumns : columns;
+        F32x16 sum[N][2];
+        unroll<N>([&](auto t) QWILL_INLINE { sum[t][0] = sum[t][1] = zero(); });
+        int64_t k = first;
+        for (; k + 2 <= end; k += 2) {
+            const F32x16 even = Element::load16(weights + kPanelRows * k), odd = Element::load16(weights + kPanelRows * (k + 1));
+            unroll<N>([&](auto t) QWILL_INLINE {
+                sum[t][0] = fma(even, broadcast(x[k * N + t]), sum[t][0]);
+                sum[t][1] = fma(odd, broadcast(x[(k + 1) * N + t]), sum[t][1]);
+            });
+        }
+        if (k < end) {
+            const F32x16 last = Element::load16(weights + kPanelRows * k);
+            unroll<N>([&](auto t) QWILL_INLINE { sum[t][0] = fma(last, broadcast(x[k * N + t]), sum[t][0]); });
+        }
+        if (scales != nullptr) {
+            const F32x16 scale = broadcast(scales[first / kSumColumns]);
+            unroll<N>([&](auto t) QWILL_INLINE { total[t] = fma(sum[t][0] + sum[t][1], scale, total[t]); });
+        } else {
+            unroll<N>([&](auto t) QWILL_INLINE { total[t] = total[t] + (sum[t][0] + sum[t][1]); });
+        }
+    }
+    unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * t, total[t]); });
+}
+
+// Packs up to sixteen rows of `columns` values; absent rows are zero. False when a value is not finite.
+template <typename Element>
+bool pack_float_panel(const uint8_t* const* rows, int64_t columns, uint8_t* panel) {
+    using Stored = typename Element::Stored;
+    auto* out = reinterpret_cast<Stored*>(panel);
+    bool finite = true;
+    for (int64_t k = 0; k < columns; ++k) {
+        for (int r = 0; r < kPanelRows; ++r) {
+            Stored value{};
+            if (rows[r] != nullptr) std::memcpy(&value, rows[r] + k * static_cast<int64_t>(sizeof value), sizeof value);
+            finite &= Element::finite(value);
+            out[kPanelRows * k + r] = value;
+        }
+    }
+    return finite;
+}
+
+}}  // namespace qwill::QWILL_ISA_NS

@@ -1,0 +1,156 @@
+// Layouts of packed integer weights: what a panel of sixteen rows looks like and how it becomes operands and scales.
+//
+// A panel is first all quants, then all scales. The quants of 32 columns are eight groups of four columns; a group is 64
+// bytes, four for each row, which one instruction multiplies with four activations. Codes of fewer than 8 bits share bytes:
+// groups 2v and 2v + 1 are the low and high nibbles of vector v, further bits follow in vectors of their own.
+#pragma once
+
+#include <cstdint>
+
+#include "generic/unroll.h"
+
+namespace qwill { namespace QWILL_ISA_NS {
+
+template <int bits>
+struct Codes;
+
+template <>
+struct Codes<4> {
+    static constexpr int64_t kBytes = 256;
+    template <typename Each>
+    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
+        unroll<4>([&](auto v) QWILL_INLINE {
+            const U8x64 w = load_bytes(p + 64 * v);
+            each(std::integral_constant<int, 2 * v>{}, low_nibbles(w));
+            each(std::integral_constant<int, 2 * v + 1>{}, high_nibbles(w));
+        });
+    }
+};
+
+// The fifth bits: bit g of a byte belongs to group g.
+template <>
+struct Codes<5> {
+    static constexpr int64_t kBytes = 320;
+    template <typename Each>
+    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
+        const U8x64 high = load_bytes(p + 256);
+        Codes<4>::each_group(p, [&](auto g, const U8x64& low) QWILL_INLINE { each(g, low | move_bits_to_4<g, 0x10>(high)); });
+    }
+};
+
+// The upper two bits: bits 2g and 2g + 1 of the first vector's bytes belong to group g, of the second's to group g + 4.
+template <>
+struct Codes<6> {
+    static constexpr int64_t kBytes = 384;
+    template <typename Each>
+    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
+        const U8x64 high[2] = {load_bytes(p + 256), load_bytes(p + 320)};
+        Codes<4>::each_group(p, [&](auto g, const U8x64& low) QWILL_INLINE {
+            each(g, low | move_bits_to_4<g % 4 * 2, 0x30>(high[g / 4]));
+        });
+    }
+};
+
+template <>
+struct Codes<8> {
+    static constexpr int64_t kBytes = 512;
+    template <typename Each>
+    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
+        unroll<8>([&](auto g) QWILL_INLINE { each(g, load_bytes(p + 64 * g)); });
+    }
+};
+
+// What a code stands for.
+struct Plain {
+    using Operand = U8x64;
+    static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
+};
+struct TwosComplement {
+    using Operand = S8x64;
+    static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(code); }
+};
+template <int offset>
+struct Centred {
+    using Operand = S8x64;
+    static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return centred<offset>(code); }
+};
+template <const int8_t* table>
+struct Table {
+    using Operand = S8x64;
+    static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(lookup(table, code)); }
+};
+
+// The scales of sixteen rows for 32 columns (two when there is one for every 16), and what the sum of the activations is
+// multiplied by. Products of the parts of a scale are exact in float.
+template <int sums>
+struct Scales {
+    F32x16 scale[sums];
+    F32x16 minimum;
+};
+
+inline const uint16_t* halves(const uint8_t* p) { return reinterpret_cast<const uint16_t*>(p); }
+
+// A half for every 32 columns.
+struct HalfScales {
+    static constexpr int kSums = 1, kColumns = 32, kBytes = 32;
+    static constexpr bool kMinimum = false;
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) { return {{load_f16(halves(p + 32 * block))}, zero()}; }
+};
+
+// Two halves for every 32 columns, scale and what is added.
+struct HalfScalesMinimums {
+    static constexpr int kSums = 1, kColumns = 32, kBytes = 64;
+    static constexpr bool kMinimum = true;
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) {
+        return {{load_f16(halves(p + 64 * block))}, load_f16(halves(p + 64 * block + 32))};
+    }
+};
+
+// For 256 columns: halves of scale and minimum, then for every 32 a byte of scale and a byte of minimum (subtracted).
+struct ByteScalesMinimums {
+    static constexpr int kSums = 1, kColumns = 256, kBytes = 64 + 8 * 32;
+    static constexpr bool kMinimum = true;
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) {
+        p += block / 8 * kBytes;
+        const uint8_t* bytes = p + 64 + block % 8 * 32;
+        return {{load_f16(halves(p)) * load_u8(bytes)}, zero() - load_f16(halves(p + 32)) * load_u8(bytes + 16)};
+    }
+};
+
+// For 256 columns: a half, then a signed byte for every 32 or 16.
+template <int columns>
+struct SignedByteScales {
+    static constexpr int kSums = 32 / columns, kColumns = 256, kBytes = 32 + 256 / columns * 16;
+    static constexpr bool kMinimum = false;
+    static QWILL_INLINE inline Scales<kSums> scales(const uint8_t* p, int64_t block) {
+        p += block / 8 * kBytes;
+        const uint8_t* bytes = p + 32 + block % 8 * kSums * 16;
+        Scales<kSums> result;
+        unroll<kSums>([&](auto s) QWILL_INLINE { result.scale[s] = load_f16(halves(p)) * load_s8(bytes + 16 * s); });
+        return result;
+    }
+};
+
+// A power of two for every 32 columns: the exponent bits of a float.
+struct PowerScales {
+    static constexpr int kSums = 1, kColumns = 32, kBytes = 16;
+    static constexpr bool kMinimum = false;
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) { return {{load_exponents(p + 16 * block)}, zero()}; }
+};
+
+template <int bits, typename Meaning, typename ScaleLayout>
+struct Format : ScaleLayout {
+    using Operand = typename Meaning::Operand;
+    static constexpr int kBits = bits;
+    static constexpr int64_t kQuantBytes = Codes<bits>::kBytes;
+    static int64_t panel_bytes(int64_t columns) {
+        const int64_t bytes = columns / 32 * kQuantBytes + columns / ScaleLayout::kColumns * ScaleLayout::kBytes;
+        return (bytes + 63) / 64 * 64;
+    }
+    template <typename Each>
+    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
+        Codes<bits>::each_group(p, [&](auto g, const U8x64& code) QWILL_INLINE { each(g, Meaning::operand(code)); });
+    }
+};
+
+}}  // namespace qwill::QWILL_ISA_NS

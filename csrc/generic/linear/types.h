@@ -1,0 +1,172 @@
+// Every weight type's packer and tile kernels, and packing itself.
+#pragma once
+
+#include <atomic>
+
+#include "generic/linear/float_tile.h"
+#include "generic/linear/integer_pack.h"
+#include "generic/linear/integer_tile.h"
+
+namespace qwill { namespace QWILL_ISA_NS {
+
+// out[token][16] of a panel; `scales` are FP8's, one for each 128 columns.
+using TileKernel = void (*)(const uint8_t* panel, const float* scales, int64_t columns, const Tile& tile, float* out);
+
+struct TypeKernels {
+    int64_t (*panel_bytes)(int64_t columns);  // null: not packed but decoded while multiplying
+    bool (*pack_panel)(const uint8_t* const* rows, int64_t columns, uint8_t* panel);
+    bool quantized;                     // reads quantized activations
+    TileKernel tiles[kTileTokens + 1];  // by tokens, from 1
+};
+
+template <typename Packer, int... n>
+constexpr TypeKernels integer_type(std::integer_sequence<int, n...>) {
+    using Format = typename Packer::Format;
+    return {Format::panel_bytes, pack_integer_panel<Packer>, true, {nullptr, integer_tile<Format, n + 1>...}};
+}
+template <typename Element, int... n>
+constexpr TypeKernels float_type(std::integer_sequence<int, n...>) {
+    return {[](int64_t columns) { return columns * kPanelRows * static_cast<int64_t>(sizeof(typename Element::Stored)); },
+            pack_float_panel<Element>, false, {nullptr, float_tile<Element, n + 1>...}};
+}
+template <int... n>
+constexpr TypeKernels decoded_type(std::integer_sequence<int, n...>) {
+    return {nullptr, nullptr, false, {nullptr, float_tile<F32Element, n + 1>...}};
+}
+
+inline const TypeKernels& type_kernels(int type) {
+    using Id = formats::TensorTypeId;
+    constexpr std::make_integer_sequence<int, kTileTokens> sizes{};
+    static constexpr TypeKernels f32 = float_type<F32Element>(sizes), f16 = float_type<F16Element>(sizes),
+                                 bf16 = float_type<BF16Element>(sizes), f8 = float_type<E4M3Element>(sizes),
+                                 q8_0 = integer_type<PackQ8_0>(sizes), q4_k = integer_type<PackQ4_K>(sizes),
+                                 q5_k = integer_type<PackQ5_K>(sizes), q6_k = integer_type<PackQ6_K>(sizes),
+                                 q4_0 = integer_type<PackQ4_0>(sizes), q4_1 = integer_type<PackQ4_1>(sizes),
+                                 q5_0 = integer_type<PackQ5_0>(sizes), q5_1 = integer_type<PackQ5_1>(sizes),
+                                 iq4_nl = integer_type<PackIQ4_NL>(sizes), iq4_xs = integer_type<PackIQ4_XS>(sizes),
+                                 mxfp4 = integer_type<PackMXFP4>(sizes), decoded = decoded_type(sizes);
+    switch (static_cast<Id>(type)) {
+        case Id::F32: return f32;
+        case Id::F16: return f16;
+        case Id::BF16: return bf16;
+        case Id::F8_E4M3: return f8;
+        case Id::Q8_0: return q8_0;
+        case Id::Q4_K: return q4_k;
+        case Id::Q5_K: return q5_k;
+        case Id::Q6_K: return q6_k;
+        case Id::Q4_0: return q4_0;
+        case Id::Q4_1: return q4_1;
+        case Id::Q5_0: return q5_0;
+        case Id::Q5_1: return q5_1;
+        case Id::IQ4_NL: return iq4_nl;
+        case Id::IQ4_XS: return iq4_xs;
+        case Id::MXFP4: return mxfp4;
+        default: return decoded;
+    }
+}
+
+inline int64_t row_bytes(int type, int64_t columns) {
+    const formats::RowCodec codec = formats::codec(type);
+    return columns / codec.block_elements * codec.block_bytes;
+}
+
+// Whether all rows decode to finite values: for the types that are not packed.
+inline bool rows_finite(const Weight& weight, ThreadPool& pool) {
+    const int64_t bytes = row_bytes(weight.type, weight.columns);
+    const formats::RowCodec codec = formats::codec(weight.type);
+    std::atomic<bool> finite{true};
+    pool.run(weight.experts * weight.panels(), [&](int64_t index, int) {
+        const uint8_t* part = weight.parts[static_cast<size_t>(index / weight.panels())];
+        const int64_t first = index % weight.panels() * kPanelRows;
+        float values[256];
+        for (int64_t row = first; row < first + kPanelRows && row < weight.rows; ++row) {
+            const uint8_t* blocks = part + row * bytes;
+            for (int64_t k = 0; k < weight.columns; k += codec.block_elements, blocks += codec.block_bytes) {
+                codec.decode(blocks, codec.block_elements, values);
+                for (int i = 0; i < codec.block_elements; ++i) {
+                    if (!F32Element::finite(values[i])) finite.store(false, std::memory_order_relaxed);
+                }
+            }
+        }
+    });
+    return finite.load();
+}
+
+inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
+    const TypeKernels& kernels = type_kernels(args.type);
+    weight.type = args.type;
+    weight.rows = args.rows;
+    weight.columns = args.columns;
+    weight.experts = static_cast<int64_t>(args.parts.size());
+    weight.scales = std::move(args.scales);
+    for (const float scale : weight.scales) if (!F32Element::finite(scale)) return false;
+    if (kernels.panel_bytes == nullptr) {
+        weight.parts = std::move(args.parts);
+        return rows_finite(weight, pool);
+    }
+    weight.panel_bytes = kernels.panel_bytes(args.columns);
+    const int64_t panels = weight.panels(), bytes = row_bytes(args.type, args.columns);
+    weight.storage = AlignedBuffer(weight.experts * panels * weight.panel_bytes);
+    for (int64_t e = 0; e < weight.experts; ++e) weight.parts.push_back(weight.storage.data() + e * panels * weight.panel_bytes);
+    std::atomic<bool> finite{true};
+    pool.run(weight.experts * panels, [&](int64_t index, int) {
+        const auto expert = static_cast<size_t>(index / panels);
+        const int64_t panel = index % panels;
+        const uint8_t* rows[kPanelRows];
+        for (int64_t r = 0; r < kPanelRows; ++r) {
+            const int64_t row = panel * kPanelRows + r;
+            rows[r] = row < args.rows ? args.parts[expert] + row * bytes : nullptr;
+        }
+        auto* out = const_cast<uint8_t*>(weight.parts[expert]) + panel * weight.panel_bytes;
+        if (!kernels.pack_panel(rows, args.columns, out)) finite.store(false, std::memory_order_relaxed);
+    });
+    return finite.load();
+}
+
+// One panel of a weight, ready to multiply tiles by.
+class Panel {
+public:
+    // `scratch` [columns][16] receives the decoded panel of a type that is not packed.
+    Panel(const Weight& weight, int64_t expert, int64_t panel, float* scratch) : kernels_(type_kernels(weight.type)), columns_(weight.columns) {
+        const uint8_t* part = weight.parts[static_cast<size_t>(expert)];
+        if (weight.panel_bytes != 0) {
+            data_ = part + panel * weight.panel_bytes;
+        } else {
+            decode(weight, part, panel, scratch);
+            data_ = reinterpret_cast<const uint8_t*>(scratch);
+        }
+        if (!weight.scales.empty()) {
+            const int64_t across = (weight.columns + kSumColumns - 1) / kSumColumns, down = (weight.rows + kSumColumns - 1) / kSumColumns;
+            scales_ = weight.scales.data() + (expert * down + panel * kPanelRows / kSumColumns) * across;
+        }
+    }
+    void multiply(const Tile& tile, float* out) const { kernels_.tiles[tile.tokens](data_, scales_, columns_, tile, out); }
+
+    static int64_t scratch_size(const Weight& weight) { return weight.panel_bytes != 0 ? 0 : weight.columns * kPanelRows; }
+
+private:
+    static void decode(const Weight& weight, const uint8_t* part, int64_t panel, float* out) {
+        const formats::RowCodec codec = formats::codec(weight.type);
+        const int64_t bytes = row_bytes(weight.type, weight.columns);
+        for (int64_t r = 0; r < kPanelRows; ++r) {
+            const int64_t row = panel * kPanelRows + r;
+            if (row >= weight.rows) {
+                for (int64_t k = 0; k < weight.columns; ++k) out[kPanelRows * k + r] = 0.0f;
+                continue;
+            }
+            const uint8_t* blocks = part + row * bytes;
+            float values[256];
+            for (int64_t k = 0; k < weight.columns; k += codec.block_elements, blocks += codec.block_bytes) {
+                codec.decode(blocks, codec.block_elements, values);
+                for (int i = 0; i < codec.block_elements; ++i) out[kPanelRows * (k + i) + r] = values[i];
+            }
+        }
+    }
+
+    const TypeKernels& kernels_;
+    int64_t columns_;
+    const uint8_t* data_;
+    const float* scales_ = nullptr;
+};
+
+}}  // namespace qwill::QWILL_ISA_NS

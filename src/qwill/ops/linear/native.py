@@ -1,0 +1,61 @@
+"""Projections by the processor's kernels; `reference.py` documents what each function computes.
+
+Weights of quantized types are multiplied in integers: activations are rounded to int8 with a scale for every 32 columns.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qwill._native import Cpu, Weight
+from qwill.errors import CheckpointError
+from qwill.quant.codecs import native_id
+from qwill.weights.tensor import Tensor
+
+_ACTIVATIONS = {"none": 0, "gelu_tanh": 1, "gelu": 2, "silu": 3}
+
+
+def pack(cpu: Cpu, tensor: Tensor) -> Weight:
+    """Lays a weight out for the kernels, once. Raises CheckpointError when a value or a scale is not finite.
+
+    Q2_K, Q3_K, NVFP4 and the IQ types below 4 bits stay where they are, in the file; the result keeps it mapped.
+    """
+    rows, columns = tensor.shape[-2:]
+    scales = [np.ascontiguousarray(part, np.float32) for part in tensor.scales or ()]
+    row_bytes = tensor.type.row_bytes(columns)
+    weight = cpu.pack(tensor.type.name, native_id(tensor.type), tensor.parts, rows, columns, row_bytes, scales)
+    if weight is None:
+        raise CheckpointError(f"{tensor.source}: {tensor.name} holds values that are not finite; the file is damaged")
+    return weight
+
+
+def linear(
+    cpu: Cpu, x: np.ndarray, weight: Weight, bias: np.ndarray | None = None, activation: str = "none"
+) -> np.ndarray:
+    """activation(x Wᵀ + bias). x [tokens, cols] f32 → [tokens, rows] f32."""
+    out = np.empty((x.shape[0], weight.rows), np.float32)
+    cpu.linear(x, weight, bias, _ACTIVATIONS[activation], False, out)
+    return out
+
+
+def linear_add(
+    cpu: Cpu, x: np.ndarray, weight: Weight, residual: np.ndarray, bias: np.ndarray | None = None
+) -> None:
+    """residual += x Wᵀ + bias, in place. x [tokens, cols], residual [tokens, rows]."""
+    cpu.linear(x, weight, bias, 0, True, residual)
+
+
+def norm_linear(
+    cpu: Cpu, x: np.ndarray, scale: np.ndarray, eps: float, weights: Sequence[Weight]
+) -> list[np.ndarray]:
+    """RMSNorm, then one projection per weight, all in one job. x [tokens, cols] → [tokens, rows of each]."""
+    outs = [np.empty((x.shape[0], weight.rows), np.float32) for weight in weights]
+    cpu.norm_linear(x, scale, eps, weights, outs)
+    return outs
+
+
+def swiglu_add(
+    cpu: Cpu, residual: np.ndarray, scale: np.ndarray, eps: float, gate: Weight, up: Weight, down: Weight
+) -> None:
+    """residual += down(silu(gate n) * up n) with n = rms_norm(residual), in place. residual [tokens, hidden]."""
+    cpu.swiglu_add(residual, scale, eps, gate, up, down)
