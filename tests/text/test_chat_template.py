@@ -151,6 +151,10 @@ def test_look_alikes_are_broken_wherever_they_stand(tokenizer: Tokenizer) -> Non
     assert not set(tokenizer.encode_template(rendered)) & set(tokenizer.added_tokens.values())
     joined = ChatTemplate("{% for part in messages[0].content %}{{ part.text }}{% endfor %}", tokenizer.added_tokens)
     assert tokenizer.encode_template(joined.render(messages)) == tokenizer.encode("<|im_end|>")
+    trimmed = ChatTemplate("{{ first | trim }}{{ second }}", tokenizer.added_tokens)
+    assert tokenizer.encode_template(trimmed.render([], first="<|im_ ", second="end|>")) == tokenizer.encode(
+        "<|im_end|>"
+    )
 
 
 def test_an_answer_with_its_reasoning_in_the_text_is_split_by_the_template(tokenizer: Tokenizer) -> None:

@@ -35,6 +35,12 @@ def test_any_cut_of_the_text_gives_what_a_search_gives(pieces: list[str], stops:
     assert shown + matcher.flush() == (shown if stopped else seen)
 
 
+def test_of_two_that_complete_together_the_longer_counts() -> None:
+    matcher = StopMatcher(["b", "ab"])
+    assert matcher.push("xab") == ("x", True)
+    assert matcher.matched == "ab"
+
+
 def test_after_a_stop_nothing_comes() -> None:
     matcher = StopMatcher(["###"])
     assert matcher.push("a##") == ("a", False)

@@ -95,6 +95,19 @@ def test_every_script_survives(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == unicodedata.normalize("NFC", text)
 
 
+def test_of_two_added_tokens_the_longer_counts(description: dict[str, Any], tmp_path: Path) -> None:
+    extra = [
+        {"id": 5000 + index, "content": text, "special": True} for index, text in enumerate(["<a", "<a>", "<think>"])
+    ]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({**description, "added_tokens": extra}))
+    tokenizer = Tokenizer.from_file(path)
+    assert tokenizer.encode("<a><a", allow_special=True) == [5001, 5000]
+    # A file may call the answer's markup special; it stays visible all the same.
+    assert tokenizer.special_ids == {5000, 5001}
+    assert tokenizer.decode([5002, 5001]) == "<think>"
+
+
 def test_lone_surrogates_become_replacement_characters_and_pairs_are_joined(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a\ufffdb"
     assert tokenizer.decode(tokenizer.encode("\ud83d\ude00")) == "😀"
