@@ -145,7 +145,7 @@ inline I32x16 dot_start(const U8x64&, const int32_t*) { return I32x16{}; }
 inline I32x16 dot_start(const S8x64&, const int32_t*) { return I32x16{}; }
 // sum[lane] += the lane's four bytes times the four signed bytes of *x; unsigned bytes must be below 128, and x above -128.
 template <typename Bytes>
-inline I32x16 dot4(const I32x16& sum, const Bytes& w, const int32_t* x) {
+__attribute__((noinline)) I32x16 dot4(const I32x16& sum, const Bytes& w, const int32_t* x) {
     int8_t four[4];
     std::memcpy(four, x, sizeof four);
     return lanes<I32x16>([&](int i) {

@@ -1,6 +1,6 @@
 // Activations as the tile kernels read them.
 //
-// Tokens go in tiles of up to kTileTokens. Within a tile the tokens' values lie side by side for every column, so that a
+// Tokens go in tiles of 1, 2, 4 .. kTileTokens. Within a tile the tokens' values lie side by side for every column, so that a
 // kernel walks a single pointer. A tile holds floats, or int8 with a scale for every 32 columns, or both.
 #pragma once
 
@@ -15,8 +15,10 @@ namespace qwill { namespace QWILL_ISA_NS {
 
 #if defined(__AVX512F__)
 constexpr int kTileTokens = 8;
-#else
+#elif defined(__AVX2__)
 constexpr int kTileTokens = 4;
+#else
+constexpr int kTileTokens = 2;
 #endif
 
 // value = scale * quant, |quant| <= 127. Arrays are [columns / 32][tokens], but for:
@@ -35,6 +37,7 @@ struct QuantizedTile {
 
 struct Tile {
     int tokens;
+    int64_t first;        // its first token
     const float* values;  // [columns][tokens], null unless a weight needs it
     int32_t* quantized;   // see QuantizedTile, null unless a weight needs it
 };
@@ -70,18 +73,24 @@ inline void quantize_row(const float* x, int64_t columns, const QuantizedTile& t
     }
 }
 
-// Splits `count` rows into tiles at `tiles` and takes their memory. Returns the number of tiles.
-inline int64_t plan_tiles(int64_t count, int64_t columns, Forms forms, Workspace& workspace, Tile* tiles) {
-    int64_t n = 0;
-    for (int64_t first = 0; first < count; first += kTileTokens, ++n) {
-        const int64_t tokens = count - first < kTileTokens ? count - first : kTileTokens;
-        tiles[n].tokens = static_cast<int>(tokens);
-        tiles[n].values = forms.values ? workspace.take<float>(columns * tokens) : nullptr;
-        tiles[n].quantized = forms.quantized ? workspace.take<int32_t>(QuantizedTile::words(columns, tokens)) : nullptr;
-    }
-    return n;
+// How many tiles `count` tokens make: whole ones, then ever smaller powers of two.
+inline int64_t tile_count(int64_t count) {
+    int64_t tiles = count / kTileTokens;
+    for (int64_t rest = count % kTileTokens; rest != 0; rest &= rest - 1) ++tiles;
+    return tiles;
 }
-inline int64_t tile_count(int64_t count) { return (count + kTileTokens - 1) / kTileTokens; }
+
+// Splits `count` tokens into tile_count(count) tiles at `tiles` and takes their memory.
+inline void plan_tiles(int64_t count, int64_t columns, Forms forms, Workspace& workspace, Tile* tiles) {
+    int64_t size = kTileTokens;
+    for (int64_t first = 0; first < count; first += size, ++tiles) {
+        while (size > count - first) size /= 2;
+        tiles->tokens = static_cast<int>(size);
+        tiles->first = first;
+        tiles->values = forms.values ? workspace.take<float>(columns * size) : nullptr;
+        tiles->quantized = forms.quantized ? workspace.take<int32_t>(QuantizedTile::words(columns, size)) : nullptr;
+    }
+}
 
 // Fills a planned tile; row(t) is the address of its token t's values.
 template <typename Row>

@@ -55,7 +55,7 @@ inline void gate_and_up(const PanelRange& range, float* scratch) {
                     gate_panel.multiply(tile, gates);
                     up_panel.multiply(tile, ups);
                     for (int t = 0; t < tile.tokens; ++t) {
-                        float* out = stage.hidden + (group.first + i * kTileTokens + t) * gate.rows + row;
+                        float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;
                         const F32x16 value = silu(load(gates + kPanelRows * t)) * load(ups + kPanelRows * t);
                         n == kPanelRows ? store(out, value) : store_first(out, value, n);
                     }
@@ -76,7 +76,7 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
             alignas(64) float out[kTileTokens * kPanelRows];
             panel.multiply(tile, out);
             for (int t = 0; t < tile.tokens; ++t) {
-                const int64_t slot = group.first + i * kTileTokens + t;
+                const int64_t slot = group.first + tile.first + t;
                 float* place = sum + stage.token(slot) * width + p * kPanelRows;
                 const F32x16 factor = broadcast(stage.factors != nullptr ? stage.factors[slot] : 1.0f);
                 store(place, fma(load(out + kPanelRows * t), factor, load(place)));
@@ -123,8 +123,9 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
             if (++group == stage->groups + stage->group_count) group = (++stage)->groups;
         }
         const int64_t columns = stage->mlp->down->columns;
-        const float* rows = stage->hidden + (group->first + index * kTileTokens) * columns;
-        fill_tile(stage->hidden_tiles[group->first_tile + index], columns, [&](int t) { return rows + t * columns; });
+        const Tile& tile = stage->hidden_tiles[group->first_tile + index];
+        const float* rows = stage->hidden + (group->first + tile.first) * columns;
+        fill_tile(tile, columns, [&](int t) { return rows + t * columns; });
     });
 
     const int64_t hidden_size = stages[0].mlp->down->rows, panels = stages[0].mlp->down->panels(), width = panels * kPanelRows;
@@ -153,8 +154,8 @@ inline void swiglu(const SwigluArgs& args, ThreadPool& pool, Workspace& workspac
     add_forms(forms, *args.mlp.up);
     float* normed = workspace.take<float>(args.tokens * columns);
     Tile* tiles = workspace.take<Tile>(tile_count(args.tokens));
-    const int64_t count = prepare(args.residual, args.norm, args.eps, args.tokens, columns, forms, normed, tiles, pool, workspace);
-    const Group group{0, 0, args.tokens, 0, count};
+    prepare(args.residual, args.norm, args.eps, args.tokens, columns, forms, normed, tiles, pool, workspace);
+    const Group group{0, 0, args.tokens, 0, tile_count(args.tokens)};
     Stage stage{&args.mlp, &group, 1, nullptr, nullptr, args.tokens, tiles, nullptr, nullptr};
     run_stages(&stage, 1, args.residual, args.tokens, pool, workspace);
 }

@@ -69,6 +69,9 @@ void float_tile(const uint8_t* panel, const float* scales, int64_t columns, cons
     unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * t, total[t]); });
 }
 
+template <typename Element>
+int64_t float_panel_bytes(int64_t columns) { return columns * kPanelRows * static_cast<int64_t>(sizeof(typename Element::Stored)); }
+
 // Packs up to sixteen rows of `columns` values; absent rows are zero. False when a value is not finite.
 template <typename Element>
 bool pack_float_panel(const uint8_t* const* rows, int64_t columns, uint8_t* panel) {

@@ -75,10 +75,10 @@ inline void moe(const MoeArgs& args, ThreadPool& pool, Workspace& workspace) {
     }
     float* normed = workspace.take<float>(tokens * columns);
     Tile* token_tiles = workspace.take<Tile>(tile_count(tokens));
-    const int64_t token_tile_count = prepare(args.residual, args.norm, args.eps, tokens, columns, forms, normed, token_tiles, pool, workspace);
+    prepare(args.residual, args.norm, args.eps, tokens, columns, forms, normed, token_tiles, pool, workspace);
     float* logits = workspace.take<float>(tokens * experts);
     const Projection projection{args.router, nullptr, logits, Activation::none, false};
-    project(&projection, 1, token_tiles, token_tile_count, pool, workspace);
+    project(&projection, 1, token_tiles, tile_count(tokens), pool, workspace);
 
     int32_t* chosen = workspace.take<int32_t>(tokens * args.top_k);
     float* weights = workspace.take<float>(tokens * args.top_k);
@@ -95,19 +95,17 @@ inline void moe(const MoeArgs& args, ThreadPool& pool, Workspace& workspace) {
     add_forms(expert_forms, *args.experts.gate);
     add_forms(expert_forms, *args.experts.up);
     Tile* inputs = workspace.take<Tile>(routing.tiles);
-    struct Place { const Group* group; int64_t tile; };
-    std::vector<Place> places;
+    std::vector<const Group*> owners;  // of each tile
     for (const Group& group : routing.groups) {
         plan_tiles(group.count, columns, expert_forms, workspace, inputs + group.first_tile);
-        for (int64_t i = 0; i < group.tiles; ++i) places.push_back({&group, i});
+        owners.insert(owners.end(), static_cast<size_t>(group.tiles), &group);
     }
     pool.run(routing.tiles, [&](int64_t index, int) {
-        const Place& place = places[static_cast<size_t>(index)];
-        const int32_t* slot_tokens = routing.tokens + place.group->first + place.tile * kTileTokens;
+        const int32_t* slot_tokens = routing.tokens + owners[static_cast<size_t>(index)]->first + inputs[index].first;
         fill_tile(inputs[index], columns, [&](int t) { return normed + slot_tokens[t] * columns; });
     });
 
-    const Group everyone{0, 0, tokens, 0, token_tile_count};
+    const Group everyone{0, 0, tokens, 0, tile_count(tokens)};
     Stage stages[2] = {
         {&args.experts, routing.groups.data(), static_cast<int64_t>(routing.groups.size()), routing.tokens, routing.factors, routing.slots, inputs, nullptr, nullptr},
         {args.shared, &everyone, 1, nullptr, shared_factors, tokens, token_tiles, nullptr, nullptr},

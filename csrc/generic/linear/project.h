@@ -73,11 +73,11 @@ inline void finish_row(const Projection& projection, int64_t token, int64_t row,
 }
 
 // RMSNorm of the tokens into `normed` [tokens, columns] when there is one, and all tokens into tiles.
-inline int64_t prepare(const float* x, const float* norm, float eps, int64_t tokens, int64_t columns, Forms forms, float* normed,
-                       Tile* tiles, ThreadPool& pool, Workspace& workspace) {
-    const int64_t count = plan_tiles(tokens, columns, forms, workspace, tiles);
-    pool.run(count, [&](int64_t i, int) {
-        const int64_t first = i * kTileTokens;
+inline void prepare(const float* x, const float* norm, float eps, int64_t tokens, int64_t columns, Forms forms, float* normed,
+                    Tile* tiles, ThreadPool& pool, Workspace& workspace) {
+    plan_tiles(tokens, columns, forms, workspace, tiles);
+    pool.run(tile_count(tokens), [&](int64_t i, int) {
+        const int64_t first = tiles[i].first;
         const float* rows = x;
         if (norm != nullptr) {
             for (int64_t t = first; t < first + tiles[i].tokens; ++t) rms_norm_row(x + t * columns, norm, normed + t * columns, columns, eps);
@@ -85,7 +85,6 @@ inline int64_t prepare(const float* x, const float* norm, float eps, int64_t tok
         }
         fill_tile(tiles[i], columns, [&](int t) { return rows + (first + t) * columns; });
     });
-    return count;
 }
 
 // All tiles times all weights, in one job over the panels.
@@ -109,7 +108,7 @@ inline void project(const Projection* projections, int64_t weights, const Tile* 
                     alignas(64) float out[kTileTokens * kPanelRows];
                     panel.multiply(tiles[tile], out);
                     for (int t = 0; t < tiles[tile].tokens; ++t) {
-                        finish_row(projection, tile * kTileTokens + t, p * kPanelRows, load(out + kPanelRows * t));
+                        finish_row(projection, tiles[tile].first + t, p * kPanelRows, load(out + kPanelRows * t));
                     }
                 });
             }
@@ -126,8 +125,8 @@ inline void linear(const LinearArgs& args, ThreadPool& pool, Workspace& workspac
     for (int64_t i = 0; i < args.count; ++i) add_forms(forms, *args.projections[i].weight);
     float* normed = args.norm != nullptr ? workspace.take<float>(args.tokens * columns) : nullptr;
     Tile* tiles = workspace.take<Tile>(tile_count(args.tokens));
-    const int64_t count = prepare(args.x, args.norm, args.eps, args.tokens, columns, forms, normed, tiles, pool, workspace);
-    project(args.projections, args.count, tiles, count, pool, workspace);
+    prepare(args.x, args.norm, args.eps, args.tokens, columns, forms, normed, tiles, pool, workspace);
+    project(args.projections, args.count, tiles, tile_count(args.tokens), pool, workspace);
 }
 
 }}  // namespace qwill::QWILL_ISA_NS

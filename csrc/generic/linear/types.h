@@ -15,53 +15,53 @@ using TileKernel = void (*)(const uint8_t* panel, const float* scales, int64_t c
 struct TypeKernels {
     int64_t (*panel_bytes)(int64_t columns);  // null: not packed but decoded while multiplying
     bool (*pack_panel)(const uint8_t* const* rows, int64_t columns, uint8_t* panel);
-    bool quantized;                     // reads quantized activations
-    TileKernel tiles[kTileTokens + 1];  // by tokens, from 1
+    bool quantized;       // reads quantized activations
+    TileKernel tiles[4];  // of 1, 2, 4, 8 tokens
+
+    TileKernel tile(int tokens) const { return tiles[tokens >= 4 ? 2 + tokens / 8 : tokens / 2]; }
 };
 
-template <typename Packer, int... n>
-constexpr TypeKernels integer_type(std::integer_sequence<int, n...>) {
-    using Format = typename Packer::Format;
-    return {Format::panel_bytes, pack_integer_panel<Packer>, true, {nullptr, integer_tile<Format, n + 1>...}};
+template <template <int> class Kernel>
+constexpr TypeKernels type_of(int64_t (*panel_bytes)(int64_t), bool (*pack_panel)(const uint8_t* const*, int64_t, uint8_t*), bool quantized) {
+    constexpr int largest = kTileTokens;
+    return {panel_bytes, pack_panel, quantized,
+            {Kernel<1>::run, Kernel<2>::run, Kernel<largest < 4 ? largest : 4>::run, Kernel<largest < 8 ? largest : 8>::run}};
 }
-template <typename Element, int... n>
-constexpr TypeKernels float_type(std::integer_sequence<int, n...>) {
-    return {[](int64_t columns) { return columns * kPanelRows * static_cast<int64_t>(sizeof(typename Element::Stored)); },
-            pack_float_panel<Element>, false, {nullptr, float_tile<Element, n + 1>...}};
-}
-template <int... n>
-constexpr TypeKernels decoded_type(std::integer_sequence<int, n...>) {
-    return {nullptr, nullptr, false, {nullptr, float_tile<F32Element, n + 1>...}};
-}
+template <typename Packer>
+struct IntegerType {
+    template <int n>
+    struct Kernel { static constexpr TileKernel run = integer_tile<typename Packer::Format, n>; };
+    static constexpr TypeKernels kernels = type_of<Kernel>(Packer::Format::panel_bytes, pack_integer_panel<Packer>, true);
+};
+template <typename Element>
+struct FloatType {
+    template <int n>
+    struct Kernel { static constexpr TileKernel run = float_tile<Element, n>; };
+    static constexpr TypeKernels kernels = type_of<Kernel>(float_panel_bytes<Element>, pack_float_panel<Element>, false);
+};
+struct DecodedType {
+    static constexpr TypeKernels kernels = type_of<FloatType<F32Element>::Kernel>(nullptr, nullptr, false);
+};
 
 inline const TypeKernels& type_kernels(int type) {
     using Id = formats::TensorTypeId;
-    constexpr std::make_integer_sequence<int, kTileTokens> sizes{};
-    static constexpr TypeKernels f32 = float_type<F32Element>(sizes), f16 = float_type<F16Element>(sizes),
-                                 bf16 = float_type<BF16Element>(sizes), f8 = float_type<E4M3Element>(sizes),
-                                 q8_0 = integer_type<PackQ8_0>(sizes), q4_k = integer_type<PackQ4_K>(sizes),
-                                 q5_k = integer_type<PackQ5_K>(sizes), q6_k = integer_type<PackQ6_K>(sizes),
-                                 q4_0 = integer_type<PackQ4_0>(sizes), q4_1 = integer_type<PackQ4_1>(sizes),
-                                 q5_0 = integer_type<PackQ5_0>(sizes), q5_1 = integer_type<PackQ5_1>(sizes),
-                                 iq4_nl = integer_type<PackIQ4_NL>(sizes), iq4_xs = integer_type<PackIQ4_XS>(sizes),
-                                 mxfp4 = integer_type<PackMXFP4>(sizes), decoded = decoded_type(sizes);
     switch (static_cast<Id>(type)) {
-        case Id::F32: return f32;
-        case Id::F16: return f16;
-        case Id::BF16: return bf16;
-        case Id::F8_E4M3: return f8;
-        case Id::Q8_0: return q8_0;
-        case Id::Q4_K: return q4_k;
-        case Id::Q5_K: return q5_k;
-        case Id::Q6_K: return q6_k;
-        case Id::Q4_0: return q4_0;
-        case Id::Q4_1: return q4_1;
-        case Id::Q5_0: return q5_0;
-        case Id::Q5_1: return q5_1;
-        case Id::IQ4_NL: return iq4_nl;
-        case Id::IQ4_XS: return iq4_xs;
-        case Id::MXFP4: return mxfp4;
-        default: return decoded;
+        case Id::F32: return FloatType<F32Element>::kernels;
+        case Id::F16: return FloatType<F16Element>::kernels;
+        case Id::BF16: return FloatType<BF16Element>::kernels;
+        case Id::F8_E4M3: return FloatType<E4M3Element>::kernels;
+        case Id::Q8_0: return IntegerType<PackQ8_0>::kernels;
+        case Id::Q4_K: return IntegerType<PackQ4_K>::kernels;
+        case Id::Q5_K: return IntegerType<PackQ5_K>::kernels;
+        case Id::Q6_K: return IntegerType<PackQ6_K>::kernels;
+        case Id::Q4_0: return IntegerType<PackQ4_0>::kernels;
+        case Id::Q4_1: return IntegerType<PackQ4_1>::kernels;
+        case Id::Q5_0: return IntegerType<PackQ5_0>::kernels;
+        case Id::Q5_1: return IntegerType<PackQ5_1>::kernels;
+        case Id::IQ4_NL: return IntegerType<PackIQ4_NL>::kernels;
+        case Id::IQ4_XS: return IntegerType<PackIQ4_XS>::kernels;
+        case Id::MXFP4: return IntegerType<PackMXFP4>::kernels;
+        default: return DecodedType::kernels;
     }
 }
 
@@ -140,7 +140,7 @@ public:
             scales_ = weight.scales.data() + (expert * down + panel * kPanelRows / kSumColumns) * across;
         }
     }
-    void multiply(const Tile& tile, float* out) const { kernels_.tiles[tile.tokens](data_, scales_, columns_, tile, out); }
+    void multiply(const Tile& tile, float* out) const { kernels_.tile(tile.tokens)(data_, scales_, columns_, tile, out); }
 
     static int64_t scratch_size(const Weight& weight) { return weight.panel_bytes != 0 ? 0 : weight.columns * kPanelRows; }
 
