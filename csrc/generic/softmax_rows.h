@@ -30,7 +30,8 @@ struct SoftmaxRows {
 
     void clear(int64_t rows) const {
         std::fill(max, max + rows, -std::numeric_limits<float>::infinity());
-        std::fill(out, out + rows * (width + 16), 0.0f);
+        std::fill(sum, sum + rows * 16, 0.0f);
+        std::fill(out, out + rows * width, 0.0f);
     }
 };
 
