@@ -1,10 +1,10 @@
 """The interactive chat of `qwill run`."""
 
+import os
 import re
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 
 from qwill.cli.conversation import Conversation, check_text, user_message
 from qwill.cli.printer import AnswerPrinter, show_ending
@@ -105,7 +105,7 @@ class Chat:
             raise InvalidArgument(f"/{kind} needs a file")
         if self._conversation.llm.config.vision is None:
             raise InvalidArgument("this model has no vision tower; start another one, or a .gguf with --mmproj")
-        file = str(Path(_unquoted(text)).expanduser())
+        file = os.path.expanduser(_unquoted(text))
         if kind == "image":
             load_image(file)
             self._images.append(file)

@@ -1,8 +1,8 @@
 """Download a model from the hub. A download that was cut off goes on where it stopped."""
 
 import argparse
+import os
 import sys
-from pathlib import Path
 
 from qwill.cli.options import human_bytes
 from qwill.errors import InvalidArgument
@@ -25,7 +25,7 @@ def execute(arguments: argparse.Namespace) -> None:
     name = arguments.model
     if name == DEMO:
         raise InvalidArgument("the demonstration model came with qwill; start it with: qwill run")
-    if Path(name).exists():
+    if os.path.exists(name):
         raise InvalidArgument(f"{name} is a file or folder here; start it with: qwill run {name}")
     plan = plan_download(hub_model(name))
     print(

@@ -60,9 +60,10 @@ def download(plan: Download, progress: bool) -> Path:
     `progress` shows the hub's progress bars on stderr. Raises QwillError when the connection fails.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
 
     (enable_progress_bars if progress else disable_progress_bars)()
+    logging.set_verbosity_error()  # each of its retries would be several lines
     with _hub_errors(plan.model):
         snapshot = snapshot_download(
             plan.model.repository,

@@ -58,9 +58,9 @@ def resolve_model(name: str = DEMO) -> Path:
     """
     if name in ("", DEMO):
         return _embedded()
-    path = Path(name).expanduser()
-    if path.exists():
-        return path
+    path = os.path.expanduser(name)
+    if os.path.exists(path):
+        return Path(path)
     model = hub_model(name)
     snapshot = find_snapshot(model.repository)
     if snapshot is None:
