@@ -130,6 +130,7 @@ class Tokenizer:
             raise UnsupportedModel(f"tokenizer.ggml.pre is {pre!r}; qwill knows {', '.join(SPLIT_PATTERNS)}")
         if len(tokens) != len(token_types):
             raise CheckpointError(f"the vocabulary has {len(tokens)} tokens but {len(token_types)} token types")
+        tokens, token_types = list(tokens), [int(kind) for kind in token_types]
         # Older converters call the rows that pad the embedding user-defined.
         added = {
             token: id
