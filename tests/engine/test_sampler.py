@@ -149,7 +149,7 @@ def test_filters_on_a_whole_vocabulary() -> None:
         ids, _ = Sampler(SamplingParams(temperature=0.6, top_k=top_k, top_p=top_p), 248_320, [])._keep(logits)
         expected, margin = kept_by_hand(logits, 0.6, top_k, top_p, 0.0)
         assert margin < 1e-9 or set(ids.tolist()) == expected
-    for temperature, top_p in ((0.6, 0.3), (2.0, 0.999)):  # the second keeps most of the vocabulary
+    for temperature, top_p in ((0.6, 0.3), (2.0, 0.99)):  # the second keeps most of the vocabulary
         ids, _ = Sampler(SamplingParams(temperature=temperature, top_k=0, top_p=top_p), 248_320, [])._keep(logits)
         order = np.argsort(-logits, kind="stable")
         mass = np.cumsum(np.exp((logits[order].astype(np.float64) - logits.max()) / temperature))
@@ -292,3 +292,20 @@ def test_parameters_out_of_range_are_named(field: str, value: object) -> None:
 
 def test_one_stop_text() -> None:
     assert SamplingParams(stop="end").stop == ("end",)
+
+
+def test_filters_at_their_exact_limits() -> None:
+    equal = np.zeros(4, np.float32)
+    assert Sampler(SamplingParams(top_k=0, top_p=0.5), 4, [])._keep(equal)[0].tolist() == [0, 1]
+    assert Sampler(SamplingParams(top_k=3, top_p=1, min_p=1), 4, [])._keep(equal)[0].tolist() == [0, 1, 2]
+
+
+def test_penalties_of_a_long_answer() -> None:
+    logits = random_logits(400)
+    request = Sampler(SamplingParams(temperature=0, frequency_penalty=0.5), 400, [])
+    answer = RANDOM.permutation(400)[:300].tolist()
+    for token in answer:
+        request.commit(token)
+    expected = logits.copy()
+    expected[answer] -= np.float32(0.5)
+    np.testing.assert_array_equal(request._penalties.apply(logits), expected)
