@@ -1,16 +1,15 @@
 """Files mapped into memory, and tensors as a file names them."""
 
 import mmap
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from qwill.errors import CheckpointError, ModelNotFound
 
 
-@dataclass(frozen=True)
-class RawTensor:
+class RawTensor(NamedTuple):
     """A tensor under the name that its file gives it.
 
     `dtype` is the name of the storage format (`F32`, `BF16`, `Q4_K`, ...), `shape` is row-major and `data` is a
