@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qwill.errors import CheckpointError, MediaError
 from qwill.media.patches import Patches
-from qwill.media.placement import MediaSpan, MediaTokenIds, expand_media, positions
+from qwill.media.placement import MediaSpan, MediaTokenIds, expand_media, placeholder_text, positions
 
 IDS = MediaTokenIds(image_pad=900, video_pad=901, vision_start=902, vision_end=903)
 NAMES = {IDS.image_pad: "I", IDS.video_pad: "V", IDS.vision_start: "[", IDS.vision_end: "]"}
@@ -124,6 +124,20 @@ def test_a_video_has_one_pair_of_marks_a_frame() -> None:
     placed = expand_media(prompt, [], [(patches(2, 2, 4), [0.0, 0.5, 1.1])], IDS, encode)
     assert shown(placed.token_ids) == "see <0.2 seconds>[VV]<1.1 seconds>[VV] ok"
     assert [(span.start, span.length, span.first_row) for span in placed.spans] == [(18, 2, 0), (35, 2, 2)]
+
+
+def test_expanding_the_text_gives_the_same_as_expanding_the_tokens() -> None:
+    image, video, times = patches(1, 4, 2), patches(2, 2, 4), [0.0, 0.5, 1.1]
+    text = placeholder_text("image", image) + "then" + placeholder_text("video", video, times)
+    assert text == (
+        "<|vision_start|><|image_pad|><|image_pad|><|vision_end|>then"
+        "<0.2 seconds><|vision_start|><|video_pad|><|video_pad|><|vision_end|>"
+        "<1.1 seconds><|vision_start|><|video_pad|><|video_pad|><|vision_end|>"
+    )
+    placed = expand_media([*WRAPPED_IMAGE, *encode("then"), *WRAPPED_VIDEO], [image], [(video, times)], IDS, encode)
+    for name, mark in (("image_pad", "I"), ("video_pad", "V"), ("vision_start", "["), ("vision_end", "]")):
+        text = text.replace(f"<|{name}|>", mark)
+    assert shown(placed.token_ids) == text
 
 
 def test_a_bare_video_pad_keeps_its_neighbours() -> None:
