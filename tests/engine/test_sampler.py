@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qwill.engine import sampler
@@ -117,6 +117,7 @@ def kept_by_hand(
     return {token for token, weight in zip(kept, weights, strict=False) if weight >= min_p * weights[0]}, margin
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-40, 40), min_size=1, max_size=150),  # halves: many ties
     st.floats(0.1, 4),
@@ -171,6 +172,7 @@ def test_a_tiny_temperature_is_greedy() -> None:
         assert Sampler(params, 300, []).sample(logits, 0).token == logits.argmax()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 199), max_size=40),
     st.lists(st.integers(0, 199), max_size=150),

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwill.errors import CheckpointError, MediaError
@@ -64,6 +64,7 @@ media = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(media)
 def test_positions_are_those_of_the_model(parts: list[str | tuple[str, int, int, int]]) -> None:
     prompt: list[int] = []

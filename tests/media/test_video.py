@@ -46,6 +46,7 @@ def noise(frames: int, height: int, width: int) -> np.ndarray:
     return RANDOM.integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 100_000),
     st.one_of(st.none(), st.floats(0.1, 240)),
@@ -75,6 +76,7 @@ def test_sampling_without_meaning(options: dict[str, float]) -> None:
         sample_indices(10, 10, VideoSettings(), **options)
 
 
+@settings(deadline=None)
 @given(
     st.integers(2, 768),
     st.integers(1, 5000),
@@ -143,6 +145,7 @@ def test_only_chosen_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(converted) == 5
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=9).map(sorted))
 def test_timestamps_of_pairs(times: list[float]) -> None:
     from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
