@@ -78,23 +78,23 @@ inline void prepare_token(const AttentionPlan& plan, int64_t token) {
 }
 
 // sums[r, key] = the products of query r and a key, not yet added up over the lanes; sums has rows of sixteen.
-template <int Rows, int Keys>
-inline void product_tile(const float* queries, const float* keys, int64_t dim, F32x16* sums) {
+template <int Rows, int Keys, typename Key>
+inline void product_tile(const float* queries, const Key* keys, int64_t dim, F32x16* sums) {
     F32x16 acc[Rows][Keys];
-    for (int r = 0; r < Rows; ++r) for (int k = 0; k < Keys; ++k) acc[r][k] = zero();
+    unroll<Rows>([&](auto r) { unroll<Keys>([&](auto k) { acc[r][k] = zero(); }); });
     for (int64_t d = 0; d < dim; d += 16) {
         F32x16 key[Keys];
-        for (int k = 0; k < Keys; ++k) key[k] = load(keys + k * dim + d);
-        for (int r = 0; r < Rows; ++r) {
+        unroll<Keys>([&](auto k) { key[k] = load_floats(keys + k * dim + d); });
+        unroll<Rows>([&](auto r) {
             const F32x16 query = load(queries + r * dim + d);
-            for (int k = 0; k < Keys; ++k) acc[r][k] = fma(query, key[k], acc[r][k]);
-        }
+            unroll<Keys>([&](auto k) { acc[r][k] = fma(query, key[k], acc[r][k]); });
+        });
     }
-    for (int r = 0; r < Rows; ++r) for (int k = 0; k < Keys; ++k) sums[r * 16 + k] = acc[r][k];
+    unroll<Rows>([&](auto r) { unroll<Keys>([&](auto k) { sums[r * 16 + k] = acc[r][k]; }); });
 }
 
-template <int Rows>
-inline void score_rows(const float* queries, const float* keys, int64_t count, int64_t dim, float* scores) {
+template <int Rows, typename Key>
+inline void score_rows(const float* queries, const Key* keys, int64_t count, int64_t dim, float* scores) {
     F32x16 sums[Rows * 16];
     for (int64_t key = 0; key < count; key += 16) {
         for (int64_t k = 0; k < 16; k += kTile) product_tile<Rows, kTile>(queries, keys + (key + k) * dim, dim, sums + k);
@@ -103,7 +103,8 @@ inline void score_rows(const float* queries, const float* keys, int64_t count, i
 }
 
 // scores[row, key] = query row . key, for `count` keys, a multiple of sixteen
-inline void score(const float* queries, int64_t rows, const float* keys, int64_t count, int64_t dim, float* scores) {
+template <typename Key>
+inline void score(const float* queries, int64_t rows, const Key* keys, int64_t count, int64_t dim, float* scores) {
     int64_t row = 0;
     for (; row + kTile <= rows; row += kTile) score_rows<kTile>(queries + row * dim, keys, count, dim, scores + row * kKeyBlock);
     for (; row < rows; ++row) score_rows<1>(queries + row * dim, keys, count, dim, scores + row * kKeyBlock);
@@ -119,12 +120,14 @@ struct AttentionScratch {
         : scores(memory), rows(scores + tile_rows * kKeyBlock), keys(rows + 2 * SoftmaxRows::floats(tile_rows, dim)) {}
 };
 
-// `count` rows of a page as floats: in place where they are floats, else converted into `scratch`.
-inline const float* page_floats(const AttentionArgs& args, const void* pages, int64_t row, int64_t count, float* scratch) {
-    if (!args.half_pages) return static_cast<const float*>(pages) + row;
-    const uint16_t* x = static_cast<const uint16_t*>(pages) + row;
-    for (int64_t i = 0; i < count * args.dim; i += 16) store(scratch + i, load_f16(x + i));
-    return scratch;
+// Calls f with `count` rows of a page: as they lie there for few queries, else as floats, converted once for all queries.
+template <typename F>
+inline void with_page(const AttentionArgs& args, const void* pages, int64_t row, int64_t count, int64_t queries, float* scratch, const F& f) {
+    if (!args.half_pages) return f(static_cast<const float*>(pages) + row);
+    const uint16_t* halves = static_cast<const uint16_t*>(pages) + row;
+    if (queries <= 2 * kTile) return f(halves);
+    for (int64_t i = 0; i < count * args.dim; i += 16) store(scratch + i, load_f16(halves + i));
+    f(scratch);
 }
 
 // The tile's attention over one span of keys.
@@ -134,28 +137,29 @@ inline void attend_span(const AttentionPlan& plan, const TokenTile& tile, int64_
     const int64_t end = std::min(tile.keys, (span + 1) * plan.span), row_count = tile.count * plan.group;
     const float* queries = plan.tile_queries(tile, kv_head);
     rows.clear(row_count);
-    for (int64_t key = span * plan.span; key < end;) {
-        const int64_t in_page = args.page - key % args.page;
-        const int64_t block = std::min(kKeyBlock, in_page), count = std::min(block, end - key);
+    int64_t count;
+    for (int64_t key = span * plan.span; key < end; key += count) {
+        count = std::min({kKeyBlock, args.page - key % args.page, end - key});
         // Tokens before `first` see none of these keys, tokens from `full` on see all.
         const int64_t first = std::max<int64_t>(0, key + 1 - plan.keys_of(tile, 0));
         const int64_t full = std::max<int64_t>(0, key + count - plan.keys_of(tile, 0));
         const int64_t page_row = plan.page_row(tile.sequence, key, kv_head), padded = round_up(count, 16);
-        const float* keys = page_floats(args, args.k_pages, page_row, padded, scratch.keys);
-        const int64_t first_row = first * plan.group;
-        score(queries + first_row * args.dim, row_count - first_row, keys, padded, args.dim, scratch.scores);
-        const float* values = page_floats(args, args.v_pages, page_row, count, scratch.keys);
+        const int64_t first_row = first * plan.group, live = row_count - first_row;
+        with_page(args, args.k_pages, page_row, padded, live, scratch.keys, [&](auto keys) {
+            score(queries + first_row * args.dim, live, keys, padded, args.dim, scratch.scores);
+        });
         for (int64_t row = first_row; row < row_count; ++row) {
             const int64_t valid = std::min(count, plan.keys_of(tile, row / plan.group) - key);
             weigh_scores(rows, row, scratch.scores + (row - first_row) * kKeyBlock, valid);
         }
-        for (int64_t token = first; token < full; ++token) {
-            const float* weights = scratch.scores + (token - first) * plan.group * kKeyBlock;
-            add_values(rows, token * plan.group, plan.group, weights, values, plan.keys_of(tile, token) - key);
-        }
-        const int64_t full_row = full * plan.group;
-        add_values(rows, full_row, row_count - full_row, scratch.scores + (full_row - first_row) * kKeyBlock, values, count);
-        key += count;
+        with_page(args, args.v_pages, page_row, count, live, scratch.keys, [&](auto values) {
+            for (int64_t token = first; token < full; ++token) {
+                const float* weights = scratch.scores + (token - first) * plan.group * kKeyBlock;
+                add_values(rows, token * plan.group, plan.group, weights, values, plan.keys_of(tile, token) - key);
+            }
+            const int64_t full_row = full * plan.group;
+            add_values(rows, full_row, row_count - full_row, scratch.scores + (full_row - first_row) * kKeyBlock, values, count);
+        });
     }
     for (int64_t row = 0; row < row_count; ++row) store(rows.sum + row * 16, broadcast(reduce_add(load(rows.sum + row * 16))));
 }

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "generic/rms_norm.h"
+#include "generic/unroll.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
 
@@ -21,17 +22,22 @@ struct DeltaRows {
     int64_t first, count, slot;
 };
 
-// What the first job leaves for the second, by row of the chunk.
+// What the first job leaves for the second, for the rows of a chunk.
 struct DeltaScratch {
-    float* inputs;         // [rows, channels]: q, k, v after convolution, SiLU and (q, k) normalisation
-    float *decay, *beta;   // [rows, value_heads]
+    float* inputs;        // q, k, v heads one after another, each [chunk, its dim]: after convolution, SiLU and normalisation
+    float *decay, *beta;  // [chunk, value_heads]
+    float* tiles;         // [threads, key_dim, 16 * kDeltaVectors]: columns of a state while many tokens run over them
+    int64_t chunk;
 };
+
+// Vectors of a state's row that the inner loop keeps three values for: what a key found, its update, the output.
+constexpr int kDeltaVectors = kRegisters / 8;
 
 inline int64_t delta_channels(const GatedDeltaArgs& args) {
     return 2 * args.key_heads * args.key_dim + args.value_heads * args.value_dim;
 }
 
-// Convolves `width` channels over the rows and moves the last inputs into the convolution's state.
+// Convolves `width` channels over the rows into out [rows, width] and moves the last inputs into the convolution's state.
 inline void convolve(const GatedDeltaArgs& args, const DeltaRows& rows, int64_t channel, int64_t width, float* out) {
     const int64_t channels = delta_channels(args), history = args.kernel - 1;
     const float* x = args.qkv + rows.first * channels + channel;
@@ -39,7 +45,7 @@ inline void convolve(const GatedDeltaArgs& args, const DeltaRows& rows, int64_t 
     float* state = args.conv_states + rows.slot * history * channels + channel;
     const auto input = [&](int64_t t) { return t >= 0 ? x + t * channels : state + (history + t) * channels; };
     for (int64_t t = 0; t < rows.count; ++t) {
-        float* row = out + t * channels;
+        float* row = out + t * width;
         for_vectors(width, [&](auto get, auto put) {
             F32x16 sum = get(input(t - history)) * get(weight);
             for (int64_t tap = 1; tap <= history; ++tap) {
@@ -63,16 +69,16 @@ inline void l2_normalise(float* x, int64_t width, float factor) {
 
 // Part `part` of the first job: a query or key head (2 * key_heads of them), a value head, or the gates.
 inline void delta_inputs(const GatedDeltaArgs& args, const DeltaRows& rows, int64_t part, int64_t row, const DeltaScratch& scratch) {
-    const int64_t channels = delta_channels(args), key_parts = 2 * args.key_heads;
+    const int64_t key_parts = 2 * args.key_heads;
     if (part < key_parts) {
         const int64_t channel = part * args.key_dim;
-        float* out = scratch.inputs + row * channels + channel;
+        float* out = scratch.inputs + scratch.chunk * channel + row * args.key_dim;
         convolve(args, rows, channel, args.key_dim, out);
         const float factor = part < args.key_heads ? 1.0f / std::sqrt(static_cast<float>(args.key_dim)) : 1.0f;
-        for (int64_t t = 0; t < rows.count; ++t) l2_normalise(out + t * channels, args.key_dim, factor);
+        for (int64_t t = 0; t < rows.count; ++t) l2_normalise(out + t * args.key_dim, args.key_dim, factor);
     } else if (part < key_parts + args.value_heads) {
         const int64_t channel = key_parts * args.key_dim + (part - key_parts) * args.value_dim;
-        convolve(args, rows, channel, args.value_dim, scratch.inputs + row * channels + channel);
+        convolve(args, rows, channel, args.value_dim, scratch.inputs + scratch.chunk * channel + row * args.value_dim);
     } else {
         for (int64_t t = 0; t < rows.count; ++t) {
             const int64_t from = (rows.first + t) * args.value_heads, to = (row + t) * args.value_heads;
@@ -88,82 +94,90 @@ inline void delta_inputs(const GatedDeltaArgs& args, const DeltaRows& rows, int6
 // One value head of one sequence.
 struct DeltaHead {
     float* state;               // [key_dim, value_dim]
-    const float *q, *k, *v;     // rows of `channels`
+    const float *q, *k, *v;     // [count, their dims]
     const float *decay, *beta;  // rows of `value_heads`
     float* out;                 // rows of `out_stride`
-    int64_t count, key_dim, value_dim, channels, value_heads, out_stride;
+    float* tile;                // the thread's [key_dim, 16 * kDeltaVectors]
+    int64_t count, key_dim, value_dim, value_heads, out_stride;
 };
 
-// Runs the tokens over Vectors * 16 columns of the state, or over `lanes` columns when Partial. Each token takes one pass:
-// it decays and updates the state, reads its own output, and reads what the next token's key will find there.
+// Runs the tokens over Vectors * 16 columns of the state, from `column` on, or over `lanes` columns when Partial. `state`
+// is the first of these columns, with rows of `stride`. Each token takes one pass: it decays and updates the state, reads its
+// own output, and reads what the next token's key will find there.
 template <int Vectors, bool Partial>
-inline void delta_columns(const DeltaHead& head, int64_t column, int64_t lanes) {
+inline void delta_columns(const DeltaHead& head, float* state, int64_t stride, int64_t column, int64_t lanes) {
     const auto get = [&](const float* p) { if constexpr (Partial) return load_first(p, lanes); else return load(p); };
     const auto put = [&](float* p, F32x16 a) { if constexpr (Partial) store_first(p, a, lanes); else store(p, a); };
-    float* const state = head.state + column;
-    const int64_t stride = head.value_dim;
     F32x16 found[Vectors], update[Vectors], out[Vectors];
-    for (int j = 0; j < Vectors; ++j) found[j] = zero();
+    unroll<Vectors>([&](auto j) { found[j] = zero(); });
     for (int64_t i = 0; i < head.key_dim; ++i) {
         const F32x16 k = broadcast(head.k[i]);
-        for (int j = 0; j < Vectors; ++j) found[j] = fma(k, get(state + i * stride + 16 * j), found[j]);
+        unroll<Vectors>([&](auto j) { found[j] = fma(k, get(state + i * stride + 16 * j), found[j]); });
     }
     for (int64_t t = 0; t < head.count; ++t) {
-        const float *q = head.q + t * head.channels, *k = head.k + t * head.channels, *v = head.v + t * head.channels + column;
+        const float *q = head.q + t * head.key_dim, *k = head.k + t * head.key_dim, *v = head.v + t * head.value_dim + column;
         const F32x16 decay = broadcast(head.decay[t * head.value_heads]), beta = broadcast(head.beta[t * head.value_heads]);
-        for (int j = 0; j < Vectors; ++j) {
+        unroll<Vectors>([&](auto j) {
             update[j] = beta * (get(v + 16 * j) - decay * found[j]);
             out[j] = found[j] = zero();
-        }
+        });
+        const auto step = [&](int64_t i, auto j) {
+            float* cell = state + i * stride + 16 * j;
+            const F32x16 s = fma(broadcast(k[i]), update[j], decay * get(cell));
+            put(cell, s);
+            out[j] = fma(broadcast(q[i]), s, out[j]);
+            return s;
+        };
         if (t + 1 < head.count) {
-            const float* next = k + head.channels;
+            const float* next = k + head.key_dim;
             for (int64_t i = 0; i < head.key_dim; ++i) {
-                const F32x16 ki = broadcast(k[i]), qi = broadcast(q[i]), ni = broadcast(next[i]);
-                for (int j = 0; j < Vectors; ++j) {
-                    float* cell = state + i * stride + 16 * j;
-                    const F32x16 s = fma(ki, update[j], decay * get(cell));
-                    put(cell, s);
-                    out[j] = fma(qi, s, out[j]);
-                    found[j] = fma(ni, s, found[j]);
-                }
+                unroll<Vectors>([&](auto j) { found[j] = fma(broadcast(next[i]), step(i, j), found[j]); });
             }
         } else {
-            for (int64_t i = 0; i < head.key_dim; ++i) {
-                const F32x16 ki = broadcast(k[i]), qi = broadcast(q[i]);
-                for (int j = 0; j < Vectors; ++j) {
-                    float* cell = state + i * stride + 16 * j;
-                    const F32x16 s = fma(ki, update[j], decay * get(cell));
-                    put(cell, s);
-                    out[j] = fma(qi, s, out[j]);
-                }
-            }
+            for (int64_t i = 0; i < head.key_dim; ++i) unroll<Vectors>([&](auto j) { step(i, j); });
         }
-        for (int j = 0; j < Vectors; ++j) put(head.out + t * head.out_stride + column + 16 * j, out[j]);
+        unroll<Vectors>([&](auto j) { put(head.out + t * head.out_stride + column + 16 * j, out[j]); });
     }
+}
+
+// Some tokens over a tile of columns that is copied out of the state: the rows of the state itself, a power of two apart,
+// would crowd into a few sets of the cache.
+inline void delta_tile(const DeltaHead& head, int64_t column) {
+    constexpr int64_t width = 16 * kDeltaVectors;
+    for (int64_t i = 0; i < head.key_dim; ++i) std::copy_n(head.state + i * head.value_dim + column, width, head.tile + i * width);
+    delta_columns<kDeltaVectors, false>(head, head.tile, width, column, 16);
+    for (int64_t i = 0; i < head.key_dim; ++i) std::copy_n(head.tile + i * width, width, head.state + i * head.value_dim + column);
 }
 
 inline void delta_rule(const DeltaHead& head) {
-    // A single token streams the state from memory and likes long rows; more tokens keep a tile in cache and registers.
-    constexpr int kWide = kRegisters / 4, kNarrow = kRegisters / 8;
+    constexpr int64_t kCopied = 8;             // tokens from which a copy pays
+    constexpr int kWide = 2 * kDeltaVectors;  // for a single token, which streams the state and has nothing to look ahead to
+    const int64_t stride = head.value_dim;
     int64_t column = 0;
     if (head.count == 1) {
-        for (; column + 16 * kWide <= head.value_dim; column += 16 * kWide) delta_columns<kWide, false>(head, column, 16);
+        for (; column + 16 * kWide <= stride; column += 16 * kWide) {
+            delta_columns<kWide, false>(head, head.state + column, stride, column, 16);
+        }
     }
-    for (; column + 16 * kNarrow <= head.value_dim; column += 16 * kNarrow) delta_columns<kNarrow, false>(head, column, 16);
-    for (; column + 16 <= head.value_dim; column += 16) delta_columns<1, false>(head, column, 16);
-    if (column < head.value_dim) delta_columns<1, true>(head, column, head.value_dim - column);
+    for (; column + 16 * kDeltaVectors <= stride; column += 16 * kDeltaVectors) {
+        if (head.count >= kCopied) delta_tile(head, column);
+        else delta_columns<kDeltaVectors, false>(head, head.state + column, stride, column, 16);
+    }
+    for (; column + 16 <= stride; column += 16) delta_columns<1, false>(head, head.state + column, stride, column, 16);
+    if (column < stride) delta_columns<1, true>(head, head.state + column, stride, column, stride - column);
 }
 
-inline void delta_head(const GatedDeltaArgs& args, const DeltaRows& rows, int64_t index, int64_t row, const DeltaScratch& scratch) {
-    const int64_t channels = delta_channels(args), key_width = args.key_heads * args.key_dim;
+inline void delta_head(const GatedDeltaArgs& args, const DeltaRows& rows, int64_t index, int64_t row, const DeltaScratch& scratch, int thread) {
     const int64_t key_head = args.tiled ? index % args.key_heads : index / (args.value_heads / args.key_heads);
     const int64_t state_size = args.key_dim * args.value_dim, out_stride = args.value_heads * args.value_dim;
-    const float* inputs = scratch.inputs + row * channels;
     const int64_t gate = row * args.value_heads + index, first = rows.first * out_stride + index * args.value_dim;
+    const auto key_rows = [&](int64_t part) { return scratch.inputs + (scratch.chunk * part + row) * args.key_dim; };
+    const float* values = key_rows(2 * args.key_heads) - row * args.key_dim + (scratch.chunk * index + row) * args.value_dim;
     const DeltaHead head{args.states + (rows.slot * args.value_heads + index) * state_size,
-                         inputs + key_head * args.key_dim, inputs + key_width + key_head * args.key_dim,
-                         inputs + 2 * key_width + index * args.value_dim, scratch.decay + gate, scratch.beta + gate,
-                         args.out + first, rows.count, args.key_dim, args.value_dim, channels, args.value_heads, out_stride};
+                         key_rows(key_head), key_rows(args.key_heads + key_head), values,
+                         scratch.decay + gate, scratch.beta + gate, args.out + first,
+                         scratch.tiles + thread * args.key_dim * 16 * kDeltaVectors,
+                         rows.count, args.key_dim, args.value_dim, args.value_heads, out_stride};
     delta_rule(head);
     for (int64_t t = 0; t < rows.count; ++t) {
         float* out = head.out + t * out_stride;
@@ -176,8 +190,9 @@ inline void delta_head(const GatedDeltaArgs& args, const DeltaRows& rows, int64_
 inline void gated_delta(const GatedDeltaArgs& args, ThreadPool& pool) {
     const int64_t channels = delta_channels(args), parts = 2 * args.key_heads + args.value_heads + 1;
     const int64_t chunk = std::min(kDeltaChunk, args.tokens);
-    const std::unique_ptr<float[]> memory(new float[chunk * (channels + 2 * args.value_heads)]);
-    const DeltaScratch scratch{memory.get(), memory.get() + chunk * channels, memory.get() + chunk * (channels + args.value_heads)};
+    const int64_t inputs = chunk * channels, gates = chunk * args.value_heads, tile = args.key_dim * 16 * kDeltaVectors;
+    const std::unique_ptr<float[]> memory(new float[inputs + 2 * gates + pool.threads() * tile]);
+    const DeltaScratch scratch{memory.get(), memory.get() + inputs, memory.get() + inputs + gates, memory.get() + inputs + 2 * gates, chunk};
     for (int64_t begin = 0; begin < args.tokens; begin += chunk) {
         const auto rows_of = [&](int64_t sequence) {
             const int64_t first = std::max<int64_t>(args.starts[sequence], begin);
@@ -188,9 +203,9 @@ inline void gated_delta(const GatedDeltaArgs& args, ThreadPool& pool) {
             const DeltaRows rows = rows_of(task / parts);
             if (rows.count > 0) delta_inputs(args, rows, task % parts, rows.first - begin, scratch);
         });
-        pool.run(args.sequences * args.value_heads, [&](int64_t task, int) {
+        pool.run(args.sequences * args.value_heads, [&](int64_t task, int thread) {
             const DeltaRows rows = rows_of(task / args.value_heads);
-            if (rows.count > 0) delta_head(args, rows, task % args.value_heads, rows.first - begin, scratch);
+            if (rows.count > 0) delta_head(args, rows, task % args.value_heads, rows.first - begin, scratch, thread);
         });
     }
 }

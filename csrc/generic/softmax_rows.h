@@ -10,6 +10,7 @@
 
 #include "generic/math.h"
 #include "generic/rows.h"
+#include "generic/unroll.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
 
@@ -63,35 +64,43 @@ inline void weigh_scores(const SoftmaxRows& rows, int64_t row, float* scores, in
     store(rows.sum + row * 16, sum);
 }
 
+// Keys and values as they lie in a page, or as converted.
+inline F32x16 load_floats(const float* p) { return load(p); }
+inline F32x16 load_floats(const uint16_t* p) { return load_f16(p); }
+
 // out[row] += sum over keys of weights[row, key] * values[key], for Rows rows and Vectors vectors of their width.
-template <int Rows, int Vectors>
-inline void add_values_tile(const float* weights, const float* values, int64_t keys, float* out, int64_t width) {
+template <int Rows, int Vectors, typename Value>
+inline void add_values_tile(const float* weights, const Value* values, int64_t keys, float* out, int64_t width) {
     F32x16 sums[Rows][Vectors];
-    for (int r = 0; r < Rows; ++r) for (int j = 0; j < Vectors; ++j) sums[r][j] = load(out + r * width + 16 * j);
+    unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { sums[r][j] = load(out + r * width + 16 * j); }); });
     for (int64_t key = 0; key < keys; ++key) {
         F32x16 value[Vectors];
-        for (int j = 0; j < Vectors; ++j) value[j] = load(values + key * width + 16 * j);
-        for (int r = 0; r < Rows; ++r) {
+        unroll<Vectors>([&](auto j) { value[j] = load_floats(values + key * width + 16 * j); });
+        unroll<Rows>([&](auto r) {
             const F32x16 weight = broadcast(weights[r * kKeyBlock + key]);
-            for (int j = 0; j < Vectors; ++j) sums[r][j] = fma(weight, value[j], sums[r][j]);
-        }
+            unroll<Vectors>([&](auto j) { sums[r][j] = fma(weight, value[j], sums[r][j]); });
+        });
     }
-    for (int r = 0; r < Rows; ++r) for (int j = 0; j < Vectors; ++j) store(out + r * width + 16 * j, sums[r][j]);
+    unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { store(out + r * width + 16 * j, sums[r][j]); }); });
 }
 
-template <int Rows>
-inline void add_values_rows(const float* weights, const float* values, int64_t keys, float* out, int64_t width) {
+template <int Rows, typename Value>
+inline void add_values_rows(const float* weights, const Value* values, int64_t keys, float* out, int64_t width) {
     int64_t d = 0;
     for (; d + 16 * kTile <= width; d += 16 * kTile) add_values_tile<Rows, kTile>(weights, values + d, keys, out + d, width);
     for (; d < width; d += 16) add_values_tile<Rows, 1>(weights, values + d, keys, out + d, width);
 }
 
 // The same for any number of rows. weights [count, kKeyBlock], values [keys, width], width a multiple of sixteen.
-inline void add_values(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const float* values, int64_t keys) {
+template <typename Value>
+inline void add_values(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const Value* values, int64_t keys) {
     const int64_t end = first + count;
-    const auto add = [&](auto add_rows) { add_rows(weights, values, keys, rows.out + first * rows.width, rows.width); };
-    for (; first + kTile <= end; first += kTile, weights += kTile * kKeyBlock) add(add_values_rows<kTile>);
-    for (; first < end; ++first, weights += kKeyBlock) add(add_values_rows<1>);
+    for (; first + kTile <= end; first += kTile, weights += kTile * kKeyBlock) {
+        add_values_rows<kTile>(weights, values, keys, rows.out + first * rows.width, rows.width);
+    }
+    for (; first < end; ++first, weights += kKeyBlock) {
+        add_values_rows<1>(weights, values, keys, rows.out + first * rows.width, rows.width);
+    }
 }
 
 }}  // namespace qwill::QWILL_ISA_NS

@@ -56,16 +56,16 @@ inline void pack_block(const VisionHead& head, const PatchRange& range, int64_t 
 template <int Rows, int Vectors>
 inline void packed_score_tile(const float* queries, const float* keys, int64_t dim, float* scores) {
     F32x16 sums[Rows][Vectors];
-    for (int r = 0; r < Rows; ++r) for (int j = 0; j < Vectors; ++j) sums[r][j] = zero();
+    unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { sums[r][j] = zero(); }); });
     for (int64_t d = 0; d < dim; ++d) {
         F32x16 key[Vectors];
-        for (int j = 0; j < Vectors; ++j) key[j] = load(keys + d * kKeyBlock + 16 * j);
-        for (int r = 0; r < Rows; ++r) {
+        unroll<Vectors>([&](auto j) { key[j] = load(keys + d * kKeyBlock + 16 * j); });
+        unroll<Rows>([&](auto r) {
             const F32x16 query = broadcast(queries[r * dim + d]);
-            for (int j = 0; j < Vectors; ++j) sums[r][j] = fma(query, key[j], sums[r][j]);
-        }
+            unroll<Vectors>([&](auto j) { sums[r][j] = fma(query, key[j], sums[r][j]); });
+        });
     }
-    for (int r = 0; r < Rows; ++r) for (int j = 0; j < Vectors; ++j) store(scores + r * kKeyBlock + 16 * j, sums[r][j]);
+    unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { store(scores + r * kKeyBlock + 16 * j, sums[r][j]); }); });
 }
 
 inline void packed_score(const float* queries, int64_t rows, const float* keys, int64_t dim, float* scores) {
