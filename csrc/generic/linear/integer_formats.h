@@ -1,8 +1,9 @@
 // Layouts of packed integer weights: what a panel of sixteen rows looks like and how it becomes operands and scales.
 //
-// A panel is first all quants, then all scales. The quants of 32 columns are eight groups of four columns; a group is 64
-// bytes, four for each row, which one instruction multiplies with four activations. Codes of fewer than 8 bits share bytes:
-// groups 2v and 2v + 1 are the low and high nibbles of vector v, further bits follow in vectors of their own.
+// A panel is read once from front to back: spans of columns, each first its scales and then its quants; the last span may
+// be filled in part. The quants of 32 columns are eight groups of four columns; a group is 64 bytes, four for each row,
+// which one instruction multiplies with four activations. Codes of fewer than 8 bits share bytes: groups 2v and 2v + 1 are
+// the low and high nibbles of vector v, further bits follow in vectors of their own.
 #pragma once
 
 #include <cstdint>
@@ -81,7 +82,8 @@ struct Table {
 };
 
 // The scales of sixteen rows for 32 columns (two when there is one for every 16), and what the sum of the activations is
-// multiplied by. Products of the parts of a scale are exact in float.
+// multiplied by. Products of the parts of a scale are exact in float. Layouts give them for block `b` (of 32 columns) of a
+// span; kColumns is the span, kBytes its scales, whole cache lines.
 template <int sums>
 struct Scales {
     F32x16 scale[sums];
@@ -92,17 +94,17 @@ inline const uint16_t* halves(const uint8_t* p) { return reinterpret_cast<const 
 
 // A half for every 32 columns.
 struct HalfScales {
-    static constexpr int kSums = 1, kColumns = 32, kBytes = 32;
+    static constexpr int kSums = 1, kColumns = 64, kBytes = 64;
     static constexpr bool kMinimum = false;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) { return {{load_f16(halves(p + 32 * block))}, zero()}; }
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t b) { return {{load_f16(halves(p + 32 * b))}, zero()}; }
 };
 
 // Two halves for every 32 columns, scale and what is added.
 struct HalfScalesMinimums {
     static constexpr int kSums = 1, kColumns = 32, kBytes = 64;
     static constexpr bool kMinimum = true;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) {
-        return {{load_f16(halves(p + 64 * block))}, load_f16(halves(p + 64 * block + 32))};
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t) {
+        return {{load_f16(halves(p))}, load_f16(halves(p + 32))};
     }
 };
 
@@ -110,9 +112,8 @@ struct HalfScalesMinimums {
 struct ByteScalesMinimums {
     static constexpr int kSums = 1, kColumns = 256, kBytes = 64 + 8 * 32;
     static constexpr bool kMinimum = true;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) {
-        p += block / 8 * kBytes;
-        const uint8_t* bytes = p + 64 + block % 8 * 32;
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t b) {
+        const uint8_t* bytes = p + 64 + 32 * b;
         return {{load_f16(halves(p)) * load_u8(bytes)}, zero() - load_f16(halves(p + 32)) * load_u8(bytes + 16)};
     }
 };
@@ -120,11 +121,10 @@ struct ByteScalesMinimums {
 // For 256 columns: a half, then a signed byte for every 32 or 16.
 template <int columns>
 struct SignedByteScales {
-    static constexpr int kSums = 32 / columns, kColumns = 256, kBytes = 32 + 256 / columns * 16;
+    static constexpr int kSums = 32 / columns, kColumns = 256, kBytes = (32 + 256 / columns * 16 + 63) / 64 * 64;
     static constexpr bool kMinimum = false;
-    static QWILL_INLINE inline Scales<kSums> scales(const uint8_t* p, int64_t block) {
-        p += block / 8 * kBytes;
-        const uint8_t* bytes = p + 32 + block % 8 * kSums * 16;
+    static QWILL_INLINE inline Scales<kSums> scales(const uint8_t* p, int64_t b) {
+        const uint8_t* bytes = p + 32 + 16 * kSums * b;
         Scales<kSums> result;
         unroll<kSums>([&](auto s) QWILL_INLINE { result.scale[s] = load_f16(halves(p)) * load_s8(bytes + 16 * s); });
         return result;
@@ -133,9 +133,9 @@ struct SignedByteScales {
 
 // A power of two for every 32 columns: the exponent bits of a float.
 struct PowerScales {
-    static constexpr int kSums = 1, kColumns = 32, kBytes = 16;
+    static constexpr int kSums = 1, kColumns = 128, kBytes = 64;
     static constexpr bool kMinimum = false;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t block) { return {{load_exponents(p + 16 * block)}, zero()}; }
+    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t b) { return {{load_exponents(p + 16 * b)}, zero()}; }
 };
 
 template <int bits, typename Meaning, typename ScaleLayout>
@@ -143,9 +143,9 @@ struct Format : ScaleLayout {
     using Operand = typename Meaning::Operand;
     static constexpr int kBits = bits;
     static constexpr int64_t kQuantBytes = Codes<bits>::kBytes;
+    static constexpr int64_t kSpanBytes = ScaleLayout::kBytes + ScaleLayout::kColumns / 32 * kQuantBytes;
     static int64_t panel_bytes(int64_t columns) {
-        const int64_t bytes = columns / 32 * kQuantBytes + columns / ScaleLayout::kColumns * ScaleLayout::kBytes;
-        return (bytes + 63) / 64 * 64;
+        return (columns + ScaleLayout::kColumns - 1) / ScaleLayout::kColumns * kSpanBytes;
     }
     template <typename Each>
     static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {

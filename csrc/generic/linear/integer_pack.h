@@ -1,7 +1,7 @@
 // From the blocks of a file to the panels of integer_formats.h.
 //
-// A packer names a block type and its panel format, and gives a block's codes (one byte each) and scales. Scales go to the
-// place of the block's columns in the panel's scale region, row r at index r of each group of sixteen.
+// A packer names a block type and its panel format, and gives a block's codes (one byte each) and scales, which go to the
+// block's place among its span's scales, row r at index r of each group of sixteen.
 #pragma once
 
 #include <cstring>
@@ -38,23 +38,23 @@ template <typename Packer>
 bool pack_integer_panel(const uint8_t* const* rows, int64_t columns, uint8_t* panel) {
     using Format = typename Packer::Format;
     using Block = typename Packer::Block;
-    constexpr int kElements = Block::elements;
-    uint8_t* scales = panel + columns / 32 * Format::kQuantBytes;
+    constexpr int kElements = Block::elements, kBlocks = Format::kColumns / kElements;  // in a span
     std::memset(panel, 0, static_cast<size_t>(Format::panel_bytes(columns)));
     bool finite = true;
     for (int row = 0; row < kPanelRows; ++row) {
         if (rows[row] == nullptr) continue;
         const auto* blocks = reinterpret_cast<const Block*>(rows[row]);
         for (int64_t b = 0; b < columns / kElements; ++b) {
+            uint8_t* span = panel + b / kBlocks * Format::kSpanBytes;
+            uint8_t* quants = span + Format::kBytes + b % kBlocks * (kElements / 32 * Format::kQuantBytes);
             uint8_t codes[kElements];
             Packer::codes(blocks[b], codes);
             for (int e = 0; e < kElements; e += 4) {
                 uint32_t four;
                 std::memcpy(&four, codes + e, 4);
-                put_codes<Format::kBits>(panel + (b * kElements + e) / 32 * Format::kQuantBytes, row, e % 32 / 4, four);
+                put_codes<Format::kBits>(quants + e / 32 * Format::kQuantBytes, row, e % 32 / 4, four);
             }
-            static_assert(kElements == Format::kColumns, "a block has one piece of the scale region");
-            finite &= Packer::scales(blocks[b], row, scales + b * Format::kBytes);
+            finite &= Packer::scales(blocks[b], row, span + b % kBlocks * (Format::kBytes / kBlocks));
         }
     }
     return finite;

@@ -1,6 +1,6 @@
 """Projections by the processor's kernels; `reference.py` documents what each function computes.
 
-Weights of quantized types are multiplied in integers: activations are rounded to int8 with a scale for every 32 columns.
+Weights of quantized types are multiplied in integers: activations are rounded to int8, a scale for every 32 columns.
 """
 
 from collections.abc import Sequence
@@ -38,16 +38,12 @@ def linear(
     return out
 
 
-def linear_add(
-    cpu: Cpu, x: np.ndarray, weight: Weight, residual: np.ndarray, bias: np.ndarray | None = None
-) -> None:
+def linear_add(cpu: Cpu, x: np.ndarray, weight: Weight, residual: np.ndarray, bias: np.ndarray | None = None) -> None:
     """residual += x Wᵀ + bias, in place. x [tokens, cols], residual [tokens, rows]."""
     cpu.linear(x, weight, bias, 0, True, residual)
 
 
-def norm_linear(
-    cpu: Cpu, x: np.ndarray, scale: np.ndarray, eps: float, weights: Sequence[Weight]
-) -> list[np.ndarray]:
+def norm_linear(cpu: Cpu, x: np.ndarray, scale: np.ndarray, eps: float, weights: Sequence[Weight]) -> list[np.ndarray]:
     """RMSNorm, then one projection per weight, all in one job. x [tokens, cols] → [tokens, rows of each]."""
     outs = [np.empty((x.shape[0], weight.rows), np.float32) for weight in weights]
     cpu.norm_linear(x, scale, eps, weights, outs)

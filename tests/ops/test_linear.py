@@ -1,0 +1,216 @@
+"""Projections of every instruction set and every weight type against float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernels import EPSILON, ISAS, cpu_of, normal
+from qwill._native import Weight
+from weights import FLOATS, PACKED, UNPACKED, decoded, expected_linear, odd_columns, random_tensor
+
+from qwill.errors import CheckpointError
+from qwill.ops.activations import ACTIVATIONS
+from qwill.ops.linear import native, reference
+from qwill.ops.norm.native import rms_norm
+from qwill.quant.types import TYPES
+from qwill.weights.tensor import Tensor
+
+TOKENS = (1, 2, 3, 5, 16, 33)
+every_isa = pytest.mark.parametrize("isa", ISAS)
+every_type = pytest.mark.parametrize("name", FLOATS + PACKED + UNPACKED)
+
+
+def poisoned_linear(isa: str, x: np.ndarray, weight: Weight, threads: int = 2) -> np.ndarray:
+    """The projection into an output and with scratch memory full of NaN."""
+    cpu = cpu_of(isa, threads)
+    out = np.full((len(x), weight.rows), np.nan, np.float32)
+    cpu.fill_workspace(0xFF)
+    cpu.linear(x, weight, None, 0, False, out)
+    return out
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray, error: np.ndarray) -> None:
+    assert np.isfinite(actual).all()
+    excess = np.abs(actual - expected) - error
+    assert excess.max() <= 0, f"{excess.max()} beyond the tolerance at {np.argwhere(excess == excess.max())[0]}"
+
+
+@every_isa
+@every_type
+def test_linear(isa: str, name: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, name, 37, odd_columns(TYPES[name]))
+    weight = native.pack(cpu_of(isa), tensor)
+    assert (weight.rows, weight.cols, weight.experts, weight.type) == (*tensor.shape, 1, name)
+    for tokens in TOKENS:
+        x = normal(rng, tokens, tensor.shape[1])
+        assert_close(poisoned_linear(isa, x, weight), *expected_linear(x, tensor))
+
+
+@every_isa
+@every_type
+def test_a_token_does_not_depend_on_the_others_nor_on_threads(isa: str, name: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, name, 83, odd_columns(TYPES[name]))
+    weight = native.pack(cpu_of(isa), tensor)
+    x = normal(rng, 15, tensor.shape[1])  # tiles of 8, 4, 2 and 1
+    together = poisoned_linear(isa, x, weight)
+    for token in range(len(x)):
+        np.testing.assert_array_equal(poisoned_linear(isa, x[token : token + 1], weight, 1)[0], together[token])
+
+
+@pytest.mark.skipif(len(ISAS) < 3, reason="needs a processor with AVX2 and AVX-512")
+@every_type
+def test_avx2_and_avx512_agree_to_the_bit(name: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, name, 37, odd_columns(TYPES[name]))
+    x = normal(rng, 11, tensor.shape[1])
+    narrow, wide = (poisoned_linear(isa, x, native.pack(cpu_of(isa), tensor)) for isa in ("avx2", "avx512"))
+    np.testing.assert_array_equal(narrow, wide)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_shape(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(FLOATS + PACKED + UNPACKED))
+    tensor_type = TYPES[name]
+    blocks = data.draw(st.integers(1, 300 if tensor_type.block_elements == 1 else 5))
+    rows, tokens = data.draw(st.integers(1, 150)), data.draw(st.integers(1, 20))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    tensor = random_tensor(rng, name, rows, blocks * tensor_type.block_elements)
+    isa = data.draw(st.sampled_from(ISAS[-2:]))
+    x = normal(rng, tokens, tensor.shape[1])
+    assert_close(poisoned_linear(isa, x, native.pack(cpu_of(isa), tensor)), *expected_linear(x, tensor))
+
+
+@every_isa
+def test_extreme_codes_do_not_saturate(isa: str, rng: np.random.Generator) -> None:
+    """Largest weights times largest activations of one sign: where 16-bit sums would overflow."""
+    columns = 64
+    for code in (-128, -127, 127):
+        blocks = np.zeros((17, columns // 32, 34), np.uint8)
+        blocks[..., :2] = np.array([1], np.float16).view(np.uint8)
+        blocks[..., 2:] = np.uint8(code & 0xFF)
+        tensor = Tensor("w", (17, columns), TYPES["Q8_0"], (blocks.reshape(-1),), "extreme")
+        weight = native.pack(cpu_of(isa), tensor)
+        for sign in (1, -1):
+            x = np.full((3, columns), 127 * sign, np.float32)
+            np.testing.assert_array_equal(poisoned_linear(isa, x, weight), np.float32(127 * sign * code * columns))
+
+
+@every_isa
+def test_blocks_of_zeros_and_of_tiny_activations(isa: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, "Q8_0", 20, 96)
+    x = normal(rng, 3, 96)
+    x[0] = 0
+    x[1, 32:64] = 0
+    x[2, :32] *= np.float32(1e-38)
+    out = poisoned_linear(isa, x, native.pack(cpu_of(isa), tensor))
+    assert (out[0] == 0).all()
+    x[2, :32] = 0
+    for t in (1, 2):
+        expected = poisoned_linear(isa, x[t : t + 1], native.pack(cpu_of(isa), tensor))
+        np.testing.assert_array_equal(out[t], expected[0])
+
+
+@every_isa
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_bias_and_activation(isa: str, activation: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, "F32", 45, 33)
+    weight, bias = native.pack(cpu_of(isa), tensor), normal(rng, 45)
+    x = normal(rng, 7, 33)
+    out = native.linear(cpu_of(isa), x, weight, bias, activation)
+    expected = reference.linear(x, decoded(tensor), bias, activation)
+    # The functions' slopes are below 1.13; their own error is a few ulp, for GELU 7.5e-8 of the argument.
+    error = 1.13 * (33 + 8) * EPSILON * (np.abs(x) @ np.abs(decoded(tensor).array).T + np.abs(bias))
+    assert_close(out, expected, error)
+
+
+@every_isa
+def test_linear_add(isa: str, rng: np.random.Generator) -> None:
+    for name in ("F32", "Q4_K"):
+        tensor = random_tensor(rng, name, 45, 256)
+        weight, bias = native.pack(cpu_of(isa), tensor), normal(rng, 45)
+        x, residual = normal(rng, 5, 256), normal(rng, 5, 45)
+        expected = residual + native.linear(cpu_of(isa), x, weight, bias)
+        native.linear_add(cpu_of(isa), x, weight, residual, bias)
+        np.testing.assert_array_equal(residual, expected)
+
+
+@every_isa
+def test_norm_linear_is_the_norm_and_then_each_projection(isa: str, rng: np.random.Generator) -> None:
+    cpu = cpu_of(isa)
+    tensors = [random_tensor(rng, name, rows, 256) for name, rows in
+               (("Q8_0", 40), ("F32", 3), ("Q2_K", 17), ("Q6_K", 130), ("BF16", 16))]  # fmt: skip
+    weights, scale = [native.pack(cpu, tensor) for tensor in tensors], normal(rng, 256)
+    for tokens in TOKENS:
+        x = normal(rng, tokens, 256) * np.float32(3)
+        normed = rms_norm(cpu, x, scale, 1e-6)
+        cpu.fill_workspace(0xFF)
+        for out, weight in zip(native.norm_linear(cpu, x, scale, 1e-6, weights), weights, strict=True):
+            np.testing.assert_array_equal(out, native.linear(cpu, normed, weight))
+
+
+@every_isa
+@pytest.mark.parametrize("name", ["F32", "F8_E4M3", "Q8_0", "Q4_K", "Q6_K", "IQ3_S"])
+def test_swiglu_is_made_of_its_parts(isa: str, name: str, rng: np.random.Generator) -> None:
+    cpu = cpu_of(isa)
+    gate, up = (native.pack(cpu, random_tensor(rng, name, 256, 512)) for _ in range(2))
+    down, scale = native.pack(cpu, random_tensor(rng, name, 512, 256)), normal(rng, 512) * np.float32(0.1)
+    for tokens in (1, 3, 13):
+        residual = normal(rng, tokens, 512)
+        normed = rms_norm(cpu, residual, scale, 1e-6)
+        hidden = native.linear(cpu, normed, gate, activation="silu") * native.linear(cpu, normed, up)
+        expected = residual + native.linear(cpu, hidden, down)
+        cpu.fill_workspace(0xFF)
+        native.swiglu_add(cpu, residual, scale, 1e-6, gate, up, down)
+        np.testing.assert_array_equal(residual, expected)
+
+
+@every_isa
+def test_swiglu_of_odd_widths(isa: str, rng: np.random.Generator) -> None:
+    tensors = [random_tensor(rng, "F32", *shape) for shape in ((45, 77), (45, 77), (77, 45))]
+    residual, scale = normal(rng, 5, 77), normal(rng, 77) * np.float32(0.1)
+    expected = residual.copy()
+    reference.swiglu_add(expected, scale, 1e-6, *map(decoded, tensors))
+    native.swiglu_add(cpu_of(isa), residual, scale, 1e-6, *(native.pack(cpu_of(isa), tensor) for tensor in tensors))
+    # Three sums of at most 77 terms, the second stage's of numbers that are themselves products of two sums.
+    np.testing.assert_allclose(residual, expected, atol=3 * 77 * EPSILON * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", FLOATS + PACKED + UNPACKED)
+def test_weights_that_are_not_finite_are_refused(name: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, name, 37, odd_columns(TYPES[name]))
+    if name in ("MXFP4", "NVFP4"):
+        return  # every code is a finite number
+    blocks = tensor.parts[0].reshape(-1, tensor.type.block_bytes)
+    block = blocks[int(rng.integers(len(blocks)))]
+    match name:
+        case "F32" | "F16" | "BF16" | "F8_E4M3" | "IQ1_M":
+            block[:] = 0xFF
+        case "Q4_1" | "Q5_1" | "Q4_K" | "Q5_K" | "Q2_K" | "Q3_K" | "Q6_K":
+            place = {"Q2_K": 82, "Q3_K": 108, "Q6_K": 208}.get(name, 2)
+            block[place : place + 2] = np.array([np.inf], np.float16).view(np.uint8)
+        case _:
+            block[:2] = np.array([np.nan], np.float16).view(np.uint8)
+    for isa in ISAS:
+        with pytest.raises(CheckpointError, match=rf"random: weight\.{name} holds values that are not finite"):
+            native.pack(cpu_of(isa), tensor)
+
+
+def test_scales_that_are_not_finite_are_refused(rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, "F8_E4M3", 200, 300)
+    assert tensor.scales is not None
+    tensor.scales[0][1, 2] = np.nan
+    with pytest.raises(CheckpointError, match="not finite"):
+        native.pack(cpu_of(ISAS[-1]), tensor)
+
+
+def test_shapes_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:
+    cpu = cpu_of(ISAS[-1])
+    weight = native.pack(cpu, random_tensor(rng, "F32", 20, 40))
+    with pytest.raises(ValueError, match="does not fit"):
+        native.linear(cpu, normal(rng, 2, 41), weight)
+    with pytest.raises(ValueError, match="bias"):
+        native.linear(cpu, normal(rng, 2, 40), weight, normal(rng, 19))
+    with pytest.raises(ValueError, match="does not fit"):
+        native.linear_add(cpu, normal(rng, 2, 40), weight, normal(rng, 2, 21))
+    with pytest.raises(ValueError, match="fit together"):
+        native.swiglu_add(cpu, normal(rng, 2, 40), normal(rng, 40), 1e-6, weight, weight, weight)

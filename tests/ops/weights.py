@@ -1,0 +1,83 @@
+"""Random weights of every storage type, and what a projection by them must give."""
+
+import numpy as np
+from kernels import EPSILON
+
+from qwill.ops.linear.reference import pack as decoded
+from qwill.quant.types import TYPES, TensorType
+from qwill.weights.tensor import Tensor
+
+FLOATS = ("F32", "F16", "BF16", "F8_E4M3")
+PACKED = ("Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "MXFP4")
+UNPACKED = tuple(name for name in TYPES if name not in FLOATS + PACKED)
+
+# Where a block's half-precision scales lie, by type; 0 for all that are not listed.
+SCALE_PLACES = {
+    "Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,),
+    "IQ1_M": (), "MXFP4": (), "NVFP4": (),
+}  # fmt: skip
+
+
+def odd_columns(tensor_type: TensorType) -> int:
+    """Columns that are whole blocks and nothing rounder."""
+    return {1: 131, 32: 9 * 32, 64: 5 * 64, 256: 512}[tensor_type.block_elements]
+
+
+def random_tensor(rng: np.random.Generator, name: str, rows: int, columns: int, experts: int = 0) -> Tensor:
+    """Every code at random, scales finite and of ordinary size. `experts` makes the tensor three-dimensional."""
+    parts = tuple(_random_part(rng, TYPES[name], rows, columns) for _ in range(experts or 1))
+    shape = (experts, rows, columns) if experts else (rows, columns)
+    scales = None
+    if name == "F8_E4M3":
+        blocks = (-(-rows // 128), -(-columns // 128))
+        scales = tuple(rng.uniform(0.001, 0.003, blocks).astype(np.float32) for _ in parts)
+    return Tensor(f"weight.{name}", shape, TYPES[name], parts, "random", scales)
+
+
+def _random_part(rng: np.random.Generator, tensor_type: TensorType, rows: int, columns: int) -> np.ndarray:
+    values = rng.standard_normal((rows, columns), dtype=np.float32)
+    match tensor_type.name:
+        case "F32":
+            return values.view(np.uint8).reshape(-1)
+        case "F16":
+            return values.astype(np.float16).view(np.uint8).reshape(-1)
+        case "BF16":
+            return (values.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8).reshape(-1)
+    data = rng.integers(0, 256, rows * tensor_type.row_bytes(columns), dtype=np.uint8)
+    blocks = data.reshape(-1, tensor_type.block_bytes)
+    for place in SCALE_PLACES.get(tensor_type.name, (0,)) if tensor_type.block_elements > 1 else ():
+        halves = rng.uniform(0.001, 0.01, len(blocks)).astype(np.float16)
+        blocks[:, place : place + 2] = halves.view(np.uint8).reshape(-1, 2)
+    match tensor_type.name:
+        case "F8_E4M3":
+            data[data & 0x7F == 0x7F] = 0  # NaN
+        case "MXFP4":
+            blocks[:, 0] = rng.integers(118, 124, len(blocks))
+        case "NVFP4":
+            blocks[:, :4] &= 0x3F
+        case "IQ1_M":
+            blocks[:, 55] = blocks[:, 55] & 0x0F | 0x20  # the exponent's nibble of a scale that lies in four pieces
+    return data
+
+
+def rounded_to_int8(x: np.ndarray) -> np.ndarray:
+    """The activations that a quantized weight is multiplied by, in float64: int8 with a scale for every 32 columns."""
+    blocks = x.reshape(len(x), -1, 32)
+    largest = np.abs(blocks).max(axis=-1, keepdims=True)
+    quants = np.rint(blocks * (np.float32(127) / largest))
+    return (quants.astype(np.float64) * (largest / np.float32(127)).astype(np.float64)).reshape(x.shape)
+
+
+def expected_linear(x: np.ndarray, tensor: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """x Wᵀ of a matrix in float64 [tokens, rows], and the rounding error that its float32 sums may have."""
+    weight = decoded(tensor).array.astype(np.float64)
+    columns = x.shape[1]
+    if tensor.type.name in PACKED:
+        x = rounded_to_int8(x)
+        # Each 32 columns are exact integers, scaled in three roundings and added once. Scale times code can exceed the
+        # value by the block's minimum, which is less than three times the largest value.
+        error = (columns / 32 + 8) * EPSILON * 4 * np.abs(weight).max() * np.abs(x).sum(-1, keepdims=True)
+        return x @ weight.T, np.broadcast_to(error, (len(x), tensor.shape[0]))
+    x = x.astype(np.float64)
+    # Two sums of 64 columns each, added, scaled and added to the other 128s; decoding rounds once.
+    return x @ weight.T, (64 + columns / 128 + 4) * EPSILON * (np.abs(x) @ np.abs(weight).T)
