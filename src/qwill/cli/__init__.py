@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from qwill.errors import InvalidArgument, QwillError
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
     try:
-        execute(sys.argv[1:] if arguments is None else arguments)
+        with suppress(SystemExit):  # how argparse leaves after --help and --version
+            execute(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except QwillError as error:
         return _complain(str(error), error.exit_code)

@@ -1,0 +1,147 @@
+"""One-shot answers on a tiny random checkpoint: the same as the API's, and what goes wrong."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkpoints import save_hf, tiny_config
+from conftest import Run, run_process
+from PIL import Image
+
+from qwill import LLM, SamplingParams
+
+GREEDY = ("--temp", "0", "-n", "12", "--no-think")
+
+
+@pytest.fixture(scope="module")
+def llm(tiny: Path) -> LLM:
+    return LLM(str(tiny))
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "a picture.png"
+    Image.effect_noise((70, 50), 60).convert("RGB").save(path)
+    return path
+
+
+def answer(llm: LLM, content: Any, system: str = "", **params: Any) -> Any:
+    messages = [{"role": "system", "content": system}] if system else []
+    params = {"temperature": 0, "max_tokens": 12} | params
+    return llm.chat([*messages, {"role": "user", "content": content}], SamplingParams(**params), thinking=False)
+
+
+def test_the_answer_is_the_apis(run: Run, tiny: Path, llm: LLM) -> None:
+    result = run("run", tiny, "-p", "the end", *GREEDY)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.rstrip("\n") == answer(llm, "the end").text.rstrip("\n")
+
+
+def test_options_reach_the_model(run: Run, tiny: Path, llm: LLM) -> None:
+    shown = json.loads(
+        run(
+            *("run", tiny, "-p", "and", "--system", "be", "--no-think", "--json", "--temp", "0.8", "--top-k", "7"),
+            *("--top-p", "0.9", "--min-p", "0.01", "--presence-penalty", "0.5", "--frequency-penalty", "0.25"),
+            *("--repetition-penalty", "1.1", "--seed", "5", "-n", "9", "--stop", "zzz", "--logprobs", "2"),
+        ).out
+    )
+    expected = answer(
+        llm, "and", "be", temperature=0.8, top_k=7, top_p=0.9, min_p=0.01, presence_penalty=0.5,
+        frequency_penalty=0.25, repetition_penalty=1.1, seed=5, max_tokens=9, stop=("zzz",), logprobs=2,
+    )  # fmt: skip
+    assert shown["token_ids"] == expected.token_ids
+    assert [entry["logprob"] for entry in shown["logprobs"]] == [entry.logprob for entry in expected.logprobs]
+    assert [len(entry["top"]) for entry in shown["logprobs"]] == [2] * 9
+
+
+def test_json_has_the_promised_keys(run: Run, tiny: Path, llm: LLM) -> None:
+    result = run("run", tiny, "-p", "the end", "--json", *GREEDY)
+    shown = json.loads(result.out)
+    assert list(shown) == ["text", "reasoning", "tool_calls", "token_ids", "finish_reason", "usage", "timings"]
+    expected = answer(llm, "the end")
+    assert (shown["text"], shown["token_ids"]) == (expected.text, expected.token_ids)
+    assert shown["usage"] == expected.usage
+    assert set(shown["timings"]) == {
+        "first_token_seconds", "prefill_tokens_per_second", "decode_tokens_per_second"
+    }  # fmt: skip
+    assert result.out.count("\n") == 1
+
+
+def test_reasoning_is_told_apart(run: Run, tiny: Path) -> None:
+    arguments = ("run", tiny, "-p", "in", "--temp", "0", "-n", "6")
+    thought = json.loads(run(*arguments, "--json").out)["reasoning"]
+    assert thought  # the template opens <think>, and this model never closes it
+    assert run(*arguments).out == ""
+    assert run(*arguments, "--show-reasoning").out == thought + "\n"
+
+
+def test_the_prompt_may_come_from_stdin(run: Run, tiny: Path, llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("the größte end".encode())))
+    shown = json.loads(run("run", tiny, "-p", "-", "--json", *GREEDY).out)
+    assert shown["usage"] == answer(llm, "the größte end").usage
+
+
+def test_images_come_before_the_text(run: Run, tiny: Path, llm: LLM, picture: Path) -> None:
+    shown = json.loads(run("run", tiny, "-p", "in", "--image", picture, "--image", picture, "--json", *GREEDY).out)
+    image = {"type": "image", "image": str(picture)}
+    expected = answer(llm, [image, image, {"type": "text", "text": "in"}])
+    assert (shown["token_ids"], shown["usage"]) == (expected.token_ids, expected.usage)
+
+
+def test_an_image_needs_no_text(run: Run, tiny: Path, picture: Path) -> None:
+    assert run("run", tiny, "-p", "", "--image", picture, *GREEDY).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-p", ""], "the prompt is empty"),
+        (["-p", " \n"], "the prompt is empty"),
+        (["-p", "a\udcff"], "not valid UTF-8"),
+        (["-p", "a", "--system", "\udc80"], "not valid UTF-8"),
+        (["-p", "the " * 6000], "the context holds 4096"),
+        (["-p", "a", "--ctx", "3"], "the context holds 3"),
+        (["-p", "a", "--ctx", "5000"], "5000"),
+        (["-p", "a", "--yarn", "0.5"], "YaRN"),
+        (["-p", "a", "--kv", "q9"], "q9"),
+        (["-p", "a", "--temp", "-1"], "temperature"),
+        (["-p", "a", "--temp", "nan"], "temperature"),
+        (["-p", "a", "--top-p", "0"], "top_p"),
+        (["-p", "a", "--stop", ""], "stop"),
+        (["-p", "a", "--logprobs", "500", "--json"], "logprobs"),
+        (["-p", "a", "--logprobs", "1"], "--json"),
+        (["--json"], "-p TEXT"),
+        (["-p", "a", "--image", "nowhere.png"], "nowhere.png"),
+        (["-p", "a", "--image", __file__], "is not an image"),
+        (["-p", "a", "--image", "https://example.com/a.png"], "download it first"),
+        (["-p", "a", "--video", "nowhere.mp4"], "nowhere.mp4"),
+        (["-p", "a", "--video", __file__], "test_run.py"),
+        (["-p", "a", "--mmproj", "nowhere.gguf"], "nowhere.gguf"),
+    ],
+)
+def test_mistakes(run: Run, tiny: Path, arguments: list[str], says: str) -> None:
+    assert says in run("run", tiny, *arguments).mistake()
+
+
+def test_models_that_are_none(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.gguf").touch()
+    (tmp_path / "text.gguf").write_text("I am a text")
+    (tmp_path / "folder").mkdir()
+    for name in ("empty.gguf", "text.gguf", "folder", "missing.gguf"):
+        assert name in run("run", tmp_path / name, "-p", "hi").mistake()
+    assert "qwill pull qwen3.5:397b-q8_0" in run("run", "qwen3.5:397b-q8_0", "-p", "hi").mistake()
+
+
+def test_a_model_without_eyes_refuses_images(run: Run, tmp_path: Path, picture: Path) -> None:
+    save_hf(tmp_path, tiny_config(), tokenizer=True)
+    assert "no vision tower" in run("run", tmp_path, "-p", "a", "--image", picture).mistake()
+
+
+def test_in_a_process_of_its_own(tiny: Path, llm: LLM) -> None:
+    result = run_process("run", tiny, "-p", "-", *GREEDY, stdin=b"the end")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.rstrip("\n") == answer(llm, "the end").text.rstrip("\n")
+    run_process("run", tiny, "-p", "-", stdin=b"\xff").mistake()
