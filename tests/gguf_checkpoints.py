@@ -13,6 +13,8 @@ import torch
 import transformers
 from checkpoints import TinyCheckpoint, text_config, tiny_vocabulary
 
+from qwill.text.chat_template import DEFAULT_TEMPLATE
+
 
 def save_gguf(
     path: Path,
@@ -121,7 +123,7 @@ def add_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
     writer.add_eos_token_id(tokens.index("<|im_end|>"))
     writer.add_pad_token_id(tokens.index("<|endoftext|>"))
     writer.add_add_bos_token(False)
-    writer.add_chat_template("{{ messages }}")
+    writer.add_chat_template(DEFAULT_TEMPLATE)
 
 
 def add_tensor(writer: gguf.GGUFWriter, name: str, values: np.ndarray, kind: str) -> None:

@@ -12,6 +12,8 @@ from checkpoints import TinyCheckpoint, save_hf, text_config, tiny_config
 from gguf_checkpoints import finish, save_gguf, save_mmproj
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
+from qwill.text.chat_template import DEFAULT_TEMPLATE
+from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.weights.load import Checkpoint, open_checkpoint
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -140,7 +142,7 @@ def test_vocabulary_template_and_stops(dense: TinyCheckpoint, tmp_path: Path) ->
     vocabulary = checkpoint.vocabulary
     assert vocabulary is not None
     end, text_end = (list(vocabulary.tokens).index(token) for token in ("<|im_end|>", "<|endoftext|>"))
-    assert checkpoint.chat_template == "{{ messages }}"
+    assert checkpoint.chat_template == DEFAULT_TEMPLATE
     assert checkpoint.generation_config == {
         "eos_token_id": [end, text_end],
         "pad_token_id": text_end,
