@@ -13,7 +13,6 @@ from gguf_checkpoints import finish, save_gguf, save_mmproj
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.text.chat_template import DEFAULT_TEMPLATE
-from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.weights.load import Checkpoint, open_checkpoint
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
