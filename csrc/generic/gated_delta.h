@@ -121,20 +121,24 @@ inline void delta_columns(const DeltaHead& head, float* state, int64_t stride, i
             update[j] = beta * (get(v + 16 * j) - decay * found[j]);
             out[j] = found[j] = zero();
         });
-        const auto step = [&](int64_t i, auto j) {
+        const auto step = [&](int64_t i, auto j, F32x16 ki, F32x16 qi) {
             float* cell = state + i * stride + 16 * j;
-            const F32x16 s = fma(broadcast(k[i]), update[j], decay * get(cell));
+            const F32x16 s = fma(ki, update[j], decay * get(cell));
             put(cell, s);
-            out[j] = fma(broadcast(q[i]), s, out[j]);
+            out[j] = fma(qi, s, out[j]);
             return s;
         };
         if (t + 1 < head.count) {
             const float* next = k + head.key_dim;
             for (int64_t i = 0; i < head.key_dim; ++i) {
-                unroll<Vectors>([&](auto j) { found[j] = fma(broadcast(next[i]), step(i, j), found[j]); });
+                const F32x16 ki = broadcast(k[i]), qi = broadcast(q[i]), ni = broadcast(next[i]);
+                unroll<Vectors>([&](auto j) { found[j] = fma(ni, step(i, j, ki, qi), found[j]); });
             }
         } else {
-            for (int64_t i = 0; i < head.key_dim; ++i) unroll<Vectors>([&](auto j) { step(i, j); });
+            for (int64_t i = 0; i < head.key_dim; ++i) {
+                const F32x16 ki = broadcast(k[i]), qi = broadcast(q[i]);
+                unroll<Vectors>([&](auto j) { step(i, j, ki, qi); });
+            }
         }
         unroll<Vectors>([&](auto j) { put(head.out + t * head.out_stride + column + 16 * j, out[j]); });
     }
