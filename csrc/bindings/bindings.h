@@ -16,8 +16,14 @@ namespace qwill {
 
 namespace nb = nanobind;
 
+// An array of exactly that type, rank and layout. Unlike its base it is never made by converting another one: what a kernel
+// wrote into such a copy would be lost.
 template <typename T, int Dims>
-using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+struct Array : nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu> {
+    using Base = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+    Array() = default;
+    explicit Array(Base&& array) : Base(std::move(array)) {}
+};
 
 inline void require(bool condition, const char* message) {
     if (!condition) throw nb::value_error(message);
@@ -52,3 +58,17 @@ void bind_mixers(nb::module_& m, nb::class_<Cpu>& cpu);
 void bind_formats(nb::module_& m);
 
 }  // namespace qwill
+
+template <typename T, int Dims>
+struct nanobind::detail::type_caster<qwill::Array<T, Dims>> {
+    using Type = qwill::Array<T, Dims>;
+    using Base = typename Type::Base;
+    NB_TYPE_CASTER(Type, make_caster<Base>::Name)
+
+    bool from_python(handle source, uint8_t flags, cleanup_list* cleanup) noexcept {
+        make_caster<Base> caster;
+        if (!caster.from_python(source, flags & ~static_cast<uint8_t>(cast_flags::convert), cleanup)) return false;
+        value = Type(std::move(caster.value));
+        return true;
+    }
+};

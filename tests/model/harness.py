@@ -16,7 +16,7 @@ from qwill.model.model import Model
 from qwill.ops import Operations, native_operations, reference_operations
 from qwill.weights.load import open_checkpoint
 
-BACKENDS = ["reference"]
+BACKENDS = ["reference", *_native.available_isas()]
 
 
 def operations(name: str) -> Operations:

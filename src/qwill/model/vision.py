@@ -89,8 +89,8 @@ def interpolate_positions(grid: np.ndarray, height: int, width: int) -> np.ndarr
     row_position, column_position = (np.linspace(0, side - 1, count, dtype=np.float32) for count in (height, width))
     row, column = row_position.astype(np.int32), column_position.astype(np.int32)
     next_row, next_column = np.minimum(row + 1, side - 1), np.minimum(column + 1, side - 1)
-    row_weight = (row_position - row)[:, None, None]
-    column_weight = (column_position - column)[None, :, None]
+    row_weight = (row_position - row.astype(np.float32))[:, None, None]
+    column_weight = (column_position - column.astype(np.float32))[None, :, None]
     top = grid[row][:, column] * (1 - column_weight) + grid[row][:, next_column] * column_weight
     bottom = grid[next_row][:, column] * (1 - column_weight) + grid[next_row][:, next_column] * column_weight
     return top * (1 - row_weight) + bottom * row_weight

@@ -1,0 +1,223 @@
+"""The offline API on tiny random checkpoints, and what it says to bad input."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import TinyCheckpoint, save_hf, tiny_config
+from gguf_checkpoints import save_gguf
+from PIL import Image
+
+from qwill import LLM, SamplingParams
+from qwill.errors import (
+    CheckpointError,
+    InvalidArgument,
+    MediaError,
+    ModelNotFound,
+    NotEnoughMemory,
+    PromptTooLong,
+    TemplateError,
+    UnsupportedModel,
+)
+
+GREEDY = SamplingParams(temperature=0, max_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    folder = tmp_path_factory.mktemp("llm") / "model"
+    return save_hf(folder, tiny_config(moe=True, vision=True), seed=5, tokenizer=True)
+
+
+@pytest.fixture(scope="module")
+def llm(made: TinyCheckpoint) -> LLM:
+    return LLM(str(made.folder), max_context=256, threads=2)
+
+
+@pytest.fixture
+def copy(made: TinyCheckpoint, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made.folder, tmp_path / "model"))
+
+
+def test_forward_equals_the_reference(llm: LLM, made: TinyCheckpoint) -> None:
+    token_ids = np.random.default_rng().integers(0, 288, 33)
+    with torch.no_grad():
+        expected = made.model(input_ids=torch.tensor(token_ids[None])).logits[0].numpy()
+    got = llm.forward(token_ids.tolist())
+    assert np.abs(got - expected).max() <= 2e-4 * np.ptp(expected)
+
+
+def test_generate_many_prompts_in_order(llm: LLM) -> None:
+    prompts = [[index + 1] * (5 * index + 1) for index in range(20)]  # more than run at a time
+    together = llm.generate(prompts, GREEDY)
+    assert [answer.token_ids for answer in together] == [llm.generate([p], GREEDY)[0].token_ids for p in prompts]
+    assert [answer.usage["prompt_tokens"] for answer in together] == [len(p) for p in prompts]
+
+
+def test_seeded_text_does_not_depend_on_company(llm: LLM) -> None:
+    params = SamplingParams(temperature=1.5, top_k=0, top_p=1, seed=11, max_tokens=12)
+    together = llm.generate(["the inner", "and the other", "ran"], params)
+    alone = [llm.generate(text, params)[0] for text in ("the inner", "and the other", "ran")]
+    assert [answer.token_ids for answer in together] == [answer.token_ids for answer in alone]
+    other = llm.generate("the inner", SamplingParams(temperature=1.5, top_k=0, top_p=1, seed=12, max_tokens=12))
+    assert other[0].token_ids != alone[0].token_ids
+
+
+def test_logprobs_are_the_log_softmax(llm: LLM) -> None:
+    answer = llm.generate("the", SamplingParams(temperature=0, max_tokens=5, logprobs=3))[0]
+    assert answer.logprobs is not None
+    prompt = llm.tokenizer.encode("the")
+    logits = llm.forward(prompt + answer.token_ids[:-1])[len(prompt) - 1 :].astype(np.float64)
+    logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    for step, entry in enumerate(answer.logprobs):
+        assert entry.token_id == answer.token_ids[step]
+        assert entry.logprob == pytest.approx(logprobs[step, entry.token_id], abs=1e-4)
+        assert [token for token, _ in entry.top] == np.argsort(-logprobs[step], kind="stable")[:3].tolist()
+
+
+def test_stream_equals_the_whole_answer(llm: LLM) -> None:
+    messages = [{"role": "user", "content": "ran the inner"}]
+    whole = llm.chat(messages, GREEDY)
+    deltas = list(llm.chat(messages, GREEDY, stream=True))
+    assert deltas[-1].kind == "finish"
+    assert deltas[-1].completion.token_ids == whole.token_ids
+    assert "".join(d.text for d in deltas if d.kind == "reasoning") == whole.reasoning
+    assert "".join(d.text for d in deltas if d.kind == "content") == whole.text
+
+
+def test_closing_a_stream_frees_everything(llm: LLM) -> None:
+    stream = llm.chat([{"role": "user", "content": "x"}], GREEDY, stream=True)
+    next(stream)
+    stream.close()
+    llm._engine.scheduler.check_integrity()
+
+
+def test_several_conversations_give_a_list(llm: LLM) -> None:
+    conversations = [[{"role": "user", "content": text}] for text in ("a", "bb", "the")]
+    answers = llm.chat(conversations, GREEDY)
+    assert [a.token_ids for a in answers] == [llm.chat(c, GREEDY).token_ids for c in conversations]
+
+
+def test_stop_string_ends_the_answer(llm: LLM) -> None:
+    text = llm.generate("the", SamplingParams(temperature=0, max_tokens=30))[0].text
+    stop = text[len(text) // 2 : len(text) // 2 + 3]
+    answer = llm.generate("the", SamplingParams(temperature=0, max_tokens=30, stop=(stop,)))[0]
+    assert answer.text == text[: text.index(stop)]
+    assert answer.finish_reason == "stop"
+    llm._engine.scheduler.check_integrity()
+
+
+def test_a_gguf_gives_the_same_answers(made: TinyCheckpoint, llm: LLM, tmp_path: Path) -> None:
+    save_gguf(tmp_path / "model.gguf", made, mmproj=tmp_path / "mmproj-model.gguf")
+    other = LLM(str(tmp_path / "model.gguf"), max_context=256, threads=1)
+    picture = {"type": "image", "image": Image.effect_noise((256, 256), 90)}
+    messages = [{"role": "user", "content": [picture, {"type": "text", "text": "?"}]}]
+    assert other.chat(messages, GREEDY).token_ids == llm.chat(messages, GREEDY).token_ids
+
+
+def test_prompt_longer_than_the_context(llm: LLM) -> None:
+    with pytest.raises(PromptTooLong, match="300 tokens and the context holds 256"):
+        llm.generate([[1] * 300])
+    assert len(llm.forward([1] * 256)) == 256
+    assert llm.generate([[1] * 255])[0].finish_reason in ("length", "stop")
+
+
+def test_arguments_out_of_range(llm: LLM, made: TinyCheckpoint) -> None:
+    with pytest.raises(InvalidArgument, match="token id 288"):
+        llm.generate([[288]])
+    with pytest.raises(InvalidArgument, match="empty"):
+        llm.generate("")
+    with pytest.raises(InvalidArgument, match="context of 0"):
+        LLM(str(made.folder), max_context=0)
+    with pytest.raises(InvalidArgument, match="kv 'q3'"):
+        LLM(str(made.folder), kv="q3")
+    with pytest.raises(InvalidArgument, match="YaRN factor"):
+        LLM(str(made.folder), yarn=0.5)
+
+
+def test_media_that_are_none(llm: LLM, tmp_path: Path) -> None:
+    (tmp_path / "note.png").write_text("not a picture")
+    for kind, name in (("image", "note.png"), ("video", "note.png"), ("image", "missing.png")):
+        with pytest.raises(MediaError, match=name):
+            llm.chat([{"role": "user", "content": [{"type": kind, kind: str(tmp_path / name)}]}])
+
+
+def test_media_for_a_model_without_eyes(tmp_path: Path) -> None:
+    blind = save_hf(tmp_path / "model", tiny_config(), tokenizer=True)
+    with pytest.raises(MediaError, match="no vision tower"):
+        LLM(str(blind.folder)).chat([{"role": "user", "content": [{"type": "image", "image": "x.png"}]}])
+
+
+def test_missing_model() -> None:
+    with pytest.raises(ModelNotFound, match="nowhere"):
+        LLM("/nowhere/at/all")
+
+
+def test_empty_and_torn_weights(copy: Path) -> None:
+    weights = copy / "model.safetensors"
+    whole = weights.read_bytes()
+    for content in (b"", whole[:100], whole[: len(whole) // 2]):
+        weights.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            LLM(str(copy))
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "nan", "shape"])
+def test_tensors_that_do_not_fit(copy: Path, made: TinyCheckpoint, change: str) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: tensor.clone() for name, tensor in made.state.items()}
+    name = next(name for name in state if name.endswith("layers.0.mlp.gate.weight"))
+    short = "layers.0.mlp.gate.weight"
+    if change == "missing":
+        del state[name]
+    elif change == "extra":
+        short = "layers.9.mlp.gate.weight"
+        state[name.replace("layers.0", "layers.9")] = state[name].clone()
+    elif change == "nan":
+        state[name][3, 5] = float("nan")
+    else:
+        state[name] = state[name][:, :-1].contiguous()
+    save_file(state, copy / "model.safetensors")
+    with pytest.raises(CheckpointError, match=short):
+        LLM(str(copy))
+
+
+def test_wrong_architecture(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+    with pytest.raises(UnsupportedModel, match="llama"):
+        LLM(str(copy))
+
+
+def test_gguf_with_absurd_counts(tmp_path: Path) -> None:
+    path = tmp_path / "bad.gguf"
+    for tensors, keys in ((2**62, 0), (0, 2**62), (1, 1)):
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, keys))
+        with pytest.raises(CheckpointError, match=r"bad\.gguf"):
+            LLM(str(path))
+
+
+def test_broken_template(copy: Path) -> None:
+    (copy / "chat_template.jinja").write_text("{% for message in messages %}")
+    with pytest.raises(TemplateError, match="template"):
+        LLM(str(copy)).chat([{"role": "user", "content": "hi"}])
+
+
+def test_not_enough_memory_is_said_before_loading(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwill.llm.available_memory", lambda: 1000)
+    loaded: list[int] = []
+    with pytest.raises(NotEnoughMemory, match="take a smaller"):
+        LLM(str(copy), progress=lambda done, total: loaded.append(done))
+    assert loaded == []
+
+
+def test_progress_ends_at_the_total(copy: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    LLM(str(copy), progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1][0] == seen[-1][1]
