@@ -177,7 +177,9 @@ def export(run: Path, destination: Path) -> None:
         (destination / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(run / "tokenizer.json", destination / "tokenizer.json")
     shutil.copyfile(TEMPLATE_FILE, destination / "chat_template.jinja")
-    save_file(checkpoint_tensors(model.state_dict()), destination / "model.safetensors", metadata={"format": "pt"})
+    weights = destination / "model.safetensors"
+    save_file(checkpoint_tensors(model.state_dict()), weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # the library leaves it readable by its owner only
 
 
 def main() -> None:

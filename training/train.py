@@ -69,6 +69,15 @@ def save_checkpoint(path: Path, state: dict[str, object]) -> None:
     os.replace(temporary, path)
 
 
+def keep_steps_before(log: Path, step: int) -> None:
+    """Drops what the log says of steps that will be made again."""
+    if log.exists():
+        with log.open(newline="") as file:
+            header, *rows = csv.reader(file)
+        with log.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) < step)])
+
+
 def plot(log: Path, picture: Path) -> None:
     """Loss and accuracy of the log as curves, smoothed over a hundredth of the run."""
     import matplotlib
@@ -135,6 +144,7 @@ def main() -> None:
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+    keep_steps_before(log_file, first)
     peaks = (options.matrix_lr, options.other_lr)
     if not options.no_compile:
         for layer in [*model.model.language_model.layers, *model.mtp.layers]:
