@@ -1,5 +1,6 @@
 """Running the command line, in this process or in one of its own, with a tiny checkpoint."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,10 +48,14 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     return run_main
 
 
-def run_process(*arguments: object, stdin: bytes = b"") -> Result:
+def run_process(*arguments: object, stdin: bytes = b"", **environment: str) -> Result:
     """The command line in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "qwill.cli", *map(str, arguments)], input=stdin, capture_output=True, timeout=60
+        [sys.executable, "-m", "qwill.cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        env=os.environ | environment,
     )
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 

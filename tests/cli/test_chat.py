@@ -158,7 +158,9 @@ def screen() -> Terminal:
 
 
 def test_a_newcomer_is_told_what_to_do(screen: Terminal) -> None:
-    screen.expect(r"built-in model: .*\(/image FILE\)\.\n.*qwill pull qwen3\.5:0\.8b.* qwill run qwen3\.5:0\.8b")
+    screen.expect(
+        r"built-in model: [^\n]*\(/image FILE\)\.\n[^\n]*qwill pull qwen3\.5:0\.8b.* qwill run qwen3\.5:0\.8b"
+    )
     screen.expect(r"/help.*\n>>> ")
     screen.type(CTRL_D)
     assert screen.leave() == 0

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import Run, run_process
 
 from qwill.cli import pull
 from qwill.errors import QwillError
@@ -63,3 +63,11 @@ def test_what_cannot_be_pulled(run: Run, hub: list[Download], name: str, says: s
 
 def test_what_is_here_is_not_pulled(run: Run, hub: list[Download], tmp_path: Path) -> None:
     assert f"qwill run {tmp_path}" in run("pull", tmp_path).mistake()
+
+
+def test_without_a_network_it_fails_in_one_line(tmp_path: Path) -> None:
+    """In a process of its own, with the real client; nobody listens on the discard port."""
+    result = run_process("pull", "o/m", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path))
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("qwill: o/m: the hub cannot be reached; ")
+    assert result.err.count("\n") == 1

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from checkpoints import save_hf, tiny_config
 from conftest import Run, run_process
@@ -89,6 +91,24 @@ def test_images_come_before_the_text(run: Run, tiny: Path, llm: LLM, picture: Pa
     image = {"type": "image", "image": str(picture)}
     expected = answer(llm, [image, image, {"type": "text", "text": "in"}])
     assert (shown["token_ids"], shown["usage"]) == (expected.token_ids, expected.usage)
+
+
+def test_frames_of_a_video(run: Run, tiny: Path, llm: LLM, tmp_path: Path) -> None:
+    with av.open(tmp_path / "film.mp4", "w") as film:
+        track = film.add_stream("mpeg4", rate=4, width=64, height=64, pix_fmt="yuv420p")
+        for shade in range(0, 240, 10):
+            film.mux(track.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), shade, np.uint8))))
+        film.mux(track.encode())
+    shown = json.loads(
+        run("run", tiny, "-p", "in", "--video", tmp_path / "film.mp4", "--fps", "1", "--json", *GREEDY).out
+    )
+    video = {"type": "video", "video": str(tmp_path / "film.mp4")}
+    messages = [{"role": "user", "content": [video, {"type": "text", "text": "in"}]}]
+    by_rate = {
+        fps: llm.chat(messages, SamplingParams(temperature=0, max_tokens=12), thinking=False, fps=fps) for fps in (1, 2)
+    }
+    assert (shown["token_ids"], shown["usage"]) == (by_rate[1].token_ids, by_rate[1].usage)
+    assert by_rate[1].usage["prompt_tokens"] < by_rate[2].usage["prompt_tokens"]
 
 
 def test_an_image_needs_no_text(run: Run, tiny: Path, picture: Path) -> None:

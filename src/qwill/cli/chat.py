@@ -14,7 +14,8 @@ from qwill.weights.hub import DEMO
 
 WELCOME = "Type a message; /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 NEWCOMER = (
-    "This is qwill's small built-in model: it answers simple questions and reads simple pictures (/image FILE).\n"
+    "This is qwill's small built-in model: it does small sums, greets in many languages, reads simple drawings"
+    " (/image FILE).\n"
     "For a real Qwen 3.5:  qwill pull qwen3.5:0.8b-q4_k_m  and then  qwill run qwen3.5:0.8b-q4_k_m"
 )
 HELP = """\
