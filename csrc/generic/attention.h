@@ -213,9 +213,15 @@ inline void attention(const AttentionArgs& args, ThreadPool& pool) {
     const std::unique_ptr<float[]> memory(new float[pool.threads() * thread_floats]);
     const auto scratch_of = [&](int thread) { return AttentionScratch(memory.get() + thread * thread_floats, rows, args.dim); };
 
-    if (tasks >= 4 * pool.threads()) {
+    int64_t cost = 0;
+    bool one_span = true;
+    for (const TokenTile& tile : tiles) {
+        cost += tile.count * tile.keys * args.heads * args.dim / 2;
+        one_span = one_span && plan.spans(tile) == 1;
+    }
+    if (one_span || tasks >= 4 * pool.threads()) {
         // The last tiles see most keys: they go first, so that threads end together.
-        pool.run(tasks, [&](int64_t task, int thread) {
+        run_tasks(pool, tasks, cost, [&](int64_t task, int thread) {
             const TokenTile& tile = tiles[static_cast<size_t>((tasks - 1 - task) / args.kv_heads)];
             const int64_t kv_head = task % args.kv_heads;
             const AttentionScratch scratch = scratch_of(thread);
@@ -244,7 +250,7 @@ inline void attention(const AttentionArgs& args, ThreadPool& pool) {
         const SpanTask& item = span_tasks[static_cast<size_t>(task)];
         attend_span(plan, tiles[static_cast<size_t>(item.tile)], item.kv_head, item.span, scratch_of(thread), part_of(task));
     });
-    pool.run(tasks, [&](int64_t task, int) {
+    run_tasks(pool, tasks, span_count * row_floats, [&](int64_t task, int) {
         const TokenTile& tile = tiles[static_cast<size_t>(task / args.kv_heads)];
         const int64_t kv_head = task % args.kv_heads, spans = plan.spans(tile), first = tile.part_offset + kv_head * spans;
         for (int64_t span = 1; span < spans; ++span) merge_span(plan, tile, span, part_of(first + span), part_of(first));

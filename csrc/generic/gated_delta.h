@@ -195,6 +195,7 @@ inline void gated_delta(const GatedDeltaArgs& args, ThreadPool& pool) {
     const int64_t channels = delta_channels(args), parts = 2 * args.key_heads + args.value_heads + 1;
     const int64_t chunk = std::min(kDeltaChunk, args.tokens);
     const int64_t inputs = chunk * channels, gates = chunk * args.value_heads, tile = args.key_dim * 16 * kDeltaVectors;
+    const int64_t head_cost = args.key_dim * args.value_dim / 4;
     const std::unique_ptr<float[]> memory(new float[inputs + 2 * gates + pool.threads() * tile]);
     const DeltaScratch scratch{memory.get(), memory.get() + inputs, memory.get() + inputs + gates, memory.get() + inputs + 2 * gates, chunk};
     for (int64_t begin = 0; begin < args.tokens; begin += chunk) {
@@ -203,11 +204,12 @@ inline void gated_delta(const GatedDeltaArgs& args, ThreadPool& pool) {
             const int64_t end = std::min<int64_t>(args.starts[sequence + 1], begin + chunk);
             return DeltaRows{first, end - first, args.slots[sequence]};
         };
-        pool.run(args.sequences * parts, [&](int64_t task, int) {
+        const int64_t count = std::min(chunk, args.tokens - begin);
+        run_tasks(pool, args.sequences * parts, count * channels * args.kernel, [&](int64_t task, int) {
             const DeltaRows rows = rows_of(task / parts);
             if (rows.count > 0) delta_inputs(args, rows, task % parts, rows.first - begin, scratch);
         });
-        pool.run(args.sequences * args.value_heads, [&](int64_t task, int thread) {
+        run_tasks(pool, args.sequences * args.value_heads, count * args.value_heads * head_cost, [&](int64_t task, int thread) {
             const DeltaRows rows = rows_of(task / args.value_heads);
             if (rows.count > 0) delta_head(args, rows, task % args.value_heads, rows.first - begin, scratch, thread);
         });
