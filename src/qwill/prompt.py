@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from qwill.engine.request import MediaRows, Prompt
+from qwill.engine.request import Prompt
 from qwill.errors import CheckpointError, InvalidArgument, MediaError
 from qwill.media.image import ImageSettings, load_image, preprocess_image
 from qwill.media.patches import Patches
-from qwill.media.placement import Kind, MediaTokenIds, placeholder_text, positions
+from qwill.media.placement import Kind, MediaTokenIds, place, placeholder_text
 from qwill.media.video import VideoSettings, load_video, preprocess_video
 from qwill.text.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from qwill.text.prompt import MediaPart
@@ -70,7 +70,8 @@ class PromptBuilder:
         kinds: list[Kind] = ["image" if part.kind == "image" else "video" for part in rendered.media]
         texts = [placeholder_text(kind, patches, times) for kind, (patches, times) in zip(kinds, loaded, strict=True)]
         token_ids = self.tokenizer.encode_template(rendered.expand_media(texts))
-        return self._place(token_ids, kinds, [patches for patches, _ in loaded]), opened
+        media = [(kind, patches) for kind, (patches, _) in zip(kinds, loaded, strict=True)]
+        return Prompt(token_ids, *place(token_ids, media, MediaTokenIds.from_config(self._checkpoint.config))), opened
 
     def _load(self, part: MediaPart, fps: float | None) -> tuple[Patches, list[float]]:
         source = _source(part)
@@ -80,22 +81,6 @@ class PromptBuilder:
         video_settings = VideoSettings.from_config(self._checkpoint.video_processor)
         video = load_video(source, video_settings, fps)
         return preprocess_video(video, video_settings), video.timestamps
-
-    def _place(self, token_ids: list[int], kinds: list[Kind], media: list[Patches]) -> Prompt:
-        ids = MediaTokenIds.from_config(self._checkpoint.config)
-        grids = {
-            kind: [patches.grid for patches, its_kind in zip(media, kinds, strict=True) if its_kind == kind]
-            for kind in ("image", "video")
-        }
-        axes, next_position = positions(token_ids, grids["image"], grids["video"], ids, media[0].merge_size)
-        pads = np.flatnonzero(np.isin(token_ids, (ids.image_pad, ids.video_pad)))
-        rows, done = [], 0
-        for patches in media:
-            for frame in range(patches.grid[0]):
-                length = patches.tokens_per_frame
-                rows.append(MediaRows(patches, int(pads[done]), length, frame * length))
-                done += length
-        return Prompt(token_ids, axes, next_position, tuple(rows))
 
 
 def _text_prompt(token_ids: list[int]) -> Prompt:

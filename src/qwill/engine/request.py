@@ -6,17 +6,7 @@ import numpy as np
 
 from qwill.engine.sampler import Sampled, Sampler
 from qwill.engine.sampling_params import SamplingParams
-from qwill.media.patches import Patches
-
-
-@dataclass(frozen=True)
-class MediaRows:
-    """Tokens `start` to `start + length` of a prompt take rows from `first_row` on of the embeddings of `patches`."""
-
-    patches: Patches
-    start: int
-    length: int
-    first_row: int
+from qwill.media.placement import MediaRows
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from qwill.engine.request import MediaRows
 from qwill.engine.scheduler import Chunk
 from qwill.media.patches import Patches
+from qwill.media.placement import MediaRows
 from qwill.model.batch import Batch, Cache
 from qwill.model.model import Model
 

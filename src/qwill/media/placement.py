@@ -1,12 +1,12 @@
 """Media in a prompt: placeholders become as many tokens as the vision tower gives, with positions on three axes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from qwill.errors import CheckpointError, MediaError
+from qwill.errors import CheckpointError
 from qwill.media.patches import Patches
 from qwill.media.video import frame_timestamps
 
@@ -33,86 +33,49 @@ class MediaTokenIds:
 
 
 @dataclass(frozen=True)
-class MediaSpan:
-    """A run of pad tokens: rows `first_row` to `first_row + length` of the embeddings of that image or video go to
-    the prompt's tokens `start` to `start + length`. A video has one span per temporal patch."""
+class MediaRows:
+    """A run of pad tokens: the prompt's tokens `start` to `start + length` take rows from `first_row` on of the
+    embeddings of `patches`. A video has one run per temporal patch."""
 
-    kind: Kind
-    index: int
+    patches: Patches
     start: int
     length: int
     first_row: int
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A prompt with room for its media. `positions` is int32 [3 (time, height, width), tokens]; text has the same on
-    all axes. The token generated first is at `next_position` on all axes.
-    """
-
-    token_ids: list[int]
-    positions: np.ndarray
-    spans: list[MediaSpan]
-    next_position: int
-
-
-def expand_media(
-    token_ids: Sequence[int],
-    images: Sequence[Patches],
-    videos: Sequence[tuple[Patches, Sequence[float]]],
-    ids: MediaTokenIds,
-    encode: Callable[[str], list[int]],
-) -> Placed:
-    """The prompt with each placeholder replaced by what the model was trained to see.
-
-    `token_ids` is the encoded chat template, with one `<|image_pad|>` or `<|video_pad|>` for each image or video, in
-    their order. `videos` gives with the patches the second of each sampled frame (`VideoFrames.timestamps`); `encode`
-    is the tokenizer without special tokens. Raises MediaError when the number of placeholders is not the number of
-    images or videos.
-
-    An image's pad is repeated, once per token. A video's pad becomes, for every temporal patch, `<1.5
-    seconds><|vision_start|>` + pads + `<|vision_end|>`. The released template already writes `<|vision_start|>` and
-    `<|vision_end|>` around the one pad. That outer pair is part of the placeholder and is replaced with it, for each
-    frame carries a pair of its own: so did the processor that the family was released with (Qwen3VLProcessor of
-    transformers 4.57), and so does vLLM. transformers 5.23 replaces the pad alone, which leaves a second pair around
-    the whole video. A bare pad, without the pair, is accepted too. Time stamps are encoded by themselves, not together
-    with the text before the video.
-    """
-    _check_count("image", sum(token == ids.image_pad for token in token_ids), len(images))
-    _check_count("video", sum(token == ids.video_pad for token in token_ids), len(videos))
-    placed: list[int] = []
-    spans: list[MediaSpan] = []
-    image_count = video_count = 0
-    after_video = False  # the token before was a wrapped video's pad: its outer end is still to be dropped
-    for at, token in enumerate(token_ids):
-        if token == ids.image_pad:
-            tokens = images[image_count].tokens
-            spans.append(MediaSpan("image", image_count, len(placed), tokens, 0))
-            placed += [ids.image_pad] * tokens
-            image_count += 1
-        elif token == ids.video_pad:
-            after_video = list(token_ids[max(at - 1, 0) : at + 2]) == [ids.vision_start, ids.video_pad, ids.vision_end]
-            if after_video:
-                placed.pop()
-            patches, times = videos[video_count]
-            _place_video(placed, spans, video_count, patches, times, ids, encode)
-            video_count += 1
-        elif after_video:
-            after_video = False
-        else:
-            placed.append(token)
-    grids = [patches.grid for patches in images], [patches.grid for patches, _ in videos]
-    merge_size = next((patches.merge_size for patches in (*images, *(video for video, _ in videos))), 1)
-    axes, next_position = positions(placed, *grids, ids, merge_size)
-    return Placed(placed, axes, spans, next_position)
-
-
 def placeholder_text(kind: Kind, patches: Patches, times: Sequence[float] = ()) -> str:
-    """What stands in the prompt for an image, or for a video whose sampled frames are at `times` seconds."""
+    """What stands in the prompt for an image, or for a video whose sampled frames are at `times` seconds.
+
+    An image is its pads between `<|vision_start|>` and `<|vision_end|>`; a video is that for every temporal patch, each
+    after its time stamp. The released template already writes such a pair around a video's one pad. It is part of the
+    placeholder and replaced with it, for each frame carries a pair of its own: so did the processor that the family was
+    released with (Qwen3VLProcessor of transformers 4.57), and so does vLLM. transformers 5.23 replaces the pad alone,
+    which leaves a second pair around the whole video.
+    """
     pads = f"<|vision_start|>{f'<|{kind}_pad|>' * patches.tokens_per_frame}<|vision_end|>"
     if kind == "image":
         return pads
     return "".join(f"<{seconds:.1f} seconds>{pads}" for seconds in frame_timestamps(times))
+
+
+def place(
+    token_ids: Sequence[int], media: Sequence[tuple[Kind, Patches]], ids: MediaTokenIds
+) -> tuple[np.ndarray, int, tuple[MediaRows, ...]]:
+    """Positions of a prompt's tokens, the position after them, and which tokens take which embeddings.
+
+    `token_ids` holds the placeholder texts of `media`, in their order. See `positions` for the first two.
+    """
+    grids = {kind: [patches.grid for its_kind, patches in media if its_kind == kind] for kind in ("image", "video")}
+    merge_size = media[0][1].merge_size if media else 1
+    axes, next_position = positions(token_ids, grids["image"], grids["video"], ids, merge_size)
+    pads = np.flatnonzero(np.isin(token_ids, (ids.image_pad, ids.video_pad)))
+    rows, done = [], 0
+    for _, patches in media:
+        for frame in range(patches.grid[0]):
+            length = patches.tokens_per_frame
+            rows.append(MediaRows(patches, int(pads[done]), length, frame * length))
+            done += length
+    return axes, next_position, tuple(rows)
 
 
 def positions(
@@ -152,30 +115,3 @@ def positions(
     assert all(next(rest, None) is None for rest in frames.values()), "a grid is left over"
     result[:, done:] = np.arange(position, position + len(tokens) - done)
     return result, position + len(tokens) - done
-
-
-def _place_video(
-    placed: list[int],
-    spans: list[MediaSpan],
-    index: int,
-    patches: Patches,
-    times: Sequence[float],
-    ids: MediaTokenIds,
-    encode: Callable[[str], list[int]],
-) -> None:
-    length = patches.tokens_per_frame
-    means = frame_timestamps(times)
-    assert len(means) == patches.grid[0], (len(times), patches.grid)
-    for frame, seconds in enumerate(means):
-        placed += [*encode(f"<{seconds:.1f} seconds>"), ids.vision_start]
-        spans.append(MediaSpan("video", index, len(placed), length, frame * length))
-        placed += [ids.video_pad] * length
-        placed.append(ids.vision_end)
-
-
-def _check_count(kind: Kind, placeholders: int, given: int) -> None:
-    if placeholders != given:
-        raise MediaError(
-            f"the prompt has {placeholders} {kind} placeholder(s) but {given} {kind}(s) were given; "
-            "add the missing ones or remove the others"
-        )

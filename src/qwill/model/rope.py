@@ -45,7 +45,7 @@ class TextRope:
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """positions [3, tokens] int → cos and sin [tokens, rotary_dim / 2] f32."""
-        angles = positions[self._axes].T.astype(np.float32) * self._frequencies
+        angles = np.ascontiguousarray(positions[self._axes].T, np.float32) * self._frequencies
         return np.cos(angles) * np.float32(self._factor), np.sin(angles) * np.float32(self._factor)
 
 
