@@ -93,21 +93,23 @@ inline void product_tile(const float* queries, const Key* keys, int64_t dim, F32
     unroll<Rows>([&](auto r) { unroll<Keys>([&](auto k) { sums[r * 16 + k] = acc[r][k]; }); });
 }
 
+// The scores of sixteen keys.
 template <int Rows, typename Key>
-inline void score_rows(const float* queries, const Key* keys, int64_t count, int64_t dim, float* scores) {
+inline void score_rows(const float* queries, const Key* keys, int64_t dim, float* scores) {
     F32x16 sums[Rows * 16];
-    for (int64_t key = 0; key < count; key += 16) {
-        for (int64_t k = 0; k < 16; k += kTile) product_tile<Rows, kTile>(queries, keys + (key + k) * dim, dim, sums + k);
-        for (int r = 0; r < Rows; ++r) store(scores + r * kKeyBlock + key, reduce_add16(sums + r * 16));
-    }
+    for (int64_t key = 0; key < 16; key += kTile) product_tile<Rows, kTile>(queries, keys + key * dim, dim, sums + key);
+    for (int r = 0; r < Rows; ++r) store(scores + r * kKeyBlock, reduce_add16(sums + r * 16));
 }
 
-// scores[row, key] = query row . key, for `count` keys, a multiple of sixteen
+// scores[row, key] = query row . key, for `count` keys, a multiple of sixteen. Sixteen keys stay in the first cache while all
+// queries pass over them.
 template <typename Key>
 inline void score(const float* queries, int64_t rows, const Key* keys, int64_t count, int64_t dim, float* scores) {
-    int64_t row = 0;
-    for (; row + kTile <= rows; row += kTile) score_rows<kTile>(queries + row * dim, keys, count, dim, scores + row * kKeyBlock);
-    for (; row < rows; ++row) score_rows<1>(queries + row * dim, keys, count, dim, scores + row * kKeyBlock);
+    for (int64_t key = 0; key < count; key += 16, keys += 16 * dim, scores += 16) {
+        int64_t row = 0;
+        for (; row + kTile <= rows; row += kTile) score_rows<kTile>(queries + row * dim, keys, dim, scores + row * kKeyBlock);
+        for (; row < rows; ++row) score_rows<1>(queries + row * dim, keys, dim, scores + row * kKeyBlock);
+    }
 }
 
 // A thread's working memory.

@@ -84,22 +84,30 @@ inline void add_values_tile(const float* weights, const Value* values, int64_t k
     unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { store(out + r * width + 16 * j, sums[r][j]); }); });
 }
 
-template <int Rows, typename Value>
-inline void add_values_rows(const float* weights, const Value* values, int64_t keys, float* out, int64_t width) {
-    int64_t d = 0;
-    for (; d + 16 * kTile <= width; d += 16 * kTile) add_values_tile<Rows, kTile>(weights, values + d, keys, out + d, width);
-    for (; d < width; d += 16) add_values_tile<Rows, 1>(weights, values + d, keys, out + d, width);
+// The same for `count` rows from `first` on. weights [count, kKeyBlock], values [keys, width], width a multiple of sixteen.
+// A few columns of some keys stay in the first cache while all rows pass over them.
+template <int Vectors, typename Value>
+inline void add_values_columns(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const Value* values,
+                               int64_t keys, int64_t column) {
+    float* out = rows.out + first * rows.width + column;
+    int64_t row = 0;
+    for (; row + kTile <= count; row += kTile) {
+        add_values_tile<kTile, Vectors>(weights + row * kKeyBlock, values + column, keys, out + row * rows.width, rows.width);
+    }
+    for (; row < count; ++row) {
+        add_values_tile<1, Vectors>(weights + row * kKeyBlock, values + column, keys, out + row * rows.width, rows.width);
+    }
 }
 
-// The same for any number of rows. weights [count, kKeyBlock], values [keys, width], width a multiple of sixteen.
 template <typename Value>
 inline void add_values(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const Value* values, int64_t keys) {
-    const int64_t end = first + count;
-    for (; first + kTile <= end; first += kTile, weights += kTile * kKeyBlock) {
-        add_values_rows<kTile>(weights, values, keys, rows.out + first * rows.width, rows.width);
-    }
-    for (; first < end; ++first, weights += kKeyBlock) {
-        add_values_rows<1>(weights, values, keys, rows.out + first * rows.width, rows.width);
+    constexpr int64_t kKeys = 32;
+    for (int64_t key = 0; key < keys; key += kKeys) {
+        const Value* some = values + key * rows.width;
+        const int64_t some_keys = std::min(kKeys, keys - key);
+        int64_t d = 0;
+        for (; d + 16 * kTile <= rows.width; d += 16 * kTile) add_values_columns<kTile>(rows, first, count, weights + key, some, some_keys, d);
+        for (; d < rows.width; d += 16) add_values_columns<1>(rows, first, count, weights + key, some, some_keys, d);
     }
 }
 
