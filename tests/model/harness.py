@@ -19,19 +19,19 @@ from qwill.weights.load import open_checkpoint
 BACKENDS = ["reference", *_native.available_isas()]
 
 
-def operations(name: str) -> Operations:
+def operations(name: str | Operations) -> Operations:
+    if isinstance(name, Operations):
+        return name
     return reference_operations() if name == "reference" else native_operations(threads=2, isa=name)
 
 
 class Ours:
     """A checkpoint loaded by qwill, with an engine that reads prompts in pieces of `chunk` tokens."""
 
-    def __init__(self, path: Path, backend: str, chunk: int = 512, yarn: float | None = None) -> None:
+    def __init__(self, path: Path, backend: str | Operations, chunk: int = 512, yarn: float | None = None) -> None:
         self.checkpoint = open_checkpoint(path)
         self.config = model_config(self.checkpoint.config, yarn)
-        self.model = Model(
-            self.config, self.checkpoint.tensors, operations(backend), self.checkpoint.v_heads_tiled
-        )
+        self.model = Model(self.config, self.checkpoint.tensors, operations(backend), self.checkpoint.v_heads_tiled)
         self.engine = Engine(self.model, 1024, 4, np.dtype(np.float32), token_budget=chunk)
 
     def request(self, prompt: Prompt, max_tokens: int = 1) -> Request:

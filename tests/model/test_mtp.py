@@ -57,9 +57,7 @@ def composed(made: Any, moe: bool, hidden: torch.Tensor, next_ids: torch.Tensor)
     count = x.shape[1]
     positions = torch.arange(count).view(1, 1, -1).expand(3, 1, -1)
     mask = torch.full((count, count), float("-inf")).triu(1)[None, None]
-    x = layer(
-        x, position_embeddings=language.rotary_emb(x, positions), attention_mask=mask, position_ids=positions[0]
-    )
+    x = layer(x, position_embeddings=language.rotary_emb(x, positions), attention_mask=mask, position_ids=positions[0])
     x = x[0] if isinstance(x, tuple) else x
     x = normed("norm.weight", x)
     return x[0].numpy(), made.model.lm_head(x)[0].numpy()
