@@ -24,7 +24,6 @@ from qwill.weights.hub import resolve_model
 from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 
 DEFAULT_CONTEXT = 32_768
-MAX_SEQUENCES = 16
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
 KV_TYPES: dict[str, np.dtype] = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16)}
 Tools = Sequence[Mapping[str, Any]] | None
@@ -43,6 +42,7 @@ class LLM:
         yarn: float | None = None,
         isa: str = "",
         mmproj: str | None = None,
+        max_sequences: int = 16,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Loads `model`: "demo", a folder in released layout, a .gguf file, an alias or a downloaded repository.
@@ -50,13 +50,16 @@ class LLM:
         max_context: tokens of prompts and answers together, by default the model's, at most 32,768. threads: by default
         one a core. kv: type of cached keys and values; "auto" is f32 for f32 checkpoints, else f16. yarn: extends the
         context by that factor. isa: an instruction set by name. mmproj: the vision file of a GGUF model, by default the
-        one beside it. progress: called with bytes loaded and bytes in all. Raises subclasses of UserError.
+        one beside it. max_sequences: how many are answered at a time, each with a recurrent state of its own. progress:
+        called with bytes loaded and bytes in all. Raises subclasses of UserError.
         """
         self.checkpoint: Checkpoint = open_checkpoint(resolve_model(model), _path(mmproj))
         self.config: ModelConfig = model_config(self.checkpoint.config, yarn)
         self.max_context = _context(max_context, self.config)
+        if max_sequences < 1:
+            raise InvalidArgument(f"max_sequences must be at least 1, not {max_sequences}")
         kv_dtype = _kv_dtype(kv, self.checkpoint)
-        self._check_memory(kv_dtype)
+        self._check_memory(kv_dtype, max_sequences)
         operations = native_operations(threads or physical_cores(), isa)
         self.isa, self.threads = operations.name, operations.threads
         self._model = Model(
@@ -66,7 +69,7 @@ class LLM:
             self.checkpoint.v_heads_tiled,
             _report_to(progress, memory_needed(self.checkpoint)),
         )
-        self._engine = Engine(self._model, self.max_context, MAX_SEQUENCES, kv_dtype)
+        self._engine = Engine(self._model, self.max_context, max_sequences, kv_dtype)
         self.tokenizer: Tokenizer | None = _tokenizer(self.checkpoint)
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
@@ -158,9 +161,9 @@ class LLM:
         finally:
             self._engine.cancel(answer.request)
 
-    def _check_memory(self, kv_dtype: np.dtype) -> None:
+    def _check_memory(self, kv_dtype: np.dtype, max_sequences: int) -> None:
         weights = memory_needed(self.checkpoint)
-        cache = cache_bytes(self.config.text, self.max_context // PAGE_SIZE + 1, PAGE_SIZE, MAX_SEQUENCES, kv_dtype)
+        cache = cache_bytes(self.config.text, self.max_context // PAGE_SIZE + 1, PAGE_SIZE, max_sequences, kv_dtype)
         available = available_memory()
         if weights + cache > available:
             raise NotEnoughMemory(
