@@ -1,6 +1,5 @@
 """Members of the family as random folders, and what llama.cpp's converter makes of them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,5 +78,3 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Converted]:
 @pytest.fixture(params=MEMBERS)
 def member(request: pytest.FixtureRequest, converted: dict[str, Converted]) -> Converted:
     return converted[request.param]
-
-
