@@ -86,10 +86,8 @@ inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     return {_mm512_shuffle_epi8(entries, indices.v)};
 }
 inline S8x64 signed_bytes(U8x64 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
-template <int offset>
-inline S8x64 centred(U8x64 a) { return {_mm512_add_epi8(a.v, _mm512_set1_epi8(128 - offset))}; }
-inline I32x16 dot_start(U8x64, const int32_t*) { return {_mm512_setzero_si512()}; }
-inline I32x16 dot_start(S8x64, const int32_t* bias) { return {_mm512_set1_epi32(*bias)}; }
+inline I32x16 broadcast_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
+inline I32x16 signed_dot_start(const int32_t* bias) { return {_mm512_set1_epi32(*bias)}; }
 inline I32x16 dot4(I32x16 sum, U8x64 w, const int32_t* x) { return {_mm512_dpbusd_epi32(sum.v, w.v, _mm512_set1_epi32(*x))}; }
 inline I32x16 dot4(I32x16 sum, S8x64 w, const int32_t* x) { return {_mm512_dpbusd_epi32(sum.v, w.v, _mm512_set1_epi32(*x))}; }
 inline __m128i load_16_bytes(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }

@@ -137,12 +137,9 @@ inline U8x64 move_bits_to_4(const U8x64& a) { return bytes<U8x64>([&](int i) { r
 inline U8x64 lookup(const int8_t* table, const U8x64& indices) { return bytes<U8x64>([&](int i) { return table[indices.v[i]]; }); }
 // Bytes in two's complement.
 inline S8x64 signed_bytes(const U8x64& a) { return bytes<S8x64>([&](int i) { return a.v[i]; }); }
-// a - offset
-template <int offset>
-inline S8x64 centred(const U8x64& a) { return bytes<S8x64>([&](int i) { return a.v[i] - offset; }); }
-// What a sum of dot4 with operands of that kind starts from; `bias` is -128 times the sum of the x that will be multiplied.
-inline I32x16 dot_start(const U8x64&, const int32_t*) { return I32x16{}; }
-inline I32x16 dot_start(const S8x64&, const int32_t*) { return I32x16{}; }
+inline I32x16 broadcast_i32(int32_t x) { return lanes<I32x16>([&](int) { return x; }); }
+// What a sum of dot4 with signed bytes starts from; `bias` is -128 times the sum of the x that will be multiplied.
+inline I32x16 signed_dot_start(const int32_t*) { return I32x16{}; }
 // sum[lane] += the lane's four bytes times the four signed bytes of *x; unsigned bytes must be below 128, and x above -128.
 template <typename Bytes>
 __attribute__((noinline)) I32x16 dot4(const I32x16& sum, const Bytes& w, const int32_t* x) {

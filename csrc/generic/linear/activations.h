@@ -1,7 +1,7 @@
 // Activations as the tile kernels read them.
 //
 // Tokens go in tiles of 1, 2, 4 .. kTileTokens. Within a tile the tokens' values lie side by side for every column, so that a
-// kernel walks a single pointer. A tile holds floats, or int8 with a scale for every 32 columns, or both.
+// kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile holds floats, or int8 with a scale for every 32 columns, or both.
 #pragma once
 
 #include <cstring>
@@ -14,11 +14,11 @@
 namespace qwill { namespace QWILL_ISA_NS {
 
 #if defined(__AVX512F__)
-constexpr int kTileTokens = 8;
+constexpr int kTileTokens = 4, kTilePanels = 2;
 #elif defined(__AVX2__)
-constexpr int kTileTokens = 4;
+constexpr int kTileTokens = 4, kTilePanels = 1;
 #else
-constexpr int kTileTokens = 2;
+constexpr int kTileTokens = 2, kTilePanels = 1;
 #endif
 
 // value = scale * quant, |quant| <= 127. Arrays are [columns / 32][tokens], but for:
@@ -40,6 +40,12 @@ struct Tile {
     int64_t first;        // its first token
     const float* values;  // [columns][tokens], null unless a weight needs it
     int32_t* quantized;   // see QuantizedTile, null unless a weight needs it
+};
+
+// Sixteen rows of a packed weight.
+struct PanelData {
+    const uint8_t* data;
+    const float* scales;  // FP8: one for each 128 columns; else null
 };
 
 // Which forms of the activations a set of weights reads.

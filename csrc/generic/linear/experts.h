@@ -51,9 +51,9 @@ inline void gate_and_up(const PanelRange& range, float* scratch) {
                 const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
                 for (int64_t i = block; i < end; ++i) {
                     const Tile& tile = stage.inputs[group.first_tile + i];
-                    alignas(64) float gates[kTileTokens * kPanelRows], ups[kTileTokens * kPanelRows];
-                    gate_panel.multiply(tile, gates);
-                    up_panel.multiply(tile, ups);
+                    TileProducts products;
+                    Panel::multiply_two(gate_panel, up_panel, tile, products.values);
+                    const float *gates = products.values, *ups = gates + kPanelRows * tile.tokens;
                     for (int t = 0; t < tile.tokens; ++t) {
                         float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;
                         const F32x16 value = silu(load(gates + kPanelRows * t)) * load(ups + kPanelRows * t);
@@ -71,15 +71,13 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
     const int64_t width = down.panels() * kPanelRows;
     for (int64_t g = 0; g < stage.group_count; ++g) {
         const Group& group = stage.groups[g];
-        over_panels(down, group.expert, first, last, group.tiles, scratch, [&](const Panel& panel, int64_t p, int64_t i) {
-            const Tile& tile = stage.hidden_tiles[group.first_tile + i];
-            alignas(64) float out[kTileTokens * kPanelRows];
-            panel.multiply(tile, out);
+        over_panels(down, group.expert, first, last, stage.hidden_tiles + group.first_tile, group.tiles, scratch,
+                    [&](int64_t p, const Tile& tile, const float* products) {
             for (int t = 0; t < tile.tokens; ++t) {
                 const int64_t slot = group.first + tile.first + t;
                 float* place = sum + stage.token(slot) * width + p * kPanelRows;
                 const F32x16 factor = broadcast(stage.factors != nullptr ? stage.factors[slot] : 1.0f);
-                store(place, fma(load(out + kPanelRows * t), factor, load(place)));
+                store(place, fma(load(products + kPanelRows * t), factor, load(place)));
             }
         });
     }

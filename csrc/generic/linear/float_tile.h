@@ -1,7 +1,7 @@
-// Products of F32, F16, BF16 and FP8 weights and float activations: sixteen rows by N tokens.
+// Products of F32, F16, BF16 and FP8 weights and float activations: P panels of sixteen rows by N tokens.
 //
 // A panel holds for every column the sixteen rows' values. Sums are taken over 128 columns in two chains (even and odd
-// columns), then added up: less rounding than one long sum, and one order of additions for every N.
+// columns), then added up: less rounding than one long sum, and one order of additions for every N and P.
 #pragma once
 
 #include <cstdint>
@@ -36,37 +36,42 @@ struct E4M3Element {
     static bool finite(uint8_t x) { return (x & 0x7fu) != 0x7fu; }
 };
 
-// `scales`: one for each 128 columns, or null.
-template <typename Element, int N>
-void float_tile(const uint8_t* panel, const float* scales, int64_t columns, const Tile& tile, float* out) {
-    const auto* weights = reinterpret_cast<const typename Element::Stored*>(panel);
+template <typename Element, int N, int P>
+void float_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
+    const typename Element::Stored* weights[P];
     const float* x = tile.values;
-    F32x16 total[N];
-    unroll<N>([&](auto t) QWILL_INLINE { total[t] = zero(); });
+    F32x16 total[P][N];
+    unroll<P>([&](auto p) QWILL_INLINE {
+        weights[p] = reinterpret_cast<const typename Element::Stored*>(panels[p].data);
+        unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
+    });
     for (int64_t first = 0; first < columns; first += kSumColumns) {
         const int64_t end = first + kSumColumns < columns ? first + kSumColumns : columns;
-        F32x16 sum[N][2];
-        unroll<N>([&](auto t) QWILL_INLINE { sum[t][0] = sum[t][1] = zero(); });
+        F32x16 sum[P][N][2];
+        unroll<P>([&](auto p) QWILL_INLINE {
+            unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
+        });
+        const auto add_column = [&](int64_t k, auto chain) QWILL_INLINE {
+            unroll<P>([&](auto p) QWILL_INLINE {
+                const F32x16 w = Element::load16(weights[p] + kPanelRows * k);
+                unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][chain] = fma(w, broadcast(x[k * N + t]), sum[p][t][chain]); });
+            });
+        };
         int64_t k = first;
         for (; k + 2 <= end; k += 2) {
-            const F32x16 even = Element::load16(weights + kPanelRows * k), odd = Element::load16(weights + kPanelRows * (k + 1));
-            unroll<N>([&](auto t) QWILL_INLINE {
-                sum[t][0] = fma(even, broadcast(x[k * N + t]), sum[t][0]);
-                sum[t][1] = fma(odd, broadcast(x[(k + 1) * N + t]), sum[t][1]);
-            });
+            add_column(k, std::integral_constant<int, 0>{});
+            add_column(k + 1, std::integral_constant<int, 1>{});
         }
-        if (k < end) {
-            const F32x16 last = Element::load16(weights + kPanelRows * k);
-            unroll<N>([&](auto t) QWILL_INLINE { sum[t][0] = fma(last, broadcast(x[k * N + t]), sum[t][0]); });
-        }
-        if (scales != nullptr) {
-            const F32x16 scale = broadcast(scales[first / kSumColumns]);
-            unroll<N>([&](auto t) QWILL_INLINE { total[t] = fma(sum[t][0] + sum[t][1], scale, total[t]); });
-        } else {
-            unroll<N>([&](auto t) QWILL_INLINE { total[t] = total[t] + (sum[t][0] + sum[t][1]); });
-        }
+        if (k < end) add_column(k, std::integral_constant<int, 0>{});
+        unroll<P>([&](auto p) QWILL_INLINE {
+            const float* scales = panels[p].scales;
+            const F32x16 scale = broadcast(scales != nullptr ? scales[first / kSumColumns] : 1.0f);
+            unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = fma(sum[p][t][0] + sum[p][t][1], scale, total[p][t]); });
+        });
     }
-    unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * t, total[t]); });
+    unroll<P>([&](auto p) QWILL_INLINE {
+        unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * (p * N + t), total[p][t]); });
+    });
 }
 
 template <typename Element>

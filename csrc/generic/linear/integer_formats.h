@@ -12,19 +12,18 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
+// Codes<bits>::groups<v>(quants, each) calls each(group, codes) for groups 2v and 2v + 1.
 template <int bits>
 struct Codes;
 
 template <>
 struct Codes<4> {
     static constexpr int64_t kBytes = 256;
-    template <typename Each>
-    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
-        unroll<4>([&](auto v) QWILL_INLINE {
-            const U8x64 w = load_bytes(p + 64 * v);
-            each(std::integral_constant<int, 2 * v>{}, low_nibbles(w));
-            each(std::integral_constant<int, 2 * v + 1>{}, high_nibbles(w));
-        });
+    template <int v, typename Each>
+    static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
+        const U8x64 w = load_bytes(quants + 64 * v);
+        each(std::integral_constant<int, 2 * v>{}, low_nibbles(w));
+        each(std::integral_constant<int, 2 * v + 1>{}, high_nibbles(w));
     }
 };
 
@@ -32,10 +31,10 @@ struct Codes<4> {
 template <>
 struct Codes<5> {
     static constexpr int64_t kBytes = 320;
-    template <typename Each>
-    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
-        const U8x64 high = load_bytes(p + 256);
-        Codes<4>::each_group(p, [&](auto g, const U8x64& low) QWILL_INLINE { each(g, low | move_bits_to_4<g, 0x10>(high)); });
+    template <int v, typename Each>
+    static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
+        const U8x64 high = load_bytes(quants + 256);
+        Codes<4>::groups<v>(quants, [&](auto g, const U8x64& low) QWILL_INLINE { each(g, low | move_bits_to_4<g, 0x10>(high)); });
     }
 };
 
@@ -43,11 +42,11 @@ struct Codes<5> {
 template <>
 struct Codes<6> {
     static constexpr int64_t kBytes = 384;
-    template <typename Each>
-    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
-        const U8x64 high[2] = {load_bytes(p + 256), load_bytes(p + 320)};
-        Codes<4>::each_group(p, [&](auto g, const U8x64& low) QWILL_INLINE {
-            each(g, low | move_bits_to_4<g % 4 * 2, 0x30>(high[g / 4]));
+    template <int v, typename Each>
+    static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
+        const U8x64 high = load_bytes(quants + 256 + 64 * (v / 2));
+        Codes<4>::groups<v>(quants, [&](auto g, const U8x64& low) QWILL_INLINE {
+            each(g, low | move_bits_to_4<g % 4 * 2, 0x30>(high));
         });
     }
 };
@@ -55,39 +54,40 @@ struct Codes<6> {
 template <>
 struct Codes<8> {
     static constexpr int64_t kBytes = 512;
-    template <typename Each>
-    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
-        unroll<8>([&](auto g) QWILL_INLINE { each(g, load_bytes(p + 64 * g)); });
+    template <int v, typename Each>
+    static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
+        each(std::integral_constant<int, 2 * v>{}, load_bytes(quants + 128 * v));
+        each(std::integral_constant<int, 2 * v + 1>{}, load_bytes(quants + 128 * v + 64));
     }
 };
 
-// What a code stands for.
+// What a code stands for: the operand that is multiplied, and what a sum starts from, given -128 times the sum of the
+// activations.
 struct Plain {
-    using Operand = U8x64;
     static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
+    static QWILL_INLINE inline I32x16 start(const int32_t*) { return broadcast_i32(0); }
 };
 struct TwosComplement {
-    using Operand = S8x64;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(code); }
+    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
 };
+// The code less `offset`, a power of two: the code is multiplied, and offset times the sum taken off.
 template <int offset>
 struct Centred {
-    using Operand = S8x64;
-    static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return centred<offset>(code); }
+    static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
+    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return broadcast_i32(*bias / (128 / offset)); }
 };
 template <const int8_t* table>
 struct Table {
-    using Operand = S8x64;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(lookup(table, code)); }
+    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
 };
 
-// The scales of sixteen rows for 32 columns (two when there is one for every 16), and what the sum of the activations is
-// multiplied by. Products of the parts of a scale are exact in float. Layouts give them for block `b` (of 32 columns) of a
-// span; kColumns is the span, kBytes its scales, whole cache lines.
-template <int sums>
+// The scales of sixteen rows for 32 columns, or 16, and what the sum of the activations is multiplied by. Products of the
+// parts of a scale are exact in float. Layouts give them for block `b` (of 32 columns) of a span, and half `s` of the block
+// where kSums is 2; kColumns is the span, kBytes its scales, whole cache lines.
 struct Scales {
-    F32x16 scale[sums];
-    F32x16 minimum;
+    F32x16 scale, minimum;
 };
 
 inline const uint16_t* halves(const uint8_t* p) { return reinterpret_cast<const uint16_t*>(p); }
@@ -96,25 +96,23 @@ inline const uint16_t* halves(const uint8_t* p) { return reinterpret_cast<const 
 struct HalfScales {
     static constexpr int kSums = 1, kColumns = 64, kBytes = 64;
     static constexpr bool kMinimum = false;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t b) { return {{load_f16(halves(p + 32 * b))}, zero()}; }
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int) { return {load_f16(halves(p + 32 * b)), zero()}; }
 };
 
 // Two halves for every 32 columns, scale and what is added.
 struct HalfScalesMinimums {
     static constexpr int kSums = 1, kColumns = 32, kBytes = 64;
     static constexpr bool kMinimum = true;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t) {
-        return {{load_f16(halves(p))}, load_f16(halves(p + 32))};
-    }
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t, int) { return {load_f16(halves(p)), load_f16(halves(p + 32))}; }
 };
 
 // For 256 columns: halves of scale and minimum, then for every 32 a byte of scale and a byte of minimum (subtracted).
 struct ByteScalesMinimums {
     static constexpr int kSums = 1, kColumns = 256, kBytes = 64 + 8 * 32;
     static constexpr bool kMinimum = true;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t b) {
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int) {
         const uint8_t* bytes = p + 64 + 32 * b;
-        return {{load_f16(halves(p)) * load_u8(bytes)}, zero() - load_f16(halves(p + 32)) * load_u8(bytes + 16)};
+        return {load_f16(halves(p)) * load_u8(bytes), zero() - load_f16(halves(p + 32)) * load_u8(bytes + 16)};
     }
 };
 
@@ -123,11 +121,8 @@ template <int columns>
 struct SignedByteScales {
     static constexpr int kSums = 32 / columns, kColumns = 256, kBytes = (32 + 256 / columns * 16 + 63) / 64 * 64;
     static constexpr bool kMinimum = false;
-    static QWILL_INLINE inline Scales<kSums> scales(const uint8_t* p, int64_t b) {
-        const uint8_t* bytes = p + 32 + 16 * kSums * b;
-        Scales<kSums> result;
-        unroll<kSums>([&](auto s) QWILL_INLINE { result.scale[s] = load_f16(halves(p)) * load_s8(bytes + 16 * s); });
-        return result;
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int s) {
+        return {load_f16(halves(p)) * load_s8(p + 32 + 16 * (kSums * b + s)), zero()};
     }
 };
 
@@ -135,21 +130,29 @@ struct SignedByteScales {
 struct PowerScales {
     static constexpr int kSums = 1, kColumns = 128, kBytes = 64;
     static constexpr bool kMinimum = false;
-    static QWILL_INLINE inline Scales<1> scales(const uint8_t* p, int64_t b) { return {{load_exponents(p + 16 * b)}, zero()}; }
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int) { return {load_exponents(p + 16 * b), zero()}; }
 };
 
 template <int bits, typename Meaning, typename ScaleLayout>
 struct Format : ScaleLayout {
-    using Operand = typename Meaning::Operand;
+    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return Meaning::start(bias); }
     static constexpr int kBits = bits;
     static constexpr int64_t kQuantBytes = Codes<bits>::kBytes;
     static constexpr int64_t kSpanBytes = ScaleLayout::kBytes + ScaleLayout::kColumns / 32 * kQuantBytes;
     static int64_t panel_bytes(int64_t columns) {
         return (columns + ScaleLayout::kColumns - 1) / ScaleLayout::kColumns * kSpanBytes;
     }
-    template <typename Each>
-    static QWILL_INLINE inline void each_group(const uint8_t* p, const Each& each) {
-        Codes<bits>::each_group(p, [&](auto g, const U8x64& code) QWILL_INLINE { each(g, Meaning::operand(code)); });
+    // each(panel, group, operand) for 2 * pairs groups from 2 * first on, of every panel; the 32 columns lie at `quants` in
+    // its span.
+    template <int panels, int first, int pairs, typename Each>
+    static QWILL_INLINE inline void each_group(const uint8_t* const* span, int64_t quants, const Each& each) {
+        unroll<pairs>([&](auto v) QWILL_INLINE {
+            unroll<panels>([&](auto p) QWILL_INLINE {
+                Codes<bits>::template groups<first + v>(span[p] + quants, [&](auto g, const U8x64& code) QWILL_INLINE {
+                    each(p, g, Meaning::operand(code));
+                });
+            });
+        });
     }
 };
 

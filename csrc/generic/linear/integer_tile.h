@@ -1,7 +1,7 @@
-// Products of quantized weights and quantized activations: sixteen rows by N tokens.
+// Products of quantized weights and quantized activations: P panels of sixteen rows by N tokens.
 //
-// Each 32 columns are summed exactly in integers, turned to float, scaled, and added to the output's sum: one order of
-// additions for every N and every instruction set.
+// Each 32 columns (or 16, where these have a scale) are summed exactly in integers, turned to float, scaled, and added to the output's sum: one order of
+// additions for every N and P and every instruction set.
 #pragma once
 
 #include "generic/linear/activations.h"
@@ -10,46 +10,54 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-template <typename Format, int N>
-void integer_tile(const uint8_t* panel, const float*, int64_t columns, const Tile& tile, float* out) {
-    constexpr int kSums = Format::kSums;  // integer sums in 32 columns: 2 when there is a scale for every 16
+template <typename Format, int N, int P>
+void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
+    constexpr int kSums = Format::kSums;  // in 32 columns: 2 when there is a scale for every 16
     const QuantizedTile x(tile.quantized, columns, N);
     const int32_t* x_quants = x.quants;
     const int32_t* bias = kSums == 2 ? x.bias16 : x.bias32;
     const float* x_scale = x.scale;
     const float* x_sum = x.sum;
-    F32x16 total[N];
-    unroll<N>([&](auto t) QWILL_INLINE { total[t] = zero(); });
-    for (int64_t left = columns / 32; left > 0; panel += Format::kSpanBytes) {
-        const uint8_t* quants = panel + Format::kBytes;
+    const uint8_t* span[P];
+    F32x16 total[P][N];
+    unroll<P>([&](auto p) QWILL_INLINE {
+        span[p] = panels[p].data;
+        unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
+    });
+    for (int64_t left = columns / 32; left > 0;) {
         const int64_t blocks = left < Format::kColumns / 32 ? left : Format::kColumns / 32;
         left -= blocks;
         for (int64_t b = 0; b < blocks; ++b) {
-            I32x16 sum[N][kSums];
-            unroll<N>([&](auto t) QWILL_INLINE {
-                unroll<kSums>([&](auto s) QWILL_INLINE { sum[t][s] = dot_start(typename Format::Operand{}, bias + s * N + t); });
-            });
-            Format::each_group(quants, [&](auto group, const auto& w) QWILL_INLINE {
+            const int64_t quants = Format::kBytes + Format::kQuantBytes * b;
+            // All 32 columns, or 16 and 16.
+            unroll<kSums>([&](auto s) QWILL_INLINE {
+                I32x16 sum[P][N];
                 unroll<N>([&](auto t) QWILL_INLINE {
-                    constexpr int s = kSums == 2 ? group / 4 : 0;
-                    sum[t][s] = dot4(sum[t][s], w, x_quants + group * N + t);
+                    const I32x16 start = Format::start(bias + s * N + t);
+                    unroll<P>([&](auto p) QWILL_INLINE { sum[p][t] = start; });
+                });
+                Format::template each_group<P, s * 4 / kSums, 4 / kSums>(span, quants, [&](auto p, auto group, const auto& w) QWILL_INLINE {
+                    unroll<N>([&](auto t) QWILL_INLINE { sum[p][t] = dot4(sum[p][t], w, x_quants + group * N + t); });
+                });
+                unroll<P>([&](auto p) QWILL_INLINE {
+                    const Scales scales = Format::scales(span[p], b, s);
+                    unroll<N>([&](auto t) QWILL_INLINE {
+                        F32x16 scaled = to_f32(sum[p][t]) * scales.scale;
+                        if constexpr (Format::kMinimum) scaled = fma(scales.minimum, broadcast(x_sum[t]), scaled);
+                        total[p][t] = fma(scaled, broadcast(x_scale[t]), total[p][t]);
+                    });
                 });
             });
-            const Scales<kSums> scales = Format::scales(panel, b);
-            unroll<N>([&](auto t) QWILL_INLINE {
-                F32x16 scaled = to_f32(sum[t][0]) * scales.scale[0];
-                if constexpr (kSums == 2) scaled = fma(to_f32(sum[t][1]), scales.scale[1], scaled);
-                if constexpr (Format::kMinimum) scaled = fma(scales.minimum, broadcast(x_sum[t]), scaled);
-                total[t] = fma(scaled, broadcast(x_scale[t]), total[t]);
-            });
-            quants += Format::kQuantBytes;
             x_quants += 8 * N;
             bias += kSums * N;
             x_scale += N;
             x_sum += N;
         }
+        unroll<P>([&](auto p) QWILL_INLINE { span[p] += Format::kSpanBytes; });
     }
-    unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * t, total[t]); });
+    unroll<P>([&](auto p) QWILL_INLINE {
+        unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * (p * N + t), total[p][t]); });
+    });
 }
 
 }}  // namespace qwill::QWILL_ISA_NS

@@ -23,15 +23,35 @@ inline int64_t tiles_per_block(int64_t columns) {
     return tiles > 1 ? tiles : 1;
 }
 
-// Calls body(panel, index of tile) for panels [first, last) and all tiles, a block of tiles at a time.
+// Room for the products of one tile with two panels.
+struct alignas(64) TileProducts {
+    float values[2 * kTileTokens * kPanelRows];
+};
+
+// Calls body(panel, tile, products [tokens][16]) for panels [first, last) and all tiles, a block of tiles at a time.
 template <typename Body>
-inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int64_t last, int64_t tiles, float* scratch, const Body& body) {
-    const int64_t step = weight.panel_bytes == 0 ? tiles : tiles_per_block(weight.columns);
-    for (int64_t block = 0; block < tiles; block += step) {
-        const int64_t end = block + step < tiles ? block + step : tiles;
-        for (int64_t p = first; p < last; ++p) {
+inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int64_t last, const Tile* tiles, int64_t count, float* scratch,
+                        const Body& body) {
+    const bool packed = weight.panel_bytes != 0;
+    const int64_t step = packed ? tiles_per_block(weight.columns) : count;  // decoding is done once for all tiles
+    TileProducts out;
+    for (int64_t block = 0; block < count; block += step) {
+        const int64_t end = block + step < count ? block + step : count;
+        int64_t p = first;
+        for (; packed && p + 2 <= last; p += 2) {
+            const Panel one(weight, expert, p, nullptr), two(weight, expert, p + 1, nullptr);
+            for (int64_t i = block; i < end; ++i) {
+                Panel::multiply_two(one, two, tiles[i], out.values);
+                body(p, tiles[i], out.values);
+                body(p + 1, tiles[i], out.values + kPanelRows * tiles[i].tokens);
+            }
+        }
+        for (; p < last; ++p) {
             const Panel panel(weight, expert, p, scratch);
-            for (int64_t i = block; i < end; ++i) body(panel, p, i);
+            for (int64_t i = block; i < end; ++i) {
+                panel.multiply(tiles[i], out.values);
+                body(p, tiles[i], out.values);
+            }
         }
     }
 }
@@ -103,12 +123,10 @@ inline void project(const Projection* projections, int64_t weights, const Tile* 
             const Projection& projection = projections[i];
             const int64_t own = projection.weight->panels();
             if (first < own) {
-                over_panels(*projection.weight, 0, first, last < own ? last : own, count, scratch + thread * scratch_size,
-                            [&](const Panel& panel, int64_t p, int64_t tile) {
-                    alignas(64) float out[kTileTokens * kPanelRows];
-                    panel.multiply(tiles[tile], out);
-                    for (int t = 0; t < tiles[tile].tokens; ++t) {
-                        finish_row(projection, tiles[tile].first + t, p * kPanelRows, load(out + kPanelRows * t));
+                over_panels(*projection.weight, 0, first, last < own ? last : own, tiles, count, scratch + thread * scratch_size,
+                            [&](int64_t p, const Tile& tile, const float* products) {
+                    for (int t = 0; t < tile.tokens; ++t) {
+                        finish_row(projection, tile.first + t, p * kPanelRows, load(products + kPanelRows * t));
                     }
                 });
             }

@@ -9,38 +9,40 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-// out[token][16] of a panel; `scales` are FP8's, one for each 128 columns.
-using TileKernel = void (*)(const uint8_t* panel, const float* scales, int64_t columns, const Tile& tile, float* out);
+// out[panel][token][16]
+using TileKernel = void (*)(const PanelData* panels, int64_t columns, const Tile& tile, float* out);
 
 struct TypeKernels {
     int64_t (*panel_bytes)(int64_t columns);  // null: not packed but decoded while multiplying
     bool (*pack_panel)(const uint8_t* const* rows, int64_t columns, uint8_t* panel);
     bool quantized;       // reads quantized activations
-    TileKernel tiles[4];  // of 1, 2, 4, 8 tokens
-
-    TileKernel tile(int tokens) const { return tiles[tokens >= 4 ? 2 + tokens / 8 : tokens / 2]; }
+    TileKernel tiles[3];  // one panel by 1, 2, 4 tokens
+    TileKernel full;      // kTilePanels panels by kTileTokens tokens
 };
 
-template <template <int> class Kernel>
-constexpr TypeKernels type_of(int64_t (*panel_bytes)(int64_t), bool (*pack_panel)(const uint8_t* const*, int64_t, uint8_t*), bool quantized) {
-    constexpr int largest = kTileTokens;
-    return {panel_bytes, pack_panel, quantized,
-            {Kernel<1>::run, Kernel<2>::run, Kernel<largest < 4 ? largest : 4>::run, Kernel<largest < 8 ? largest : 8>::run}};
-}
 template <typename Packer>
 struct IntegerType {
-    template <int n>
-    struct Kernel { static constexpr TileKernel run = integer_tile<typename Packer::Format, n>; };
-    static constexpr TypeKernels kernels = type_of<Kernel>(Packer::Format::panel_bytes, pack_integer_panel<Packer>, true);
+    template <int n, int panels = 1>
+    static constexpr TileKernel kernel = integer_tile<typename Packer::Format, n, panels>;
+    static constexpr TypeKernels kernels = {Packer::Format::panel_bytes, pack_integer_panel<Packer>, true,
+        {kernel<1>, kernel<2>, kernel<kTileTokens>}, kernel<kTileTokens, kTilePanels>};
 };
 template <typename Element>
 struct FloatType {
-    template <int n>
-    struct Kernel { static constexpr TileKernel run = float_tile<Element, n>; };
-    static constexpr TypeKernels kernels = type_of<Kernel>(float_panel_bytes<Element>, pack_float_panel<Element>, false);
+    template <int n, int panels = 1>
+    static constexpr TileKernel kernel = float_tile<Element, n, panels>;
+    static constexpr TypeKernels kernels = {float_panel_bytes<Element>, pack_float_panel<Element>, false,
+        {kernel<1>, kernel<2>, kernel<kTileTokens>}, kernel<kTileTokens, kTilePanels>};
 };
+// Decoded to float, a panel at a time.
+constexpr TypeKernels decoded_type() {
+    TypeKernels kernels = FloatType<F32Element>::kernels;
+    kernels.panel_bytes = nullptr;
+    kernels.pack_panel = nullptr;
+    return kernels;
+}
 struct DecodedType {
-    static constexpr TypeKernels kernels = type_of<FloatType<F32Element>::Kernel>(nullptr, nullptr, false);
+    static constexpr TypeKernels kernels = decoded_type();
 };
 
 inline const TypeKernels& type_kernels(int type) {
@@ -123,24 +125,37 @@ inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
     return finite.load();
 }
 
-// One panel of a weight, ready to multiply tiles by.
+// A panel of a weight, ready to multiply tiles by.
 class Panel {
 public:
     // `scratch` [columns][16] receives the decoded panel of a type that is not packed.
-    Panel(const Weight& weight, int64_t expert, int64_t panel, float* scratch) : kernels_(type_kernels(weight.type)), columns_(weight.columns) {
+    Panel(const Weight& weight, int64_t expert, int64_t panel, float* scratch) : kernels_(&type_kernels(weight.type)), columns_(weight.columns) {
         const uint8_t* part = weight.parts[static_cast<size_t>(expert)];
         if (weight.panel_bytes != 0) {
-            data_ = part + panel * weight.panel_bytes;
+            data_.data = part + panel * weight.panel_bytes;
         } else {
             decode(weight, part, panel, scratch);
-            data_ = reinterpret_cast<const uint8_t*>(scratch);
+            data_.data = reinterpret_cast<const uint8_t*>(scratch);
         }
         if (!weight.scales.empty()) {
             const int64_t across = (weight.columns + kSumColumns - 1) / kSumColumns, down = (weight.rows + kSumColumns - 1) / kSumColumns;
-            scales_ = weight.scales.data() + (expert * down + panel * kPanelRows / kSumColumns) * across;
+            data_.scales = weight.scales.data() + (expert * down + panel * kPanelRows / kSumColumns) * across;
         }
     }
-    void multiply(const Tile& tile, float* out) const { kernels_.tile(tile.tokens)(data_, scales_, columns_, tile, out); }
+
+    // out[token][16]
+    void multiply(const Tile& tile, float* out) const { kernels_->tiles[tile.tokens / 2](&data_, columns_, tile, out); }
+
+    // out[panel][token][16] of two panels with the same columns.
+    static void multiply_two(const Panel& a, const Panel& b, const Tile& tile, float* out) {
+        if (kTilePanels == 2 && tile.tokens == kTileTokens && a.kernels_ == b.kernels_) {
+            const PanelData both[2] = {a.data_, b.data_};
+            a.kernels_->full(both, a.columns_, tile, out);
+        } else {
+            a.multiply(tile, out);
+            b.multiply(tile, out + kPanelRows * tile.tokens);
+        }
+    }
 
     static int64_t scratch_size(const Weight& weight) { return weight.panel_bytes != 0 ? 0 : weight.columns * kPanelRows; }
 
@@ -163,10 +178,9 @@ private:
         }
     }
 
-    const TypeKernels& kernels_;
+    const TypeKernels* kernels_;
     int64_t columns_;
-    const uint8_t* data_;
-    const float* scales_ = nullptr;
+    PanelData data_{nullptr, nullptr};
 };
 
 }}  // namespace qwill::QWILL_ISA_NS
