@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from checkpoints import save_hf, tiny_config
+from fake_model import FakeLLM
 
+import qwill.llm
 from qwill.cli import main
 
 
@@ -46,6 +48,19 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return Result(code, captured.out, captured.err)
 
     return run_main
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> list[FakeLLM]:
+    """Stands in for every model that is loaded; the list tells them."""
+    made: list[FakeLLM] = []
+
+    def load(*arguments: str, **options: object) -> FakeLLM:
+        made.append(FakeLLM(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(qwill.llm, "LLM", load)
+    return made
 
 
 def run_process(*arguments: object, stdin: bytes = b"", **environment: str) -> Result:

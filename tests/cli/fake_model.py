@@ -1,7 +1,7 @@
 """The command line with a stand-in for the model, which says what it was asked: `python fake_model.py run -p hi`.
 
 It answers word by word: first, when thinking, its reasoning, then the text of the last message; "forever" is answered
-until it is interrupted.
+until it is interrupted, "slow" after half a minute.
 """
 
 import sys
@@ -36,6 +36,9 @@ class FakeLLM:
         content = messages[-1]["content"]
         media = [] if isinstance(content, str) else [part["type"] for part in content if part["type"] != "text"]
         text = content if isinstance(content, str) else content[-1]["text"]
+        if text == "slow":
+            print("(pondering)", file=sys.stderr, flush=True)
+            time.sleep(30)
         if text == "too long":
             raise PromptTooLong("the prompt has 9 tokens and the context holds 8; shorten it")
         turns = "+".join(message["role"][0] for message in messages)

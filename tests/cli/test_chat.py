@@ -29,19 +29,6 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> list[FakeLLM]:
-    """Stands in for every model that is loaded; the list tells them."""
-    made: list[FakeLLM] = []
-
-    def load(*arguments: str, **options: object) -> FakeLLM:
-        made.append(FakeLLM(*arguments, **options))
-        return made[-1]
-
-    monkeypatch.setattr(qwill.llm, "LLM", load)
-    return made
-
-
-@pytest.fixture
 def talk(run: Run, model: list[FakeLLM], monkeypatch: pytest.MonkeyPatch) -> Talk:
     """A chat whose lines come from a pipe."""
 
@@ -194,6 +181,43 @@ def test_ctrl_c_during_a_one_shot_answer_leaves_quietly() -> None:
         screen.type(CTRL_C)
         assert screen.leave() == 130
         assert "Traceback" not in screen.seen
+
+
+class Impatient(io.StringIO):
+    """Presses Ctrl-C at the first word."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_an_interrupted_answer_is_cancelled_in_the_model() -> None:
+    fake = FakeLLM()
+    conversation = Conversation(fake, SamplingParams(), thinking=False)  # type: ignore[arg-type]
+    conversation.messages = [user_message("forever")]
+    streams = []
+    chat = fake.chat
+
+    def remember(*arguments: object, **options: object) -> object:
+        streams.append(chat(*arguments, **options))
+        return streams[-1]
+
+    fake.chat = remember  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt), AnswerPrinter(Impatient()) as printer:
+        conversation.stream(printer)
+    assert streams[0].gi_frame is None  # closed, although somebody still holds it
+    assert conversation.messages[1:] == [{"role": "assistant", "content": "on "}]
+
+
+def test_ctrl_c_before_the_first_word_takes_the_message_back(screen: Terminal) -> None:
+    screen.expect(">>> ")
+    screen.type("/think off\nslow\n")
+    screen.expect(r"\(pondering\)")
+    screen.type(CTRL_C)
+    screen.expect(r"\(stopped before the first word; your message is taken back\)\n>>> ")
+    screen.type("now\n")
+    screen.expect("u now ")
 
 
 def test_the_engine_stands_after_an_interruption(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,14 +66,29 @@ def test_an_interrupted_answer_ends_dimness_and_line(monkeypatch: pytest.MonkeyP
     assert output.getvalue() == "\x1b[2mlet me\x1b[0m\n"
 
 
-class Gone(io.StringIO):
-    def write(self, _text: str) -> int:
-        raise BrokenPipeError
+class Gone(Terminal):
+    """A terminal that is closed after the first piece."""
+
+    tried = 0
+
+    def write(self, text: str) -> int:
+        self.tried += 1
+        if "b" in text:
+            raise BrokenPipeError
+        return super().write(text)
 
 
 def test_to_a_closed_pipe_nothing_more_is_written() -> None:
-    with pytest.raises(BrokenPipeError), AnswerPrinter(Gone()) as printer:
-        printer.write(StreamDelta("content", "a"))
+    output = Gone()
+
+    def cut_off() -> None:
+        with AnswerPrinter(output) as printer:
+            printer.write(StreamDelta("content", "a"))
+            printer.write(StreamDelta("content", "b"))
+
+    with pytest.raises(BrokenPipeError):
+        cut_off()
+    assert output.tried == 2
 
 
 @given(st.lists(st.text()))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from checkpoints import save_hf, tiny_config
 from conftest import Run, run_process
+from fake_model import FakeLLM
 from PIL import Image
 
 from qwill import LLM, SamplingParams
@@ -57,6 +58,20 @@ def test_options_reach_the_model(run: Run, tiny: Path, llm: LLM) -> None:
     assert shown["token_ids"] == expected.token_ids
     assert [entry["logprob"] for entry in shown["logprobs"]] == [entry.logprob for entry in expected.logprobs]
     assert [len(entry["top"]) for entry in shown["logprobs"]] == [2] * 9
+
+
+def test_options_reach_the_loader(run: Run, model: list[FakeLLM]) -> None:
+    options = ("--ctx", "77", "--threads", "3", "--kv", "f16", "--yarn", "2", "--mmproj", "eyes.gguf")
+    assert run("run", "some-model", "-p", "hi", *options).code == 0
+    assert run("run", "-p", "hi").code == 0
+    assert (model[0].model, model[1].model) == ("some-model", "demo")
+    assert model[0].options == {"max_context": 77, "threads": 3, "kv": "f16", "yarn": 2.0, "mmproj": "eyes.gguf"}
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_missing_files_are_noticed_before_the_model_is_loaded(run: Run, model: list[FakeLLM], kind: str) -> None:
+    assert f"no such {kind}" in run("run", "-p", "a", f"--{kind}", "nowhere").mistake()
+    assert model == []
 
 
 def test_json_has_the_promised_keys(run: Run, tiny: Path, llm: LLM) -> None:
