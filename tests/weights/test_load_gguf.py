@@ -312,3 +312,11 @@ def test_patch_embedding_is_joined_in_channel_time_order(seeing: TinyCheckpoint,
     wanted = (module(patch[None])[0, :, 0, 0, 0] - module.bias).detach()
     # 1536 products of order 1 / sqrt(1536) and float32 sums in another order: a few 1e-6.
     torch.testing.assert_close(torch.from_numpy(tensor.float32()) @ patch.reshape(-1), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_vision_file_one_folder_up(tmp_path: Path) -> None:
+    """Repositories keep the parts of a large quantization in a folder of its own."""
+    seeing = save_hf(tmp_path / "hf", tiny_config(vision=True))
+    (tmp_path / "Q8_0").mkdir()
+    save_gguf(tmp_path / "Q8_0" / "model.gguf", seeing, mmproj=tmp_path / "mmproj-F16.gguf")
+    assert "visual.patch_embed.proj.weight" in open_checkpoint(tmp_path / "Q8_0" / "model.gguf").tensors

@@ -73,6 +73,7 @@ def execute(arguments: argparse.Namespace) -> None:
         kv=arguments.kv,
         yarn=arguments.yarn,
         mmproj=arguments.mmproj,
+        max_sequences=1,
     )
     conversation = Conversation(llm, params, arguments.think, arguments.fps)
     if arguments.system is not None:

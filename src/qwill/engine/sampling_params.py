@@ -23,15 +23,18 @@ MAX_LOGPROBS = 100
 class SamplingParams:
     """How tokens are chosen and when an answer ends. None of the first seven means: as the checkpoint says (`resolve`).
 
-    temperature         0 takes the likeliest token; above 0 divides the logits top_k               keep the k likeliest
-    tokens; 0 keeps all top_p               keep the likeliest tokens until their probabilities sum to this min_p
-    drop tokens less likely than this share of the likeliest presence_penalty    subtracted from the logits of tokens
-    that the answer already has frequency_penalty   subtracted once for each time that the answer has them
-    repetition_penalty  divides positive logits, multiplies negative ones, of tokens in prompt or answer seed
-    the same seed draws the same tokens; None takes a new one for each request max_tokens          None: as many as the
-    context holds stop                texts that end the answer and are not part of it ignore_eos          go on after
-    the end-of-turn token, for measurements logprobs            how many of the likeliest tokens to report for each
-    position; 0 the drawn one alone; None nothing
+    - temperature: 0 takes the likeliest token; above 0 divides the logits
+    - top_k: keep the k likeliest tokens; 0 keeps all
+    - top_p: keep the likeliest tokens until their probabilities sum to this
+    - min_p: drop tokens less likely than this share of the likeliest
+    - presence_penalty: subtracted from the logits of tokens that the answer already has
+    - frequency_penalty: subtracted once for each time that the answer has them
+    - repetition_penalty: divides positive logits, multiplies negative ones, of tokens in prompt or answer
+    - seed: the same seed draws the same tokens; None takes a new one for each request
+    - max_tokens: None is as many as the context holds
+    - stop: texts that end the answer and are not part of it
+    - ignore_eos: go on after the end-of-turn token, for measurements
+    - logprobs: how many of the likeliest tokens to report for each position; 0 the drawn one alone; None nothing
 
     Raises InvalidArgument, which names the field and its range.
     """

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qwill.model.config import TextConfig
+from qwill.model.parameters import kv_bytes_per_token, state_bytes
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,9 @@ class Cache:
 
 def cache_bytes(config: TextConfig, pages: int, page_size: int, slots: int, kv_dtype: np.dtype) -> int:
     """Bytes that `allocate_cache` takes."""
-    attention_layers = config.layer_types.count("full_attention") + config.mtp_layers
-    kv = 2 * attention_layers * pages * page_size * config.kv_heads * config.head_dim * kv_dtype.itemsize
-    state = config.linear_value_heads * config.linear_key_dim * config.linear_value_dim
-    conv = (config.conv_kernel - 1) * config.linear_channels
-    return kv + 4 * slots * config.layer_types.count("linear_attention") * (state + conv)
+    draft_layers = 2 * config.mtp_layers * config.kv_heads * config.head_dim * kv_dtype.itemsize
+    token = kv_bytes_per_token(config, kv_dtype.itemsize) + draft_layers
+    return pages * page_size * token + slots * state_bytes(config)
 
 
 def allocate_cache(config: TextConfig, pages: int, page_size: int, slots: int, kv_dtype: np.dtype) -> Cache:

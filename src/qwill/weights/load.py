@@ -164,8 +164,11 @@ def _open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
 
 
 def _find_vision(path: Path, config: dict[str, Any]) -> GgufFile | None:
-    """The first `mmproj*.gguf` beside a model that holds a vision tower for its hidden size."""
-    for candidate in sorted(path.parent.glob("mmproj*.gguf")):
+    """The first `mmproj*.gguf` beside a model, or one folder up, that holds a vision tower for its hidden size.
+
+    Repositories keep the parts of a large quantization in a folder of their own and the vision file above it.
+    """
+    for candidate in (*sorted(path.parent.glob("mmproj*.gguf")), *sorted(path.parent.parent.glob("mmproj*.gguf"))):
         file = read_gguf(candidate)
         if fits_model(file, config):
             return file
