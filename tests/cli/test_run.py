@@ -65,7 +65,9 @@ def test_options_reach_the_loader(run: Run, model: list[FakeLLM]) -> None:
     assert run("run", "some-model", "-p", "hi", *options).code == 0
     assert run("run", "-p", "hi").code == 0
     assert (model[0].model, model[1].model) == ("some-model", "demo")
-    assert model[0].options == {"max_context": 77, "threads": 3, "kv": "f16", "yarn": 2.0, "mmproj": "eyes.gguf"}
+    assert model[0].options == {
+        "max_context": 77, "threads": 3, "kv": "f16", "yarn": 2.0, "mmproj": "eyes.gguf", "max_sequences": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
