@@ -20,15 +20,17 @@ public:
     AlignedBuffer() = default;
     explicit AlignedBuffer(int64_t size) : size_(size) {
         if (size == 0) return;
-        const size_t alignment = size >= kHugePage ? kHugePage : kCacheLine;
-        const size_t rounded = (static_cast<size_t>(size) + alignment - 1) / alignment * alignment;
-        data_ = static_cast<uint8_t*>(std::aligned_alloc(alignment, rounded));
-        if (data_ == nullptr) throw std::bad_alloc();
+        const int64_t alignment = size >= kHugePage ? kHugePage : kCacheLine;
+        void* memory = nullptr;
+        if (posix_memalign(&memory, static_cast<size_t>(alignment), static_cast<size_t>(size)) != 0) throw std::bad_alloc();
+        data_ = static_cast<uint8_t*>(memory);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-        if (size >= kHugePage) madvise(data_, rounded, MADV_HUGEPAGE);  // a wish: nothing is lost when it is refused
+        // A wish: nothing is lost when it is refused. Whole pages only, so that no memory is taken beyond the size.
+        if (size >= kHugePage) madvise(memory, static_cast<size_t>(size / kHugePage * kHugePage), MADV_HUGEPAGE);
 #endif
     }
-    AlignedBuffer(AlignedBuffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    AlignedBuffer(AlignedBuffer&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
     AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);

@@ -35,8 +35,9 @@ void with_workspace(Cpu& self, const Call& call) {
 }
 
 // Null when a weight is not finite. `parts` must outlive the result when the type is not packed.
-std::unique_ptr<PackedWeight> pack(Cpu& self, const std::string& type, int type_id, const std::vector<Bytes>& parts, int64_t rows,
-                                   int64_t columns, int64_t row_bytes, const std::vector<Floats2>& scales) {
+std::unique_ptr<PackedWeight> pack(Cpu& self, const std::string& type, int type_id, const std::vector<Bytes>& parts,
+                                   int64_t rows, int64_t columns, int64_t row_bytes,
+                                   const std::vector<Floats2>& scales) {
     require(rows >= 1 && columns >= 1 && !parts.empty(), "pack: the weight is empty");
     require(scales.empty() || scales.size() == parts.size(), "pack: one array of scales for each part");
     PackArgs args{type_id, rows, columns, {}, {}};
@@ -60,18 +61,19 @@ void require_matrix(const PackedWeight& packed, int64_t columns, int64_t rows) {
             "the weight does not fit its input or output");
 }
 
-void linear(Cpu& self, const Floats2& x, const PackedWeight& packed, const std::optional<Floats1>& bias, int activation, bool add,
-            const Output2& out) {
+void linear(Cpu& self, const Floats2& x, const PackedWeight& packed, const std::optional<Floats1>& bias, int activation,
+            bool add, const Output2& out) {
     require_matrix(packed, dim(x, 1), dim(out, 1));
     require(dim(out, 0) == dim(x, 0), "linear: x and out differ in tokens");
     require(!bias || has_shape(*bias, {dim(out, 1)}), "linear: the bias has the wrong length");
-    const Projection projection{&packed.weight, bias ? bias->data() : nullptr, out.data(), static_cast<Activation>(activation), add};
+    const Projection projection{&packed.weight, bias ? bias->data() : nullptr, out.data(),
+                                static_cast<Activation>(activation), add};
     const LinearArgs args{x.data(), nullptr, 0.0f, dim(x, 0), &projection, 1};
     with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.linear(args, self.pool, workspace); });
 }
 
-void norm_linear(Cpu& self, const Floats2& x, const Floats1& scale, float eps, const std::vector<const PackedWeight*>& weights,
-                 const std::vector<Output2>& outs) {
+void norm_linear(Cpu& self, const Floats2& x, const Floats1& scale, float eps,
+                 const std::vector<const PackedWeight*>& weights, const std::vector<Output2>& outs) {
     require(!weights.empty() && weights.size() == outs.size(), "norm_linear: one output for each weight");
     require(has_shape(scale, {dim(x, 1)}), "norm_linear: the scale has the wrong length");
     std::vector<Projection> projections;
@@ -80,11 +82,13 @@ void norm_linear(Cpu& self, const Floats2& x, const Floats1& scale, float eps, c
         require(dim(outs[i], 0) == dim(x, 0), "norm_linear: x and out differ in tokens");
         projections.push_back({&weights[i]->weight, nullptr, outs[i].data(), Activation::none, false});
     }
-    const LinearArgs args{x.data(), scale.data(), eps, dim(x, 0), projections.data(), static_cast<int64_t>(projections.size())};
+    const LinearArgs args{x.data(), scale.data(), eps, dim(x, 0), projections.data(),
+                          static_cast<int64_t>(projections.size())};
     with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.linear(args, self.pool, workspace); });
 }
 
-Experts checked_experts(const PackedWeight& gate, const PackedWeight& up, const PackedWeight& down, int64_t hidden, int64_t experts) {
+Experts checked_experts(const PackedWeight& gate, const PackedWeight& up, const PackedWeight& down, int64_t hidden,
+                        int64_t experts) {
     for (const PackedWeight* packed : {&gate, &up, &down}) {
         require(packed->weight.experts == experts, "the weights differ in their number of experts");
     }
@@ -94,10 +98,11 @@ Experts checked_experts(const PackedWeight& gate, const PackedWeight& up, const 
     return {&gate.weight, &up.weight, &down.weight};
 }
 
-void swiglu_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps, const PackedWeight& gate, const PackedWeight& up,
-                const PackedWeight& down) {
+void swiglu_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps, const PackedWeight& gate,
+                const PackedWeight& up, const PackedWeight& down) {
     require(has_shape(scale, {dim(residual, 1)}), "swiglu_add: the scale has the wrong length");
-    const SwigluArgs args{residual.data(), scale.data(), eps, dim(residual, 0), checked_experts(gate, up, down, dim(residual, 1), 1)};
+    const SwigluArgs args{residual.data(), scale.data(), eps, dim(residual, 0),
+                          checked_experts(gate, up, down, dim(residual, 1), 1)};
     with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.swiglu(args, self.pool, workspace); });
 }
 
@@ -109,7 +114,8 @@ void moe_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps
     require_matrix(router, hidden, experts);
     require(top_k >= 1 && top_k <= experts, "moe_add: top_k must be between 1 and the number of experts");
     require(shared.empty() || shared.size() == 3, "moe_add: the shared expert has a gate, an up and a down weight");
-    require(!shared_gate || (!shared.empty() && has_shape(*shared_gate, {hidden})), "moe_add: the shared gate has the wrong length");
+    require(!shared_gate || (!shared.empty() && has_shape(*shared_gate, {hidden})),
+            "moe_add: the shared gate has the wrong length");
     Experts shared_expert{};
     if (!shared.empty()) shared_expert = checked_experts(*shared[0], *shared[1], *shared[2], hidden, 1);
     const MoeArgs args{residual.data(), scale.data(), eps, dim(residual, 0), &router.weight, top_k,
@@ -140,11 +146,12 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.storage.size(); },
                      "Bytes of memory of its own; 0 when it reads the file's blocks.");
     cpu.def("pack", pack, nb::keep_alive<0, 4>())
-        .def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("activation"), nb::arg("add"), nb::arg("out"))
+        .def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("activation"), nb::arg("add"),
+             nb::arg("out"))
         .def("norm_linear", norm_linear)
         .def("swiglu_add", swiglu_add)
-        .def("moe_add", moe_add, nb::arg("residual"), nb::arg("scale"), nb::arg("eps"), nb::arg("router"), nb::arg("top_k"), nb::arg("gate"),
-             nb::arg("up"), nb::arg("down"), nb::arg("shared"), nb::arg("shared_gate").none())
+        .def("moe_add", moe_add, nb::arg("residual"), nb::arg("scale"), nb::arg("eps"), nb::arg("router"), nb::arg("top_k"),
+             nb::arg("gate"), nb::arg("up"), nb::arg("down"), nb::arg("shared"), nb::arg("shared_gate").none())
         .def("embedding", embedding)
         .def("fill_workspace", [](Cpu& self, uint8_t byte) {
             const std::lock_guard<std::mutex> lock(self.workspace_mutex);

@@ -100,13 +100,14 @@ inline U8x64 low_nibbles(U8x64 a) {
 }
 inline U8x64 high_nibbles(U8x64 a) { return low_nibbles({_mm256_srli_epi16(a.lo, 4), _mm256_srli_epi16(a.hi, 4)}); }
 inline U8x64 operator|(U8x64 a, U8x64 b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
-template <int from, int mask>
-inline __m256i move_bits_to_4(__m256i a) {
-    const __m256i moved = from <= 4 ? _mm256_slli_epi16(a, from <= 4 ? 4 - from : 0) : _mm256_srli_epi16(a, from > 4 ? from - 4 : 0);
+template <int from, int to, int mask>
+inline __m256i move_bits(__m256i a) {
+    constexpr int left = to > from ? to - from : 0, right = from > to ? from - to : 0;
+    const __m256i moved = right > 0 ? _mm256_srli_epi16(a, right) : _mm256_slli_epi16(a, left);
     return _mm256_and_si256(moved, _mm256_set1_epi8(mask));
 }
-template <int from, int mask>
-inline U8x64 move_bits_to_4(U8x64 a) { return {move_bits_to_4<from, mask>(a.lo), move_bits_to_4<from, mask>(a.hi)}; }
+template <int from, int to, int mask>
+inline U8x64 move_bits(U8x64 a) { return {move_bits<from, to, mask>(a.lo), move_bits<from, to, mask>(a.hi)}; }
 inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     const __m256i entries = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
     return {_mm256_shuffle_epi8(entries, indices.lo), _mm256_shuffle_epi8(entries, indices.hi)};

@@ -76,9 +76,10 @@ inline U8x64 load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline U8x64 low_nibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))}; }
 inline U8x64 high_nibbles(U8x64 a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))}; }
 inline U8x64 operator|(U8x64 a, U8x64 b) { return {_mm512_or_si512(a.v, b.v)}; }
-template <int from, int mask>
-inline U8x64 move_bits_to_4(U8x64 a) {
-    const __m512i moved = from <= 4 ? _mm512_slli_epi16(a.v, from <= 4 ? 4 - from : 0) : _mm512_srli_epi16(a.v, from > 4 ? from - 4 : 0);
+template <int from, int to, int mask>
+inline U8x64 move_bits(U8x64 a) {
+    constexpr int left = to > from ? to - from : 0, right = from > to ? from - to : 0;
+    const __m512i moved = right > 0 ? _mm512_srli_epi16(a.v, right) : _mm512_slli_epi16(a.v, left);
     return {_mm512_and_si512(moved, _mm512_set1_epi8(mask))};
 }
 inline U8x64 lookup(const int8_t* table, U8x64 indices) {

@@ -130,9 +130,9 @@ inline U8x64 load_bytes(const uint8_t* p) { U8x64 r; std::memcpy(r.v, p, sizeof 
 inline U8x64 low_nibbles(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] & 0x0f; }); }
 inline U8x64 high_nibbles(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] >> 4; }); }
 inline U8x64 operator|(const U8x64& a, const U8x64& b) { return bytes<U8x64>([&](int i) { return a.v[i] | b.v[i]; }); }
-// Shifts every byte so that bit `from` becomes bit 4, then masks.
-template <int from, int mask>
-inline U8x64 move_bits_to_4(const U8x64& a) { return bytes<U8x64>([&](int i) { return (a.v[i] << 4 >> from) & mask; }); }
+// Shifts every byte so that bit `from` becomes bit `to`, then masks.
+template <int from, int to, int mask>
+inline U8x64 move_bits(const U8x64& a) { return bytes<U8x64>([&](int i) { return (a.v[i] << to >> from) & mask; }); }
 // Entries of a table of sixteen.
 inline U8x64 lookup(const int8_t* table, const U8x64& indices) { return bytes<U8x64>([&](int i) { return table[indices.v[i]]; }); }
 // Bytes in two's complement.

@@ -8,7 +8,7 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.tensor import Tensor
 
 FLOATS = ("F32", "F16", "BF16", "F8_E4M3")
-PACKED = ("Q8_0", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "MXFP4")
+PACKED = ("Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "MXFP4")
 UNPACKED = tuple(name for name in TYPES if name not in FLOATS + PACKED)
 
 # Where a block's half-precision scales lie, by type; 0 for all that are not listed.

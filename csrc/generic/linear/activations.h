@@ -1,7 +1,8 @@
 // Activations as the tile kernels read them.
 //
-// Tokens go in tiles of 1, 2, 4 .. kTileTokens. Within a tile the tokens' values lie side by side for every column, so that a
-// kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile holds floats, or int8 with a scale for every 32 columns, or both.
+// Tokens go in tiles of 1, 2, 4 .. kTileTokens. Within a tile the tokens' values lie side by side for every column, so
+// that a kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile holds floats, or
+// int8 with a scale for every 32 columns, or both.
 #pragma once
 
 #include <cstring>
@@ -21,18 +22,18 @@ constexpr int kTileTokens = 4, kTilePanels = 1;
 constexpr int kTileTokens = 2, kTilePanels = 1;
 #endif
 
-// value = scale * quant, |quant| <= 127. Arrays are [columns / 32][tokens], but for:
+// value = scale * quant, |quant| <= 127. A row of an array holds the tile's tokens.
 struct QuantizedTile {
-    int32_t* quants;   // [columns / 4][tokens], four int8 in each
-    int32_t* bias16;   // [columns / 16][tokens], -128 * sum of the quants
-    int32_t* bias32;   // -128 * sum of the quants
-    float* scale;
-    float* sum;  // of the quants
+    int32_t* quants;           // [columns / 4], four int8 in each
+    int32_t *bias16, *bias32;  // [columns / 16], [columns / 32]: -128 * sum of the quants
+    float *sum16, *sum32;      // [columns / 16], [columns / 32]: sum of the quants
+    float* scale;              // [columns / 32]
 
     QuantizedTile(int32_t* memory, int64_t columns, int64_t tokens)
         : quants(memory), bias16(quants + columns / 4 * tokens), bias32(bias16 + columns / 16 * tokens),
-          scale(reinterpret_cast<float*>(bias32 + columns / 32 * tokens)), sum(scale + columns / 32 * tokens) {}
-    static int64_t words(int64_t columns, int64_t tokens) { return columns / 32 * 13 * tokens; }
+          sum16(reinterpret_cast<float*>(bias32 + columns / 32 * tokens)), sum32(sum16 + columns / 16 * tokens),
+          scale(sum32 + columns / 32 * tokens) {}
+    static int64_t words(int64_t columns, int64_t tokens) { return columns / 32 * 15 * tokens; }
 };
 
 struct Tile {
@@ -70,12 +71,14 @@ inline void quantize_row(const float* x, int64_t columns, const QuantizedTile& t
         int32_t* out = tile.quants + 8 * block * tokens + t;
         for (int group = 0; group < 8; ++group) std::memcpy(out + group * tokens, quants + 4 * group, 4);
         const int32_t first_sum = reduce_add(first_quants), second_sum = reduce_add(second_quants);
-        const int64_t at = block * tokens + t;
-        tile.bias16[2 * block * tokens + t] = -128 * first_sum;
-        tile.bias16[(2 * block + 1) * tokens + t] = -128 * second_sum;
+        const int64_t at = block * tokens + t, first_at = 2 * block * tokens + t, second_at = first_at + tokens;
+        tile.bias16[first_at] = -128 * first_sum;
+        tile.bias16[second_at] = -128 * second_sum;
         tile.bias32[at] = -128 * (first_sum + second_sum);
+        tile.sum16[first_at] = static_cast<float>(first_sum);
+        tile.sum16[second_at] = static_cast<float>(second_sum);
+        tile.sum32[at] = static_cast<float>(first_sum + second_sum);
         tile.scale[at] = tiny ? 0.0f : magnitude / 127.0f;
-        tile.sum[at] = static_cast<float>(first_sum + second_sum);
     }
 }
 

@@ -84,7 +84,8 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
 }
 
 // Runs the stages, whose input tiles are filled, and adds their sum to the residual.
-inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t tokens, ThreadPool& pool, Workspace& workspace) {
+inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t tokens, ThreadPool& pool,
+                       Workspace& workspace) {
     std::vector<PanelRange> ranges;
     int64_t scratch_size = 0, hidden_tiles = 0;
     for (int64_t s = 0; s < count; ++s) {
@@ -126,25 +127,29 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
         fill_tile(tile, columns, [&](int t) { return rows + t * columns; });
     });
 
-    const int64_t hidden_size = stages[0].mlp->down->rows, panels = stages[0].mlp->down->panels(), width = panels * kPanelRows;
+    const Weight& any_down = *stages[0].mlp->down;
+    const int64_t hidden_size = any_down.rows, panels = any_down.panels(), width = panels * kPanelRows;
     float* sum = workspace.take<float>(tokens * width);
     const int64_t step = panels_per_task(panels, pool);
     pool.run(ceil_div(panels, step), [&](int64_t task, int thread) {
         const int64_t first = task * step, last = first + step < panels ? first + step : panels;
         const int64_t row = first * kPanelRows, end = last * kPanelRows < hidden_size ? last * kPanelRows : hidden_size;
-        for (int64_t t = 0; t < tokens; ++t) std::memset(sum + t * width + row, 0, static_cast<size_t>((last - first) * kPanelRows) * sizeof(float));
+        const auto sum_bytes = static_cast<size_t>((last - first) * kPanelRows) * sizeof(float);
+        for (int64_t t = 0; t < tokens; ++t) std::memset(sum + t * width + row, 0, sum_bytes);
         for (int64_t s = 0; s < count; ++s) add_down(stages[s], first, last, sum, scratch + thread * scratch_size);
         for (int64_t t = 0; t < tokens; ++t) {
             float* place = residual + t * hidden_size + row;
             const float* added = sum + t * width + row;
             int64_t i = 0;
             for (; i + 16 <= end - row; i += 16) store(place + i, load(place + i) + load(added + i));
-            if (i < end - row) store_first(place + i, load_first(place + i, end - row - i) + load_first(added + i, end - row - i), end - row - i);
+            const int64_t rest = end - row - i;
+            if (rest > 0) store_first(place + i, load_first(place + i, rest) + load_first(added + i, rest), rest);
         }
     });
 }
 
 inline void swiglu(const SwigluArgs& args, ThreadPool& pool, Workspace& workspace) {
+    if (args.tokens == 0) return;
     workspace.reset();
     const int64_t columns = args.mlp.gate->columns;
     Forms forms;

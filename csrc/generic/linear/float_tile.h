@@ -75,7 +75,9 @@ void float_tile(const PanelData* panels, int64_t columns, const Tile& tile, floa
 }
 
 template <typename Element>
-int64_t float_panel_bytes(int64_t columns) { return columns * kPanelRows * static_cast<int64_t>(sizeof(typename Element::Stored)); }
+int64_t float_panel_bytes(int64_t columns) {
+    return columns * kPanelRows * static_cast<int64_t>(sizeof(typename Element::Stored));
+}
 
 // Packs up to sixteen rows of `columns` values; absent rows are zero. False when a value is not finite.
 template <typename Element>

@@ -27,6 +27,29 @@ struct Codes<4> {
     }
 };
 
+// Four groups to a vector: bits 2g and 2g + 1 of the first vector's bytes are group g, of the second's group g + 4.
+template <>
+struct Codes<2> {
+    static constexpr int64_t kBytes = 128;
+    template <int v, typename Each>
+    static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
+        const U8x64 w = load_bytes(quants + 64 * (v / 2));
+        each(std::integral_constant<int, 2 * v>{}, move_bits<v % 2 * 4, 0, 0x03>(w));
+        each(std::integral_constant<int, 2 * v + 1>{}, move_bits<v % 2 * 4 + 2, 0, 0x03>(w));
+    }
+};
+
+// The third bits: bit g of a byte belongs to group g.
+template <>
+struct Codes<3> {
+    static constexpr int64_t kBytes = 192;
+    template <int v, typename Each>
+    static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
+        const U8x64 high = load_bytes(quants + 128);
+        Codes<2>::groups<v>(quants, [&](auto g, const U8x64& low) QWILL_INLINE { each(g, low | move_bits<g, 2, 0x04>(high)); });
+    }
+};
+
 // The fifth bits: bit g of a byte belongs to group g.
 template <>
 struct Codes<5> {
@@ -34,7 +57,7 @@ struct Codes<5> {
     template <int v, typename Each>
     static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
         const U8x64 high = load_bytes(quants + 256);
-        Codes<4>::groups<v>(quants, [&](auto g, const U8x64& low) QWILL_INLINE { each(g, low | move_bits_to_4<g, 0x10>(high)); });
+        Codes<4>::groups<v>(quants, [&](auto g, const U8x64& low) QWILL_INLINE { each(g, low | move_bits<g, 4, 0x10>(high)); });
     }
 };
 
@@ -46,7 +69,7 @@ struct Codes<6> {
     static QWILL_INLINE inline void groups(const uint8_t* quants, const Each& each) {
         const U8x64 high = load_bytes(quants + 256 + 64 * (v / 2));
         Codes<4>::groups<v>(quants, [&](auto g, const U8x64& low) QWILL_INLINE {
-            each(g, low | move_bits_to_4<g % 4 * 2, 0x30>(high));
+            each(g, low | move_bits<g % 4 * 2, 4, 0x30>(high));
         });
     }
 };
@@ -103,15 +126,18 @@ struct HalfScales {
 struct HalfScalesMinimums {
     static constexpr int kSums = 1, kColumns = 32, kBytes = 64;
     static constexpr bool kMinimum = true;
-    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t, int) { return {load_f16(halves(p)), load_f16(halves(p + 32))}; }
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t, int) {
+        return {load_f16(halves(p)), load_f16(halves(p + 32))};
+    }
 };
 
-// For 256 columns: halves of scale and minimum, then for every 32 a byte of scale and a byte of minimum (subtracted).
+// For 256 columns: halves of scale and minimum, then for every 32 or 16 a byte of scale and one of minimum (subtracted).
+template <int columns>
 struct ByteScalesMinimums {
-    static constexpr int kSums = 1, kColumns = 256, kBytes = 64 + 8 * 32;
+    static constexpr int kSums = 32 / columns, kColumns = 256, kBytes = 64 + 256 / columns * 32;
     static constexpr bool kMinimum = true;
-    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int) {
-        const uint8_t* bytes = p + 64 + 32 * b;
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int s) {
+        const uint8_t* bytes = p + 64 + 32 * (kSums * b + s);
         return {load_f16(halves(p)) * load_u8(bytes), zero() - load_f16(halves(p + 32)) * load_u8(bytes + 16)};
     }
 };

@@ -28,6 +28,11 @@ inline void put_codes(uint8_t* quants, int row, int group, uint32_t codes) {
         std::memcpy(quants + 64 * group + 4 * row, &codes, 4);
         return;
     }
+    if (bits < 4) {
+        add(64 * (group / 4), (codes & 0x03030303u) << group % 4 * 2);
+        if (bits == 3) add(128, (codes >> 2 & 0x01010101u) << group);
+        return;
+    }
     add(64 * (group / 2), (codes & 0x0f0f0f0fu) << group % 2 * 4);
     if (bits == 5) add(256, (codes >> 4 & 0x01010101u) << group);
     if (bits == 6) add(256 + 64 * (group / 4), (codes >> 4 & 0x03030303u) << group % 4 * 2);
@@ -121,7 +126,7 @@ struct PackQ5_1 : HalfScaleMinimumPacker<formats::BlockQ5_1, 5> {
 template <typename BlockType, int bits>
 struct ByteScaleMinimumPacker {
     using Block = BlockType;
-    using Format = qwill::QWILL_ISA_NS::Format<bits, Plain, ByteScalesMinimums>;
+    using Format = qwill::QWILL_ISA_NS::Format<bits, Plain, ByteScalesMinimums<32>>;
     static bool scales(const Block& block, int row, uint8_t* place) {
         put_half(place, row, block.scale);
         put_half(place + 32, row, block.minimum);
@@ -160,6 +165,41 @@ struct PackQ6_K {
     static bool scales(const Block& block, int row, uint8_t* place) {
         put_half(place, row, block.scale);
         for (int group = 0; group < 16; ++group) place[32 + 16 * group + row] = static_cast<uint8_t>(block.group_scales[group]);
+        return finite_half(block.scale);
+    }
+};
+
+struct PackQ2_K {
+    using Block = formats::BlockQ2_K;
+    using Format = qwill::QWILL_ISA_NS::Format<2, Plain, ByteScalesMinimums<16>>;
+    static void codes(const Block& block, uint8_t* out) {
+        for (int e = 0; e < 256; ++e) out[e] = block.quants[e / 128 * 32 + e % 32] >> (e / 32 % 4 * 2) & 3;
+    }
+    static bool scales(const Block& block, int row, uint8_t* place) {
+        put_half(place, row, block.scale);
+        put_half(place + 32, row, block.minimum);
+        for (int group = 0; group < 16; ++group) {
+            place[64 + 32 * group + row] = block.group_scales[group] & 0x0f;
+            place[64 + 32 * group + 16 + row] = block.group_scales[group] >> 4;
+        }
+        return finite_half(block.scale) && finite_half(block.minimum);
+    }
+};
+
+struct PackQ3_K {
+    using Block = formats::BlockQ3_K;
+    using Format = qwill::QWILL_ISA_NS::Format<3, Centred<4>, SignedByteScales<16>>;
+    static void codes(const Block& block, uint8_t* out) {
+        for (int e = 0; e < 256; ++e) {
+            const int low = block.quants[e / 128 * 32 + e % 32] >> (e / 32 % 4 * 2) & 3;
+            out[e] = static_cast<uint8_t>(low | (block.high_bits[e % 32] >> (e / 32) & 1) << 2);
+        }
+    }
+    static bool scales(const Block& block, int row, uint8_t* place) {
+        put_half(place, row, block.scale);
+        for (int group = 0; group < 16; ++group) {
+            place[32 + 16 * group + row] = static_cast<uint8_t>(formats::q3_k_group_scale(block, group));
+        }
         return finite_half(block.scale);
     }
 };

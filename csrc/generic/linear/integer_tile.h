@@ -1,7 +1,7 @@
 // Products of quantized weights and quantized activations: P panels of sixteen rows by N tokens.
 //
-// Each 32 columns (or 16, where these have a scale) are summed exactly in integers, turned to float, scaled, and added to the output's sum: one order of
-// additions for every N and P and every instruction set.
+// Each 32 columns (or 16, where these have a scale) are summed exactly in integers, turned to float, scaled, and added to
+// the output's sum: one order of additions for every N and P and every instruction set.
 #pragma once
 
 #include "generic/linear/activations.h"
@@ -17,7 +17,7 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
     const int32_t* x_quants = x.quants;
     const int32_t* bias = kSums == 2 ? x.bias16 : x.bias32;
     const float* x_scale = x.scale;
-    const float* x_sum = x.sum;
+    const float* x_sum = kSums == 2 ? x.sum16 : x.sum32;
     const uint8_t* span[P];
     F32x16 total[P][N];
     unroll<P>([&](auto p) QWILL_INLINE {
@@ -36,14 +36,15 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
                     const I32x16 start = Format::start(bias + s * N + t);
                     unroll<P>([&](auto p) QWILL_INLINE { sum[p][t] = start; });
                 });
-                Format::template each_group<P, s * 4 / kSums, 4 / kSums>(span, quants, [&](auto p, auto group, const auto& w) QWILL_INLINE {
-                    unroll<N>([&](auto t) QWILL_INLINE { sum[p][t] = dot4(sum[p][t], w, x_quants + group * N + t); });
+                constexpr int pairs = 4 / kSums;
+                Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const auto& w) QWILL_INLINE {
+                    unroll<N>([&](auto t) QWILL_INLINE { sum[p][t] = dot4(sum[p][t], w, x_quants + g * N + t); });
                 });
                 unroll<P>([&](auto p) QWILL_INLINE {
                     const Scales scales = Format::scales(span[p], b, s);
                     unroll<N>([&](auto t) QWILL_INLINE {
                         F32x16 scaled = to_f32(sum[p][t]) * scales.scale;
-                        if constexpr (Format::kMinimum) scaled = fma(scales.minimum, broadcast(x_sum[t]), scaled);
+                        if constexpr (Format::kMinimum) scaled = fma(scales.minimum, broadcast(x_sum[s * N + t]), scaled);
                         total[p][t] = fma(scaled, broadcast(x_scale[t]), total[p][t]);
                     });
                 });
@@ -51,7 +52,7 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
             x_quants += 8 * N;
             bias += kSums * N;
             x_scale += N;
-            x_sum += N;
+            x_sum += kSums * N;
         }
         unroll<P>([&](auto p) QWILL_INLINE { span[p] += Format::kSpanBytes; });
     }

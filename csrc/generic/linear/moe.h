@@ -37,7 +37,8 @@ struct Routing {
     int64_t slots, tiles;
 };
 
-inline Routing group_by_expert(const int32_t* chosen, const float* weights, int64_t tokens, int64_t top_k, int64_t experts, Workspace& workspace) {
+inline Routing group_by_expert(const int32_t* chosen, const float* weights, int64_t tokens, int64_t top_k,
+                               int64_t experts, Workspace& workspace) {
     Routing routing;
     routing.slots = tokens * top_k;
     routing.tiles = 0;
@@ -63,6 +64,7 @@ inline Routing group_by_expert(const int32_t* chosen, const float* weights, int6
 }
 
 inline void moe(const MoeArgs& args, ThreadPool& pool, Workspace& workspace) {
+    if (args.tokens == 0) return;
     workspace.reset();
     const int64_t columns = args.router->columns, tokens = args.tokens, experts = args.router->rows;
 
@@ -107,7 +109,8 @@ inline void moe(const MoeArgs& args, ThreadPool& pool, Workspace& workspace) {
 
     const Group everyone{0, 0, tokens, 0, tile_count(tokens)};
     Stage stages[2] = {
-        {&args.experts, routing.groups.data(), static_cast<int64_t>(routing.groups.size()), routing.tokens, routing.factors, routing.slots, inputs, nullptr, nullptr},
+        {&args.experts, routing.groups.data(), static_cast<int64_t>(routing.groups.size()), routing.tokens,
+         routing.factors, routing.slots, inputs, nullptr, nullptr},
         {args.shared, &everyone, 1, nullptr, shared_factors, tokens, token_tiles, nullptr, nullptr},
     };
     run_stages(stages, args.shared != nullptr ? 2 : 1, args.residual, tokens, pool, workspace);

@@ -30,8 +30,8 @@ struct alignas(64) TileProducts {
 
 // Calls body(panel, tile, products [tokens][16]) for panels [first, last) and all tiles, a block of tiles at a time.
 template <typename Body>
-inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int64_t last, const Tile* tiles, int64_t count, float* scratch,
-                        const Body& body) {
+inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int64_t last, const Tile* tiles,
+                        int64_t count, float* scratch, const Body& body) {
     const bool packed = weight.panel_bytes != 0;
     const int64_t step = packed ? tiles_per_block(weight.columns) : count;  // decoding is done once for all tiles
     TileProducts out;
@@ -86,7 +86,10 @@ inline void finish_row(const Projection& projection, int64_t token, int64_t row,
     const int64_t rows = projection.weight->rows, n = rows - row < kPanelRows ? rows - row : kPanelRows;
     float* out = projection.out + token * rows + row;
     const bool whole = n == kPanelRows;
-    if (projection.bias != nullptr) value = value + (whole ? load(projection.bias + row) : load_first(projection.bias + row, n));
+    if (projection.bias != nullptr) {
+        const float* bias = projection.bias + row;
+        value = value + (whole ? load(bias) : load_first(bias, n));
+    }
     value = activate(value, projection.activation);
     if (projection.add) value = value + (whole ? load(out) : load_first(out, n));
     whole ? store(out, value) : store_first(out, value, n);
@@ -100,7 +103,9 @@ inline void prepare(const float* x, const float* norm, float eps, int64_t tokens
         const int64_t first = tiles[i].first;
         const float* rows = x;
         if (norm != nullptr) {
-            for (int64_t t = first; t < first + tiles[i].tokens; ++t) rms_norm_row(x + t * columns, norm, normed + t * columns, columns, eps);
+            for (int64_t t = first; t < first + tiles[i].tokens; ++t) {
+                rms_norm_row(x + t * columns, norm, normed + t * columns, columns, eps);
+            }
             rows = normed;
         }
         fill_tile(tiles[i], columns, [&](int t) { return rows + (first + t) * columns; });
@@ -108,7 +113,8 @@ inline void prepare(const float* x, const float* norm, float eps, int64_t tokens
 }
 
 // All tiles times all weights, in one job over the panels.
-inline void project(const Projection* projections, int64_t weights, const Tile* tiles, int64_t count, ThreadPool& pool, Workspace& workspace) {
+inline void project(const Projection* projections, int64_t weights, const Tile* tiles, int64_t count, ThreadPool& pool,
+                    Workspace& workspace) {
     int64_t panels = 0, scratch_size = 0;
     for (int64_t i = 0; i < weights; ++i) {
         const int64_t size = Panel::scratch_size(*projections[i].weight);
@@ -123,8 +129,8 @@ inline void project(const Projection* projections, int64_t weights, const Tile* 
             const Projection& projection = projections[i];
             const int64_t own = projection.weight->panels();
             if (first < own) {
-                over_panels(*projection.weight, 0, first, last < own ? last : own, tiles, count, scratch + thread * scratch_size,
-                            [&](int64_t p, const Tile& tile, const float* products) {
+                over_panels(*projection.weight, 0, first, last < own ? last : own, tiles, count,
+                            scratch + thread * scratch_size, [&](int64_t p, const Tile& tile, const float* products) {
                     for (int t = 0; t < tile.tokens; ++t) {
                         finish_row(projection, tile.first + t, p * kPanelRows, load(products + kPanelRows * t));
                     }

@@ -54,6 +54,8 @@ inline const TypeKernels& type_kernels(int type) {
         case Id::F8_E4M3: return FloatType<E4M3Element>::kernels;
         case Id::Q8_0: return IntegerType<PackQ8_0>::kernels;
         case Id::Q4_K: return IntegerType<PackQ4_K>::kernels;
+        case Id::Q2_K: return IntegerType<PackQ2_K>::kernels;
+        case Id::Q3_K: return IntegerType<PackQ3_K>::kernels;
         case Id::Q5_K: return IntegerType<PackQ5_K>::kernels;
         case Id::Q6_K: return IntegerType<PackQ6_K>::kernels;
         case Id::Q4_0: return IntegerType<PackQ4_0>::kernels;
@@ -109,7 +111,9 @@ inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
     weight.panel_bytes = kernels.panel_bytes(args.columns);
     const int64_t panels = weight.panels(), bytes = row_bytes(args.type, args.columns);
     weight.storage = AlignedBuffer(weight.experts * panels * weight.panel_bytes);
-    for (int64_t e = 0; e < weight.experts; ++e) weight.parts.push_back(weight.storage.data() + e * panels * weight.panel_bytes);
+    for (int64_t e = 0; e < weight.experts; ++e) {
+        weight.parts.push_back(weight.storage.data() + e * panels * weight.panel_bytes);
+    }
     std::atomic<bool> finite{true};
     pool.run(weight.experts * panels, [&](int64_t index, int) {
         const auto expert = static_cast<size_t>(index / panels);
@@ -129,7 +133,8 @@ inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
 class Panel {
 public:
     // `scratch` [columns][16] receives the decoded panel of a type that is not packed.
-    Panel(const Weight& weight, int64_t expert, int64_t panel, float* scratch) : kernels_(&type_kernels(weight.type)), columns_(weight.columns) {
+    Panel(const Weight& weight, int64_t expert, int64_t panel, float* scratch)
+        : kernels_(&type_kernels(weight.type)), columns_(weight.columns) {
         const uint8_t* part = weight.parts[static_cast<size_t>(expert)];
         if (weight.panel_bytes != 0) {
             data_.data = part + panel * weight.panel_bytes;
@@ -138,7 +143,8 @@ public:
             data_.data = reinterpret_cast<const uint8_t*>(scratch);
         }
         if (!weight.scales.empty()) {
-            const int64_t across = (weight.columns + kSumColumns - 1) / kSumColumns, down = (weight.rows + kSumColumns - 1) / kSumColumns;
+            const int64_t across = (weight.columns + kSumColumns - 1) / kSumColumns;
+            const int64_t down = (weight.rows + kSumColumns - 1) / kSumColumns;
             data_.scales = weight.scales.data() + (expert * down + panel * kPanelRows / kSumColumns) * across;
         }
     }
@@ -163,17 +169,16 @@ private:
     static void decode(const Weight& weight, const uint8_t* part, int64_t panel, float* out) {
         const formats::RowCodec codec = formats::codec(weight.type);
         const int64_t bytes = row_bytes(weight.type, weight.columns);
-        for (int64_t r = 0; r < kPanelRows; ++r) {
-            const int64_t row = panel * kPanelRows + r;
-            if (row >= weight.rows) {
-                for (int64_t k = 0; k < weight.columns; ++k) out[kPanelRows * k + r] = 0.0f;
-                continue;
+        const int64_t first = panel * kPanelRows, rows = weight.rows - first < kPanelRows ? weight.rows - first : kPanelRows;
+        float values[256];
+        // A block of all rows after the other: what they write stays in the first cache.
+        for (int64_t k = 0; k < weight.columns; k += codec.block_elements, out += codec.block_elements * kPanelRows) {
+            for (int64_t r = 0; r < rows; ++r) {
+                codec.decode(part + (first + r) * bytes + k / codec.block_elements * codec.block_bytes, codec.block_elements, values);
+                for (int64_t i = 0; i < codec.block_elements; ++i) out[kPanelRows * i + r] = values[i];
             }
-            const uint8_t* blocks = part + row * bytes;
-            float values[256];
-            for (int64_t k = 0; k < weight.columns; k += codec.block_elements, blocks += codec.block_bytes) {
-                codec.decode(blocks, codec.block_elements, values);
-                for (int i = 0; i < codec.block_elements; ++i) out[kPanelRows * (k + i) + r] = values[i];
+            for (int64_t r = rows; r < kPanelRows; ++r) {
+                for (int64_t i = 0; i < codec.block_elements; ++i) out[kPanelRows * i + r] = 0.0f;
             }
         }
     }
