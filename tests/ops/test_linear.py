@@ -1,5 +1,9 @@
 """Projections of every instruction set and every weight type against float64."""
 
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -175,11 +179,39 @@ def test_swiglu_of_odd_widths(isa: str, rng: np.random.Generator) -> None:
     np.testing.assert_allclose(residual, expected, atol=3 * 77 * EPSILON * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", FLOATS + PACKED + UNPACKED)
+def test_python_threads_may_share_a_cpu(rng: np.random.Generator) -> None:
+    cpu = cpu_of(ISAS[-1])
+    weights = [native.pack(cpu, random_tensor(rng, name, 64, 256)) for name in ("Q8_0", "F32", "IQ2_S", "Q4_K")]
+    inputs = [normal(rng, tokens, 256) for tokens in (1, 7, 3, 12)]
+    expected = [native.linear(cpu, x, weight) for x, weight in zip(inputs, weights, strict=True)]
+
+    def repeat(x: np.ndarray, weight: Weight, result: np.ndarray) -> bool:
+        return all(np.array_equal(native.linear(cpu, x, weight), result) for _ in range(50))
+
+    with ThreadPoolExecutor(len(weights)) as pool:
+        assert all(pool.map(repeat, inputs, weights, expected))
+
+
+@every_isa
+def test_an_unpacked_weight_keeps_its_bytes_alive(isa: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, "IQ3_S", 2000, 512)
+    weight, x = native.pack(cpu_of(isa), tensor), normal(rng, 1, 512)
+    expected = native.linear(cpu_of(isa), x, weight)
+    assert weight.nbytes == 0
+    freed = [weakref.ref(part) for part in tensor.parts]
+    del tensor
+    gc.collect()
+    assert all(part() is not None for part in freed)
+    np.testing.assert_array_equal(native.linear(cpu_of(isa), x, weight), expected)
+    del weight
+    gc.collect()
+    assert all(part() is None for part in freed)
+
+
+# In MXFP4 and NVFP4 every code is a finite number.
+@pytest.mark.parametrize("name", [name for name in FLOATS + PACKED + UNPACKED if name not in ("MXFP4", "NVFP4")])
 def test_weights_that_are_not_finite_are_refused(name: str, rng: np.random.Generator) -> None:
     tensor = random_tensor(rng, name, 37, odd_columns(TYPES[name]))
-    if name in ("MXFP4", "NVFP4"):
-        return  # every code is a finite number
     blocks = tensor.parts[0].reshape(-1, tensor.type.block_bytes)
     block = blocks[int(rng.integers(len(blocks)))]
     match name:
