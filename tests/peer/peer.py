@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 
 HERE = Path(__file__).parent
@@ -59,3 +60,23 @@ def run_llama(model: Path, results: list[str], threads: int = 2, **inputs: np.nd
     file.write_text(json.dumps(job | {name: str(path) for name, path in outputs.items()}))
     run(sys.executable, HERE / "llama_run.py", file)
     return {name: np.load(path) for name, path in outputs.items()}
+
+
+def write_imatrix(path: Path, model: Path, rng: np.random.Generator) -> Path:
+    """A made-up importance of every column of every matrix, which the types below 3 bits cannot be made without."""
+    writer = gguf.GGUFWriter(path, "")
+    writer.add_string("general.type", "imatrix")
+    writer.add_array("imatrix.datasets", ["made up"])
+    writer.add_uint32("imatrix.chunk_count", 1)
+    writer.add_uint32("imatrix.chunk_size", 512)
+    for tensor in gguf.GGUFReader(model).tensors:
+        columns, *rows = (int(size) for size in tensor.shape)
+        if rows:
+            experts = rows[1:] or [1]
+            writer.add_tensor(f"{tensor.name}.in_sum2", rng.uniform(0.5, 2, (*experts, columns)).astype(np.float32))
+            writer.add_tensor(f"{tensor.name}.counts", np.ones((*experts, 1), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
