@@ -1,9 +1,10 @@
 """Speed of the projections: decoding against the memory's bandwidth, prefill against the integer peak.
 
 Run with `python benchmarks/operations.py [--isa avx512] [--threads 2] [--types Q8_0,Q4_K] [--tokens 64] [--quick]`.
-Weights are random, of the 0.8B's shapes, together larger than the last cache. Times are the least of several runs: the
-machine is rarely idle. Bandwidth counts the packed bytes; its measure is taken in the same run, by as many threads that
-sum an array far larger than the caches.
+Weights are random, of the 0.8B's shapes, together larger than the last cache. Times are the least of several runs, for
+the machine is rarely idle; with one thread they are the processor's own time, which other programs disturb less.
+Bandwidth counts the packed bytes; its measure is taken in the same run, by as many threads that search an array far
+larger than the caches.
 """
 
 import argparse
@@ -25,14 +26,15 @@ HALF_PLACES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,), **dict.fromkeys
 rng = np.random.default_rng(0)
 
 
-def seconds(step: Callable[[], object], runs: int) -> float:
+def seconds(step: Callable[[], object], runs: int, threads: int) -> float:
     """The least time of one step; the first run, which touches fresh memory, does not count."""
+    clock = time.process_time if threads == 1 else time.perf_counter
     step()
     best = float("inf")
     for _ in range(runs):
-        start = time.perf_counter()
+        start = clock()
         step()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, clock() - start)
     return best
 
 
@@ -40,7 +42,7 @@ def read_bandwidth(threads: int, runs: int) -> float:
     """Bytes per second that `threads` threads read."""
     pieces = np.array_split(np.ones(int(256e6) // 8), threads)
     with ThreadPoolExecutor(threads) as pool:
-        return sum(piece.nbytes for piece in pieces) / seconds(lambda: list(pool.map(np.max, pieces)), runs)
+        return sum(piece.nbytes for piece in pieces) / seconds(lambda: list(pool.map(np.max, pieces)), runs, threads)
 
 
 def random_weight(cpu: Cpu, name: str, rows: int, columns: int) -> Weight:
@@ -66,9 +68,9 @@ def measure(cpu: Cpu, name: str, rows: int, columns: int, tokens: int, bandwidth
             native.linear(cpu, x, weight)
 
     one, many = rng.standard_normal((1, columns), np.float32), rng.standard_normal((tokens, columns), np.float32)
-    decode = seconds(lambda: step(one, weights), runs)
+    decode = seconds(lambda: step(one, weights), runs, cpu.threads)
     rate = size * len(weights) / decode
-    prefill = seconds(lambda: step(many, weights[:1]), runs)
+    prefill = seconds(lambda: step(many, weights[:1]), runs, cpu.threads)
     print(
         f"{name:8} {rows:6} x {columns:4}  1 token {decode / len(weights) * 1e6:8.0f} us"
         f" {rate / 1e9:6.1f} GB/s = {rate / bandwidth:4.2f} of read"
@@ -89,7 +91,8 @@ def main() -> None:
     bandwidth = read_bandwidth(cpu.threads, runs)
     print(f"{cpu.isa}, {cpu.threads} threads, read bandwidth {bandwidth / 1e9:.1f} GB/s")
     small, x = random_weight(cpu, "Q8_0", 16, 32), np.ones((1, 32), np.float32)
-    print(f"a call: {seconds(lambda: [native.linear(cpu, x, small) for _ in range(1000)], runs) * 1e3:.2f} us")
+    thousand = seconds(lambda: [native.linear(cpu, x, small) for _ in range(1000)], runs, cpu.threads)
+    print(f"a call: {thousand * 1e3:.2f} us")
     for name in options.types.split(","):
         for rows, columns in SHAPES[: 2 if options.quick else 3]:
             measure(cpu, name, rows, columns, options.tokens, bandwidth, runs)
