@@ -21,7 +21,7 @@ MAX_CONTEXT = 1024
 
 def load_api() -> Any:
     """The package's declarations, without its `__init__`, which imports a server's worth of modules."""
-    os.environ["LLAMA_CPP_LIB_PATH"] = os.environ["QWILL_LLAMA_BIN"]
+    os.environ["LLAMA_CPP_LIB_PATH"] = os.environ["MTMD_CPP_LIB"] = os.environ["QWILL_LLAMA_BIN"]
     package = types.ModuleType("llama_cpp")
     package.__path__ = [str(Path(os.environ["QWILL_LLAMA_CPP"]).parents[1] / "llama_cpp")]
     sys.modules["llama_cpp"] = package
@@ -81,6 +81,33 @@ class Llama:
             sys.exit(f"llama_process gave {status}")
         return floats(self.api.llama_get_logits(context), len(token_ids), self.vocab_size)
 
+    def encode_image(self, mmproj: str, pixels: np.ndarray) -> np.ndarray:
+        """Embeddings [tokens, hidden_size] f32 of one image, pixels [height, width, 3] uint8."""
+        from llama_cpp import mtmd_cpp as media
+
+        params = media.mtmd_context_params_default()
+        params.use_gpu, params.n_threads, params.flash_attn_type, params.warmup = False, self.threads, 0, False
+        tower = media.mtmd_init_from_file(mmproj.encode(), self.model, params)
+        if not tower:
+            sys.exit(f"llama.cpp cannot load {mmproj}")
+        height, width, _ = pixels.shape
+        data = np.ascontiguousarray(pixels).ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        bitmap = ctypes.c_void_p(media.mtmd_bitmap_init(width, height, data))
+        chunks = media.mtmd_input_chunks_init()
+        marker = media.mtmd_default_marker()
+        text = media.mtmd_input_text(marker, len(marker), False, True)
+        status = media.mtmd_tokenize(tower, chunks, ctypes.byref(text), ctypes.byref(bitmap), 1)
+        if status:
+            sys.exit(f"mtmd_tokenize gave {status}")
+        for number in range(media.mtmd_input_chunks_size(chunks)):
+            chunk = media.mtmd_input_chunks_get(chunks, number)
+            if media.mtmd_input_chunk_get_type(chunk) == media.MTMD_INPUT_CHUNK_TYPE_IMAGE:
+                status = media.mtmd_encode_chunk(tower, chunk)
+                if status:
+                    sys.exit(f"mtmd_encode_chunk gave {status}")
+                return floats(media.mtmd_get_output_embd(tower), media.mtmd_input_chunk_get_n_tokens(chunk), self.width)
+        sys.exit("mtmd_tokenize gave no image")
+
 
 def floats(pointer: Any, rows: int, columns: int) -> np.ndarray:
     return np.ctypeslib.as_array(pointer, (rows, columns)).copy()
@@ -89,6 +116,9 @@ def floats(pointer: Any, rows: int, columns: int) -> np.ndarray:
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     llama = Llama(job["model"], job["threads"])
+    if "embeddings" in job:
+        np.save(job["embeddings"], llama.encode_image(job["mmproj"], np.load(job["pixels"])))
+        return
     token_ids = np.load(job["tokens"])
     context = llama.context()
     if "draft_logits" in job:
