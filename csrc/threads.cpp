@@ -69,7 +69,9 @@ void ThreadPool::work(int thread) {
         }
         if (stop_.load()) return;
         seen = generation_.load(std::memory_order_acquire);
-        drain(thread);
+        // Announced before looking: either this worker sees that the job is closed, or the caller sees the worker.
+        active_.fetch_add(1);
+        if (open_.load()) drain(thread);
         active_.fetch_sub(1, std::memory_order_release);
     }
 }
@@ -80,7 +82,7 @@ void ThreadPool::dispatch(int64_t tasks, Entry entry, const void* context) {
     context_ = context;
     tasks_ = tasks;
     next_.store(0, std::memory_order_relaxed);
-    active_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    open_.store(true);
     bool asleep = false;
     {
         std::lock_guard<std::mutex> lock(sleep_mutex_);
@@ -89,8 +91,10 @@ void ThreadPool::dispatch(int64_t tasks, Entry entry, const void* context) {
     }
     if (asleep) wake_.notify_all();
     drain(0);
-    // Every worker must have left the job before its closure goes out of scope.
-    const auto done = [this] { return active_.load(std::memory_order_acquire) == 0; };
+    // Workers that are still on their way need not come: all tasks are taken. Those that came must have left before the
+    // closure goes out of scope.
+    open_.store(false);
+    const auto done = [this] { return active_.load() == 0; };
     while (!spin_until(done, kSpin)) std::this_thread::yield();
 }
 

@@ -53,7 +53,8 @@ private:
     const void* context_ = nullptr;
     int64_t tasks_ = 0;
     std::atomic<int64_t> next_{0};
-    std::atomic<int> active_{0};
+    std::atomic<int> active_{0};     // workers inside the job
+    std::atomic<bool> open_{false};  // whether workers may still enter it
     std::atomic<uint64_t> generation_{0};
     std::atomic<bool> stop_{false};
 };
