@@ -1,4 +1,3 @@
-#include <cstdlib>
 #include <cstring>
 
 #include "kernels.h"
@@ -53,14 +52,6 @@ const char* const* available_isas() {
         if (candidate.runs_here()) names[count++] = candidate.name;
     }
     return names;
-}
-
-const Kernels* default_kernels() {
-    const char* forced = std::getenv("QWILL_ISA");
-    if (forced != nullptr && *forced != '\0') return kernels_named(forced);
-    const Kernels* best = nullptr;
-    for (const char* const* name = available_isas(); *name != nullptr; ++name) best = kernels_named(*name);
-    return best;
 }
 
 }  // namespace qwill

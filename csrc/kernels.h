@@ -18,9 +18,6 @@ struct Kernels {
 // The table of an instruction set by name ("scalar", "avx2", "avx512"), or nullptr when the processor lacks it.
 const Kernels* kernels_named(const char* name);
 
-// The best table for this processor, or the one that QWILL_ISA names. Null when that one cannot run here.
-const Kernels* default_kernels();
-
 // Names of the tables that this processor can run, slowest first, ended by nullptr.
 const char* const* available_isas();
 

@@ -135,6 +135,10 @@ def test_arguments_out_of_range(llm: LLM, made: TinyCheckpoint) -> None:
         LLM(str(made.folder), max_context=0)
     with pytest.raises(InvalidArgument, match="kv 'q3'"):
         LLM(str(made.folder), kv="q3")
+    with pytest.raises(InvalidArgument, match="instruction set 'mmx'"):
+        LLM(str(made.folder), isa="mmx")
+    with pytest.raises(InvalidArgument, match="threads must be at least 1"):
+        LLM(str(made.folder), threads=0)
     with pytest.raises(InvalidArgument, match="YaRN factor"):
         LLM(str(made.folder), yarn=0.5)
 

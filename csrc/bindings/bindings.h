@@ -44,7 +44,7 @@ bool has_shape(const A& array, std::initializer_list<int64_t> shape) {
 // Kernels of one instruction set on a pool of threads.
 struct Cpu {
     Cpu(const std::string& isa, int threads)
-        : kernels(isa.empty() ? default_kernels() : kernels_named(isa.c_str())), pool(threads) {
+        : kernels(kernels_named(isa.c_str())), pool(threads) {
         if (kernels == nullptr) throw nb::value_error("this processor cannot run the instruction set asked for");
     }
     const Kernels* kernels;

@@ -19,7 +19,7 @@ NB_MODULE(_native, m) {
     cpu.def("__init__", [](Cpu* self, const std::string& isa, int threads) {
             require(threads >= 1, "threads must be at least 1");
             new (self) Cpu(isa, threads);
-        }, nb::arg("isa"), nb::arg("threads"), "isa: one of available_isas(), or empty for QWILL_ISA or the best.")
+        }, nb::arg("isa"), nb::arg("threads"), "isa: one of available_isas().")
         .def_prop_ro("isa", [](const Cpu& self) { return std::string(self.kernels->name); })
         .def_prop_ro("threads", [](const Cpu& self) { return self.pool.threads(); });
     bind_linear(m, cpu);

@@ -60,7 +60,7 @@ class LLM:
             raise InvalidArgument(f"max_sequences must be at least 1, not {max_sequences}")
         kv_dtype = _kv_dtype(kv, self.checkpoint)
         self._check_memory(kv_dtype, max_sequences)
-        operations = native_operations(threads or physical_cores(), isa)
+        operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
         self._model = Model(
             self.config,

@@ -3,12 +3,15 @@
 `Operations` is what the model is given: the same functions, computed by the reference or by the processor's kernels.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+
+from qwill.errors import InvalidArgument
 
 Array = np.ndarray
 
@@ -62,8 +65,12 @@ def reference_operations() -> Operations:
 
 
 def native_operations(threads: int, isa: str = "") -> Operations:
-    """The C++ kernels on `threads` threads; isa: one of `qwill._native.available_isas()`, empty for the best."""
-    from qwill._native import Cpu
+    """The C++ kernels on `threads` threads.
+
+    isa: "scalar", "avx2" or "avx512"; empty for the one that QWILL_ISA names, or the best that the processor has.
+    Raises InvalidArgument for one that it cannot run.
+    """
+    from qwill._native import Cpu, available_isas
     from qwill.ops.attention import native as attention
     from qwill.ops.embedding import native as embedding
     from qwill.ops.gated_delta import native as gated_delta
@@ -72,7 +79,13 @@ def native_operations(threads: int, isa: str = "") -> Operations:
     from qwill.ops.norm import native as norm
     from qwill.ops.vision import native as vision
 
-    cpu = Cpu(isa, threads)
+    runnable = available_isas()
+    chosen = isa or os.environ.get("QWILL_ISA") or runnable[-1]
+    if chosen not in runnable:
+        raise InvalidArgument(f"instruction set {chosen!r} is none that this processor runs: {', '.join(runnable)}")
+    if threads < 1:
+        raise InvalidArgument(f"threads must be at least 1, not {threads}")
+    cpu = Cpu(chosen, threads)
     return Operations(
         name=cpu.isa,
         threads=cpu.threads,
