@@ -20,7 +20,7 @@ pytestmark = pytest.mark.peer
 def test_embeddings(
     name: str, height: int, width: int, converted: dict[str, Converted], rng: np.random.Generator
 ) -> None:
-    """libmtmd rounds patches and their weights to f16, by up to 2^-11, and two blocks carry that on; 1.5e-3 was seen."""
+    """libmtmd rounds patches and their weights to f16, by up to 2^-11, and two blocks carry that on: 1.5e-3."""
     file = converted[name].files["f32"]
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     mmproj = str(converted[name].mmproj)
