@@ -220,6 +220,12 @@ def test_not_enough_memory_is_said_before_loading(copy: Path, monkeypatch: pytes
     assert loaded == []
 
 
+def test_not_enough_memory_for_logits(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwill.llm.available_memory", lambda: 1000)
+    with pytest.raises(NotEnoughMemory, match="logits of 5 tokens"):
+        llm.forward([1] * 5)
+
+
 def test_progress_ends_at_the_total(copy: Path) -> None:
     seen: list[tuple[int, int]] = []
     LLM(str(copy), progress=lambda done, total: seen.append((done, total)))

@@ -121,6 +121,11 @@ class LLM:
     def forward(self, token_ids: Sequence[int]) -> np.ndarray:
         """Logits [tokens, vocab] f32 after each of the tokens."""
         prompt = self._prompts.tokens(token_ids)
+        size, available = 4 * len(token_ids) * self.config.text.vocab_size, available_memory()
+        if size > available:
+            raise NotEnoughMemory(
+                f"logits of {len(token_ids)} tokens take {size / 1e9:.1f} GB, {available / 1e9:.1f} GB are free; take fewer"
+            )
         request = self._answer(prompt, SamplingParams(temperature=0, max_tokens=1), None, reserve=0).request
         return self._engine.prompt_logits(request)
 

@@ -65,13 +65,14 @@ class Engine:
         """Logits [tokens, vocab] f32 at every token of a request's prompt, which the idle engine reads and forgets."""
         assert not self.has_work
         self.add(request)
-        rows = []
+        logits = np.empty((request.length, request.sampler.vocab_size), np.float32)
         while request.pending:
             (chunk,) = self.scheduler.schedule()
-            rows.append(self._runner.logits(self._runner.hidden_states([chunk])))
-            request.computed += chunk.count
+            rows = slice(request.computed, request.computed + chunk.count)
+            logits[rows] = self._runner.logits(self._runner.hidden_states([chunk]))
+            request.computed = rows.stop
         self.cancel(request)
-        return np.concatenate(rows)
+        return logits
 
     def _sample(self, chunk: Chunk, logits: np.ndarray) -> None:
         request = chunk.request
