@@ -124,7 +124,8 @@ class LLM:
         size, available = 4 * len(token_ids) * self.config.text.vocab_size, available_memory()
         if size > available:
             raise NotEnoughMemory(
-                f"logits of {len(token_ids)} tokens take {size / 1e9:.1f} GB, {available / 1e9:.1f} GB are free; take fewer"
+                f"logits of {len(token_ids)} tokens take {size / 1e9:.1f} GB, {available / 1e9:.1f} GB are free;"
+                " take fewer tokens"
             )
         request = self._answer(prompt, SamplingParams(temperature=0, max_tokens=1), None, reserve=0).request
         return self._engine.prompt_logits(request)
