@@ -15,11 +15,12 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import numpy as np
@@ -47,7 +48,7 @@ class Case:
     llama_prefill: list[float] = field(default_factory=list)
     llama_decode: list[float] = field(default_factory=list)
     bandwidth: list[float] = field(default_factory=list)  # bytes per second
-    python_share: float = 0.0  # of the time of a decoded token
+    shares: dict[str, float] = field(default_factory=dict)  # of a decoded token's time, by native call; and "Python"
 
     def speed(self, who: str, what: str) -> float:
         return statistics.median(getattr(self, f"{who}_{what}"))
@@ -99,9 +100,9 @@ def read_bandwidth(threads: int) -> float:
 
 
 class TimedCpu:
-    """Stands in for the native module's Cpu and adds up the time spent inside its calls."""
+    """Stands in for the native module's Cpu and adds up the seconds spent inside each of its calls."""
 
-    inside = 0.0
+    inside: ClassVar[Counter[str]] = Counter()
     original = _native.Cpu
 
     def __init__(self, isa: str, threads: int) -> None:
@@ -111,31 +112,35 @@ class TimedCpu:
         attribute = getattr(self._cpu, name)
         if not callable(attribute):
             return attribute
-        timed = _timed(attribute)
+        timed = _timed(name, attribute)
         setattr(self, name, timed)
         return timed
 
 
-def _timed(function: Callable[..., Any]) -> Callable[..., Any]:
+def _timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         start = time.perf_counter()
         result = function(*arguments)
-        TimedCpu.inside += time.perf_counter() - start
+        TimedCpu.inside[name] += time.perf_counter() - start
         return result
 
     return call
 
 
-def python_share(path: Path, threads: int, tokens: int) -> float:
-    """The part of a decoded token's time that is spent outside the native kernels; the timers count as outside."""
+def time_shares(path: Path, threads: int, tokens: int) -> dict[str, float]:
+    """Parts of a decoded token's time in each native call, and outside them as "Python", the timers included.
+
+    Medians of five answers.
+    """
     with patch.object(_native, "Cpu", TimedCpu):
         llm = LLM(str(path), threads=threads, max_context=1024)
-    shares = []
+    answers = []
     for _ in range(5):
-        TimedCpu.inside = 0.0
+        TimedCpu.inside.clear()
         elapsed = generate(llm, [1], tokens)
-        shares.append(1 - TimedCpu.inside / elapsed)
-    return statistics.median(shares)
+        shares = {name: seconds / elapsed for name, seconds in TimedCpu.inside.items()}
+        answers.append(shares | {"Python": 1 - sum(shares.values())})
+    return {name: statistics.median(shares[name] for shares in answers) for name in answers[0]}
 
 
 def measure(path: Path, arguments: argparse.Namespace) -> Case:
@@ -176,7 +181,14 @@ def table(cases: list[Case]) -> str:
     for case in cases:
         used = case.speed("qwill", "decode") * case.file_bytes / 1e9
         bandwidth = statistics.median(case.bandwidth) / 1e9
-        lines.append(f"| {case.file} | {bandwidth:.1f} | {used:.1f} | {case.python_share:.1%} |")
+        lines.append(f"| {case.file} | {bandwidth:.1f} | {used:.1f} | {case.shares['Python']:.1%} |")
+    lines += [
+        "",
+        f"| part of a decoded token | {' | '.join(case.file for case in cases)} |",
+        "|---" * (len(cases) + 1) + "|",
+    ]
+    for name in sorted(cases[0].shares, key=lambda name: -cases[0].shares[name]):
+        lines.append(f"| {name} | {' | '.join(f'{case.shares.get(name, 0):.1%}' for case in cases)} |")
     return "\n".join(lines)
 
 
@@ -204,7 +216,7 @@ def main() -> None:
     print("load average before:", os.getloadavg()[0], file=sys.stderr)
     cases = [measure(path, arguments) for path in paths]
     for path, case in zip(paths, cases, strict=True):
-        case.python_share = python_share(path, case.threads, case.decode_tokens)
+        case.shares = time_shares(path, case.threads, case.decode_tokens)
     print(table(cases))
     if arguments.markdown:
         arguments.markdown.write_text(table(cases) + "\n")
