@@ -23,7 +23,7 @@ from training.vision import MERGE, PATCH, patches
 
 TEMPLATE_FILE = Path(__file__).parent / "assets" / "chat_template.jinja"
 IMAGE_PAD = "<|image_pad|>"
-TEXT_EXAMPLES, PICTURE_GROUPS, PICTURE_EXAMPLES = 40, 2, 10  # of one step
+TEXT_EXAMPLES, PICTURE_GROUPS, PICTURE_EXAMPLES = 24, 4, 12  # of one step
 MICRO_BATCH_TOKENS = 1800
 
 

@@ -196,4 +196,4 @@ def read_text(rng: random.Random, height: int, width: int) -> Example:
     )
 
 
-TASKS: dict[Callable[[random.Random, int, int], Example], float] = {one_shape: 0.4, count_shapes: 0.25, read_text: 0.35}
+TASKS: dict[Callable[[random.Random, int, int], Example], float] = {one_shape: 0.6, count_shapes: 0.28, read_text: 0.12}
