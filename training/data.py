@@ -41,15 +41,21 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
     return result
 
 
-@cache
-def chat_template() -> jinja2.Template:
+def template(source: str) -> jinja2.Template:
+    """A chat template with the two things that every runtime gives it: `tojson` and `raise_exception`."""
+
     def refuse(message: str) -> NoReturn:
         raise jinja2.TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
     environment.globals["raise_exception"] = refuse
-    return environment.from_string(TEMPLATE_FILE.read_text(encoding="utf-8"))
+    return environment.from_string(source)
+
+
+@cache
+def chat_template() -> jinja2.Template:
+    return template(TEMPLATE_FILE.read_text(encoding="utf-8"))
 
 
 def prompt_text(example: Example) -> str:
