@@ -1,5 +1,7 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
+from itertools import accumulate
+
 import numpy as np
 
 from qwill.engine.pools import Pool
@@ -45,13 +47,13 @@ class Engine:
         """Computes one batch. Returns the requests that got a token; those finished have left the engine."""
         chunks = self.scheduler.schedule()
         hidden = self._runner.hidden_states(chunks)
-        ends = np.cumsum([chunk.count for chunk in chunks]) - 1
+        ends = accumulate(chunk.count for chunk in chunks)
         due = [(chunk, end) for chunk, end in zip(chunks, ends, strict=True) if chunk.count == chunk.request.pending]
         for chunk in chunks:
             chunk.request.computed += chunk.count
         if not due:
             return []
-        logits = self._runner.logits(hidden[[end for _, end in due]])
+        logits = self._runner.logits(hidden[[end - 1 for _, end in due]])
         for (chunk, _), row in zip(due, logits, strict=True):
             self._sample(chunk, row)
         return [chunk.request for chunk, _ in due]

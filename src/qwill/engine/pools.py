@@ -1,5 +1,7 @@
 """Which pages and slots are free. Plain integers; the arrays they index are in `model.batch.Cache`."""
 
+from collections.abc import Sequence
+
 
 class Pool:
     """Indices 0 to size - 1, each held by at most one owner."""
@@ -18,6 +20,6 @@ class Pool:
         assert count <= len(self._free), (count, len(self._free))
         return [self._free.pop() for _ in range(count)]
 
-    def give_back(self, indices: list[int]) -> None:
+    def give_back(self, indices: Sequence[int]) -> None:
         self._free.extend(reversed(indices))
         assert len(self._free) <= self.size, "an index was given back twice"

@@ -1,5 +1,6 @@
 """One request on its way through the engine."""
 
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,7 +35,7 @@ class Request:
     output_ids: list[int] = field(default_factory=list)
     samples: list[Sampled] = field(default_factory=list)
     computed: int = 0
-    pages: list[int] = field(default_factory=list)
+    pages: "array[int]" = field(default_factory=lambda: array("i"))
     slot: int = -1
     finish_reason: str | None = None
 
@@ -62,11 +63,11 @@ class Request:
 
     def positions(self, first: int, count: int) -> np.ndarray:
         """Their rotary positions, int32 [3, count]."""
-        prompt = len(self.prompt.token_ids)
         inside = self.prompt.positions[:, first : first + count]
-        offset = self.prompt.next_position + max(first - prompt, 0)
+        offset = self.prompt.next_position + max(first - len(self.prompt.token_ids), 0)
         after = np.arange(offset, offset + count - inside.shape[1], dtype=np.int32)
-        return np.concatenate([inside, np.broadcast_to(after, (3, len(after)))], axis=1)
+        outside = np.broadcast_to(after, (3, len(after)))
+        return np.concatenate([inside, outside], axis=1) if inside.shape[1] else outside
 
     def commit(self, sampled: Sampled) -> None:
         """Appends a token, and finishes the request when it was the last."""

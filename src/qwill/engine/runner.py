@@ -1,5 +1,7 @@
 """Turns a schedule into a batch, runs the model on it and gives the logits that are needed."""
 
+from itertools import accumulate
+
 import numpy as np
 
 from qwill.engine.scheduler import Chunk
@@ -35,26 +37,21 @@ class Runner:
             self._embeddings.pop(id(rows.patches), None)
 
     def _batch(self, chunks: list[Chunk]) -> Batch:
-        counts = [chunk.count for chunk in chunks]
-        tables = np.zeros((len(chunks), max(len(chunk.request.pages) for chunk in chunks)), np.int32)
-        for row, chunk in enumerate(chunks):
-            tables[row, : len(chunk.request.pages)] = chunk.request.pages
         token_ids = [token for chunk in chunks for token in chunk.request.tokens(chunk.request.computed, chunk.count)]
         positions = [chunk.request.positions(chunk.request.computed, chunk.count) for chunk in chunks]
-        starts = np.zeros(len(chunks) + 1, np.int32)
-        np.cumsum(counts, out=starts[1:])
+        starts = list(accumulate((chunk.count for chunk in chunks), initial=0))
         return Batch(
             token_ids=np.array(token_ids, np.int32),
             positions=positions[0] if len(positions) == 1 else np.concatenate(positions, axis=1),
-            starts=starts,
+            starts=np.array(starts, np.int32),
             contexts=np.array([chunk.request.computed for chunk in chunks], np.int32),
             slots=np.array([chunk.request.slot for chunk in chunks], np.int32),
-            block_tables=tables,
+            block_tables=_block_tables(chunks),
             media=tuple(
                 part
                 for chunk, start in zip(chunks, starts, strict=False)
                 for rows in chunk.request.prompt.media
-                if (part := self._media_part(rows, chunk, int(start))) is not None
+                if (part := self._media_part(rows, chunk, start)) is not None
             ),
         )
 
@@ -73,3 +70,14 @@ class Runner:
             assert self._model.vision is not None, "media are refused before, where there is no vision tower"
             self._embeddings[key] = self._model.vision.forward(patches.pixels, patches.grid)
         return self._embeddings[key]
+
+
+def _block_tables(chunks: list[Chunk]) -> np.ndarray:
+    """Pages of each sequence, int32 [sequences, most pages]; shorter rows end in zeros, which no kernel reads."""
+    rows = [np.frombuffer(chunk.request.pages, np.int32) for chunk in chunks]
+    if len(rows) == 1:
+        return rows[0][None]
+    tables = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for table, row in zip(tables, rows, strict=True):
+        table[: len(row)] = row
+    return tables

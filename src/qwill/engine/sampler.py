@@ -1,5 +1,6 @@
 """One request's choice of tokens: penalties, filters, and a draw that only seed, position and logits decide."""
 
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,20 +53,21 @@ class Sampler:
         hold NaN or +inf, or forbid every token.
         """
         assert logits.shape == (self.vocab_size,), (logits.shape, self.vocab_size)
-        peak = logits.max()
-        if np.isnan(peak) or peak == np.inf:
-            raise QwillError(f"the model produced {'NaN' if np.isnan(peak) else 'infinity'} at position {position}")
-        if peak == -np.inf:
+        likeliest = int(logits.argmax())  # a NaN counts as the greatest
+        peak = float(logits[likeliest])
+        if math.isnan(peak) or peak == math.inf:
+            raise QwillError(f"the model produced {'NaN' if math.isnan(peak) else 'infinity'} at position {position}")
+        if peak == -math.inf:
             raise QwillError(f"every token is forbidden at position {position}")
         adjusted = self._penalties.apply(logits)
         if self._temperature == 0:
-            token = int(adjusted.argmax())
+            token = likeliest if adjusted is logits else int(adjusted.argmax())
         else:
             ids, scores = self._keep(adjusted)
             token = int(ids[np.argmax(scores + gumbel_noise(self.seed, position, ids))])
         if self._logprobs is None:
             return Sampled(token)
-        return self._with_logprobs(token, logits, float(peak), self._logprobs)
+        return self._with_logprobs(token, logits, peak, self._logprobs)
 
     def commit(self, token: int) -> None:
         """Makes the token part of the answer, for the penalties."""

@@ -1,5 +1,6 @@
 """Which tokens the next step computes. Policy only: no arrays, no model."""
 
+from array import array
 from collections import deque
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class Scheduler:
         """The chunks of the next step, at most one a request; the first one of a request starts from a cleared slot."""
         while self._waiting and self._slots.free and self.pages_for(self._waiting[0]) <= self._pages.free:
             request = self._waiting.popleft()
-            request.pages = self._pages.take(self.pages_for(request))
+            request.pages = array("i", self._pages.take(self.pages_for(request)))
             (request.slot,) = self._slots.take(1)
             self.running.append(request)
         decoding = [request for request in self.running if request.pending == 1]
@@ -64,7 +65,7 @@ class Scheduler:
             self.running.remove(request)
             self._pages.give_back(request.pages)
             self._slots.give_back([request.slot])
-            request.pages, request.slot = [], -1
+            request.pages, request.slot = array("i"), -1
         elif request in self._waiting:
             self._waiting.remove(request)
 
