@@ -10,6 +10,8 @@
 NB_MODULE(_native, m) {
     using namespace qwill;
     m.doc() = "CPU kernels of qwill.";
+    // An interpreter that ends in the middle of an answer leaves objects behind; users need not read about them.
+    nb::set_leak_warnings(false);
     m.def("available_isas", [] {
         std::vector<std::string> names;
         for (const char* const* name = available_isas(); *name != nullptr; ++name) names.emplace_back(*name);

@@ -1,15 +1,15 @@
 """Errors that users see. Each message is one line: what is wrong, with its name, and the mend.
 
-    QwillError                    anything qwill raises on purpose            exit code 1
-    └── UserError                 the user's mistake                          exit code 2
-        ├── InvalidArgument       an option or parameter out of range
-        ├── ModelNotFound         no such file, folder, alias or repository
-        ├── CheckpointError       a file that is torn, foreign or inconsistent
-        │   └── UnsupportedModel  a sound file of an architecture or type that qwill does not run
-        ├── PromptTooLong         more tokens than the context holds
-        ├── TemplateError         a chat template or a conversation that it refuses
-        ├── MediaError            an image or video that cannot be used
-        └── NotEnoughMemory       said before loading, from the file sizes
+QwillError                    anything qwill raises on purpose            exit code 1
+└── UserError                 the user's mistake                          exit code 2
+    ├── InvalidArgument       an option or parameter out of range
+    ├── ModelNotFound         no such file, folder, alias or repository
+    ├── CheckpointError       a file that is torn, foreign or inconsistent
+    │   └── UnsupportedModel  a sound file of an architecture or type that qwill does not run
+    ├── PromptTooLong         more tokens than the context holds
+    ├── TemplateError         a chat template or a conversation that it refuses
+    ├── MediaError            an image or video that cannot be used
+    └── NotEnoughMemory       said before loading, from the file sizes
 """
 
 

@@ -49,16 +49,12 @@ def linear(
     return ACTIVATIONS[activation](y)
 
 
-def linear_add(
-    x: np.ndarray, weight: ReferenceWeight, residual: np.ndarray, bias: np.ndarray | None = None
-) -> None:
+def linear_add(x: np.ndarray, weight: ReferenceWeight, residual: np.ndarray, bias: np.ndarray | None = None) -> None:
     """residual += x Wᵀ + bias, in place. x [tokens, cols], residual [tokens, rows]."""
     residual += linear(x, weight, bias)
 
 
-def norm_linear(
-    x: np.ndarray, scale: np.ndarray, eps: float, weights: Sequence[ReferenceWeight]
-) -> list[np.ndarray]:
+def norm_linear(x: np.ndarray, scale: np.ndarray, eps: float, weights: Sequence[ReferenceWeight]) -> list[np.ndarray]:
     """RMSNorm, then one projection per weight. x [tokens, cols] → [tokens, rows of each]."""
     normed = rms_norm(x, scale, eps)
     return [linear(normed, weight) for weight in weights]
