@@ -46,20 +46,23 @@ struct GatedDeltaArgs {
     bool tiled;  // value head j reads key head j % key_heads, otherwise j / (value_heads / key_heads)
 };
 
+// How keys and values lie in their pages: as they are, rounded to half, or in blocks of 32 signed bytes after a half scale.
+enum class PageType { f32, f16, q8_0 };
+
 // Gated attention between its projections: norms, rotary, keys and values into their pages, attention, gate.
 struct AttentionArgs {
     const float* q_gate;           // [tokens, heads, 2 * dim]: a head's query, then its gate
     const float *k, *v;            // [tokens, kv_heads, dim]
     const float *q_norm, *k_norm;  // [dim]
     const float *cos, *sin;        // [tokens, rotary / 2]
-    void *k_pages, *v_pages;       // [pages, kv_heads, page, dim], float or half; this step's rows are written
+    void *k_pages, *v_pages;       // [pages, kv_heads, page, dim] of page_type; this step's rows are written
     const int32_t* block_tables;   // [sequences, max_pages]: the pages of each sequence in order
     const int32_t* starts;         // [sequences + 1]
     const int32_t* contexts;       // [sequences]: keys in the pages before this step
     float* out;                    // [tokens, heads, dim]
     int64_t tokens, sequences, heads, kv_heads, dim, rotary, page, max_pages;
     float eps;
-    bool half_pages;
+    PageType page_type;
 };
 
 // Attention of an image's patches among themselves; each segment (image or video frame) by itself.

@@ -59,16 +59,18 @@ void gated_delta(Cpu& self, const Floats2& qkv, const Floats2& z, const Floats2&
     self.kernels->mixers.gated_delta(args, self.pool);
 }
 
-// Pages come as float32, or as float16 seen as uint16.
+// Pages come as float32, as float16 seen as uint16, or as bytes, which are Q8_0 blocks.
 template <typename Page>
 void attention(Cpu& self, const Floats2& q_gate, const Floats2& k, const Floats2& v, const Floats1& q_norm, const Floats1& k_norm,
                float eps, const Floats2& cos, const Floats2& sin, const Array<Page, 4>& k_pages, const Array<Page, 4>& v_pages,
                const Ints2& block_tables, const Ints1& starts, const Ints1& contexts, int64_t heads, const Output2& out) {
     const int64_t tokens = dim(q_gate, 0), pages = dim(k_pages, 0), kv_heads = dim(k_pages, 1), page = dim(k_pages, 2);
-    const int64_t width = dim(k_pages, 3), half = dim(cos, 1), sequences = dim(contexts, 0), max_pages = dim(block_tables, 1);
+    constexpr PageType type = sizeof(Page) == 4 ? PageType::f32 : sizeof(Page) == 2 ? PageType::f16 : PageType::q8_0;
+    const int64_t row = dim(k_pages, 3), width = type == PageType::q8_0 ? row / 34 * 32 : row, half = dim(cos, 1), sequences = dim(contexts, 0), max_pages = dim(block_tables, 1);
     require(width % 16 == 0 && page % 16 == 0 && page > 0, "attention: the head width and the page must be multiples of 16");
+    require(type != PageType::q8_0 || row % 34 == 0, "attention: a row of keys must be whole blocks of 34 bytes");
     require(kv_heads >= 1 && heads % kv_heads == 0, "attention: heads must be a multiple of the key-value heads");
-    require(has_shape(v_pages, {pages, kv_heads, page, width}), "attention: k_pages and v_pages differ in shape");
+    require(has_shape(v_pages, {pages, kv_heads, page, row}), "attention: k_pages and v_pages differ in shape");
     require(has_shape(q_gate, {tokens, heads * 2 * width}) && has_shape(out, {tokens, heads * width}) &&
             has_shape(k, {tokens, kv_heads * width}) && has_shape(v, {tokens, kv_heads * width}), "attention: q_gate, k, v and out differ in shape");
     require(has_shape(q_norm, {width}) && has_shape(k_norm, {width}), "attention: a norm has the wrong width");
@@ -84,7 +86,7 @@ void attention(Cpu& self, const Floats2& q_gate, const Floats2& k, const Floats2
     }
     const AttentionArgs args{q_gate.data(), k.data(), v.data(), q_norm.data(), k_norm.data(), cos.data(), sin.data(), k_pages.data(),
                              v_pages.data(), block_tables.data(), starts.data(), contexts.data(), out.data(), tokens, sequences, heads,
-                             kv_heads, width, 2 * half, page, max_pages, eps, sizeof(Page) == 2};
+                             kv_heads, width, 2 * half, page, max_pages, eps, type};
     nb::gil_scoped_release unlocked;
     self.kernels->mixers.attention(args, self.pool);
 }
@@ -113,6 +115,7 @@ void bind_mixers(nb::module_&, nb::class_<Cpu>& cpu) {
         .def("gated_delta", gated_delta)
         .def("attention", attention<float>)
         .def("attention_half", attention<uint16_t>)
+        .def("attention_q8_0", attention<uint8_t>)
         .def("vision_attention", vision_attention)
         .def("exp", [](Cpu& self, const Floats1& x, const Array<float, 1>& out) { elementwise(self.kernels->mixers.exp, x, out); })
         .def("softplus", [](Cpu& self, const Floats1& x, const Array<float, 1>& out) { elementwise(self.kernels->mixers.softplus, x, out); });

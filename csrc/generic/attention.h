@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <vector>
 
+#include "formats/half.h"
 #include "generic/rms_norm.h"
 #include "generic/rotary.h"
 #include "generic/softmax_rows.h"
@@ -44,6 +46,29 @@ struct AttentionPlan {
     }
 };
 
+// Q8_0: 32 numbers are their greatest magnitude / 127 as a half, then each divided by that, as a signed byte.
+constexpr int64_t kPageBlock = 32, kPageBlockBytes = 34;
+
+inline void store_page_block(uint8_t* block, const float* x) {
+    const F32x16 low = load(x), high = load(x + 16);
+    const float step = reduce_max(max(abs(low), abs(high))) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
+    uint16_t halves[16];
+    store_f16(halves, broadcast(step));
+    std::memcpy(block, halves, 2);
+    int8_t codes[kPageBlock];
+    store_i8(codes, round_i32(low * broadcast(inverse)));
+    store_i8(codes + 16, round_i32(high * broadcast(inverse)));
+    std::memcpy(block + 2, codes, kPageBlock);
+}
+
+inline void load_page_block(const uint8_t* block, float* out) {
+    uint16_t half;
+    std::memcpy(&half, block, 2);
+    const F32x16 step = broadcast(formats::half_to_float(half));
+    store(out, load_s8(block + 2) * step);
+    store(out + 16, load_s8(block + 18) * step);
+}
+
 // Writes a token's keys and values into their pages and its queries into the plan.
 inline void prepare_token(const AttentionPlan& plan, int64_t token) {
     const AttentionArgs& args = plan.args;
@@ -53,11 +78,18 @@ inline void prepare_token(const AttentionPlan& plan, int64_t token) {
     const float *cos = args.cos + token * half, *sin = args.sin + token * half;
     const std::unique_ptr<float[]> key(new float[dim]);
     const auto write = [&](void* pages, int64_t row, const float* x) {
-        if (args.half_pages) {
-            uint16_t* out = static_cast<uint16_t*>(pages) + row;
-            for (int64_t i = 0; i < dim; i += 16) store_f16(out + i, load(x + i));
-        } else {
-            std::copy(x, x + dim, static_cast<float*>(pages) + row);
+        switch (args.page_type) {
+            case PageType::f32: std::copy(x, x + dim, static_cast<float*>(pages) + row); break;
+            case PageType::f16: {
+                uint16_t* out = static_cast<uint16_t*>(pages) + row;
+                for (int64_t i = 0; i < dim; i += 16) store_f16(out + i, load(x + i));
+                break;
+            }
+            case PageType::q8_0: {
+                uint8_t* out = static_cast<uint8_t*>(pages) + row / kPageBlock * kPageBlockBytes;
+                for (int64_t i = 0; i < dim; i += kPageBlock) store_page_block(out + i / kPageBlock * kPageBlockBytes, x + i);
+                break;
+            }
         }
     };
     for (int64_t head = 0; head < args.kv_heads; ++head) {
@@ -122,14 +154,19 @@ struct AttentionScratch {
         : scores(memory), rows(scores + tile_rows * kKeyBlock), keys(rows + 2 * SoftmaxRows::floats(tile_rows, dim)) {}
 };
 
-// Calls f with `count` rows of a page: as they lie there for few queries, else as floats, converted once for all queries.
+// Calls f with `count` rows of a page: floats, and halves for few queries, as they lie there; else converted once for all.
 template <typename F>
 inline void with_page(const AttentionArgs& args, const void* pages, int64_t row, int64_t count, int64_t queries, float* scratch, const F& f) {
-    if (!args.half_pages) return f(static_cast<const float*>(pages) + row);
+    if (args.page_type == PageType::f32) return f(static_cast<const float*>(pages) + row);
+    if (args.page_type == PageType::q8_0) {
+        const uint8_t* blocks = static_cast<const uint8_t*>(pages) + row / kPageBlock * kPageBlockBytes;
+        for (int64_t i = 0; i < count * args.dim; i += kPageBlock) load_page_block(blocks + i / kPageBlock * kPageBlockBytes, scratch + i);
+        return f(static_cast<const float*>(scratch));
+    }
     const uint16_t* halves = static_cast<const uint16_t*>(pages) + row;
     if (queries <= 2 * kTile) return f(halves);
     for (int64_t i = 0; i < count * args.dim; i += 16) store(scratch + i, load_f16(halves + i));
-    f(scratch);
+    f(static_cast<const float*>(scratch));
 }
 
 // The tile's attention over one span of keys.

@@ -13,11 +13,12 @@ from qwill.engine.sampler import Sampler
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import InvalidArgument, NotEnoughMemory, PromptTooLong
 from qwill.fit.hardware import available_memory, physical_cores
-from qwill.model.batch import cache_bytes
+from qwill.model.batch import KV_DTYPES, cache_bytes
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.model import Model
 from qwill.ops import native_operations
 from qwill.prompt import Message, PromptBuilder
+from qwill.quant.types import TYPES, TensorType
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.hub import resolve_model
@@ -25,7 +26,6 @@ from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 
 DEFAULT_CONTEXT = 32_768
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
-KV_TYPES: dict[str, np.dtype] = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16)}
 Tools = Sequence[Mapping[str, Any]] | None
 
 
@@ -48,18 +48,18 @@ class LLM:
         """Loads `model`: "demo", a folder in released layout, a .gguf file, an alias or a downloaded repository.
 
         max_context: tokens of prompts and answers together, by default the model's, at most 32,768. threads: by default
-        one a core. kv: type of cached keys and values; "auto" is f32 for f32 checkpoints, else f16. yarn: extends the
-        context by that factor. isa: an instruction set by name. mmproj: the vision file of a GGUF model, by default the
-        one beside it. max_sequences: how many are answered at a time, each with a recurrent state of its own. progress:
-        called with bytes loaded and bytes in all. Raises subclasses of UserError.
+        one a core. kv: type of cached keys and values, f32, f16 or q8_0; "auto" is f32 for f32 checkpoints, else f16.
+        yarn: extends the context by that factor. isa: an instruction set by name. mmproj: the vision file of a GGUF
+        model, by default the one beside it. max_sequences: how many are answered at a time, each with a recurrent state
+        of its own. progress: called with bytes loaded and bytes in all. Raises subclasses of UserError.
         """
         self.checkpoint: Checkpoint = open_checkpoint(resolve_model(model), _path(mmproj))
         self.config: ModelConfig = model_config(self.checkpoint.config, yarn)
         self.max_context = _context(max_context, self.config)
         if max_sequences < 1:
             raise InvalidArgument(f"max_sequences must be at least 1, not {max_sequences}")
-        kv_dtype = _kv_dtype(kv, self.checkpoint)
-        self._check_memory(kv_dtype, max_sequences)
+        kv_type = _kv_type(kv, self.checkpoint, self.config)
+        self._check_memory(kv_type, max_sequences)
         operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
         self._model = Model(
@@ -69,7 +69,7 @@ class LLM:
             self.checkpoint.v_heads_tiled,
             _report_to(progress, memory_needed(self.checkpoint)),
         )
-        self._engine = Engine(self._model, self.max_context, max_sequences, kv_dtype)
+        self._engine = Engine(self._model, self.max_context, max_sequences, kv_type)
         self.tokenizer: Tokenizer | None = _tokenizer(self.checkpoint)
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
@@ -167,9 +167,9 @@ class LLM:
         finally:
             self._engine.cancel(answer.request)
 
-    def _check_memory(self, kv_dtype: np.dtype, max_sequences: int) -> None:
+    def _check_memory(self, kv_type: TensorType, max_sequences: int) -> None:
         weights = memory_needed(self.checkpoint)
-        cache = cache_bytes(self.config.text, self.max_context // PAGE_SIZE + 1, PAGE_SIZE, max_sequences, kv_dtype)
+        cache = cache_bytes(self.config.text, self.max_context // PAGE_SIZE + 1, PAGE_SIZE, max_sequences, kv_type)
         available = available_memory()
         if weights + cache > available:
             raise NotEnoughMemory(
@@ -193,12 +193,15 @@ def _context(asked: int | None, config: ModelConfig) -> int:
     return asked
 
 
-def _kv_dtype(kv: str, checkpoint: Checkpoint) -> np.dtype:
+def _kv_type(kv: str, checkpoint: Checkpoint, config: ModelConfig) -> TensorType:
     if kv == "auto":
         kv = "f32" if checkpoint.tensors.peek("embed_tokens.weight").type.name == "F32" else "f16"
-    if kv not in KV_TYPES:
-        raise InvalidArgument(f"kv {kv!r} is not one of auto, {', '.join(KV_TYPES)}")
-    return KV_TYPES[kv]
+    if kv.upper() not in KV_DTYPES:
+        raise InvalidArgument(f"kv {kv!r} is not one of auto, {', '.join(name.lower() for name in KV_DTYPES)}")
+    kv_type = TYPES[kv.upper()]
+    if config.text.head_dim % kv_type.block_elements:
+        raise InvalidArgument(f"kv {kv} needs heads of whole blocks of {kv_type.block_elements}; take f16")
+    return kv_type
 
 
 def _report_to(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:

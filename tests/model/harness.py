@@ -14,6 +14,7 @@ from qwill.engine.sampling_params import SamplingParams
 from qwill.model.config import model_config
 from qwill.model.model import Model
 from qwill.ops import Operations, native_operations, reference_operations
+from qwill.quant.types import TYPES
 from qwill.weights.load import open_checkpoint
 
 BACKENDS = ["reference", *_native.available_isas()]
@@ -32,7 +33,7 @@ class Ours:
         self.checkpoint = open_checkpoint(path)
         self.config = model_config(self.checkpoint.config, yarn)
         self.model = Model(self.config, self.checkpoint.tensors, operations(backend), self.checkpoint.v_heads_tiled)
-        self.engine = Engine(self.model, 1024, 4, np.dtype(np.float32), token_budget=chunk)
+        self.engine = Engine(self.model, 1024, 4, TYPES["F32"], token_budget=chunk)
 
     def request(self, prompt: Prompt, max_tokens: int = 1) -> Request:
         params = SamplingParams(temperature=0, max_tokens=max_tokens, presence_penalty=0).resolve({})

@@ -47,13 +47,17 @@ def make_case(
     pages = sum(used) + 3
     free = rng.permutation(pages).astype(np.int32)
     block_tables = np.full((len(counts), max(used) + 1), -1, np.int32)
-    k_pages, v_pages = (np.full((pages, kv_heads, page, dim), np.nan, dtype) for _ in range(2))
+    if dtype is np.uint8:  # blocks whose scale is a NaN
+        k_pages, v_pages = (np.full((pages, kv_heads, page, dim // 32 * 34), 255, dtype) for _ in range(2))
+    else:
+        k_pages, v_pages = (np.full((pages, kv_heads, page, dim), np.nan, dtype) for _ in range(2))
     for sequence, context in enumerate(contexts):
         table, free = free[: used[sequence]], free[used[sequence] :]
         block_tables[sequence, : len(table)] = table
         positions = np.arange(context)
         for pool in (k_pages, v_pages):
-            pool[table[positions // page], :, positions % page] = normal(rng, context, kv_heads, dim)
+            rows = reference.encode_rows(normal(rng, context, kv_heads, dim), np.dtype(dtype))
+            pool[table[positions // page], :, positions % page] = rows
     angles = rng.uniform(0, 6.3, (tokens, rotary // 2))
     return Case(
         rows=(
@@ -70,7 +74,8 @@ def make_case(
 def exact(case: Case, k_pages: np.ndarray, v_pages: np.ndarray) -> np.ndarray:
     """Attention in float64 over the keys and values that lie in the pages after the step, one query at a time."""
     q_gate, _, _, cos, sin = (x.astype(np.float64) for x in case.rows)
-    _, kv_heads, page, dim = k_pages.shape
+    _, kv_heads, page, _ = k_pages.shape
+    dim = len(case.norms[0])
     half, out = cos.shape[1], np.empty((len(q_gate), case.heads, dim))
     for sequence, context in enumerate(case.contexts):
         for t in range(*case.starts[sequence : sequence + 2]):
@@ -78,7 +83,10 @@ def exact(case: Case, k_pages: np.ndarray, v_pages: np.ndarray) -> np.ndarray:
             table = case.block_tables[sequence, positions // page]
             for head in range(case.heads):
                 kv_head = head // (case.heads // kv_heads)
-                keys, values = (x[table, kv_head, positions % page].astype(np.float64) for x in (k_pages, v_pages))
+                keys, values = (
+                    reference.decode_rows(x[table, kv_head, positions % page]).astype(np.float64)
+                    for x in (k_pages, v_pages)
+                )
                 q, gate = q_gate[t].reshape(case.heads, 2, dim)[head]
                 q = q / np.sqrt((q**2).mean() + EPS) * case.norms[0]
                 pairs = (q[:half] + 1j * q[half : 2 * half]) * (cos[t] + 1j * sin[t])
@@ -103,6 +111,8 @@ CASES: list[Any] = [
     ([70], [580], (6, 2), 16, 4, 80, np.float32),
     ([1, 2], [100, 64], (8, 2), 256, 64, 64, np.float16),
     ([9], [130], (8, 1), 32, 0, 128, np.float16),
+    ([1, 19, 1], [33, 0, 5], (4, 2), 32, 8, 16, np.uint8),
+    ([3, 1, 30], [515, 1100, 0], (8, 2), 256, 64, 32, np.uint8),
 ]
 
 
@@ -114,10 +124,17 @@ def test_equals_exact_attention(isa: str, arguments: tuple[Any, ...], rng: np.ra
     out, k_pages, v_pages = case.run(native.attention, cpu_of(isa))
     np.testing.assert_allclose(out, exact(case, k_pages, v_pages), atol=TOLERANCE, rtol=0)
     reference_out, reference_k, reference_v = case.run(reference.attention)
+    np.testing.assert_array_equal(v_pages, reference_v)
+    if arguments[-1] is np.uint8:
+        # A key on the border between two codes may round either way: by a step, its block's greatest magnitude / 127.
+        keys, reference_keys = reference.decode_rows(k_pages), reference.decode_rows(reference_k)
+        np.testing.assert_allclose(keys, reference_keys, atol=1.001 * np.nanmax(np.abs(reference_keys)) / 127, rtol=0)
+        if np.array_equal(k_pages, reference_k):
+            np.testing.assert_allclose(out, reference_out, atol=2 * TOLERANCE, rtol=0)
+        return
     # A key on the border between two halves may round either way.
     half = arguments[-1] is np.float16
     np.testing.assert_allclose(k_pages, reference_k, rtol=2**-10 if half else 32 * EPSILON, atol=1e-6)
-    np.testing.assert_array_equal(v_pages, reference_v)
     # A rounded key moves a score by 2^-11 |q| |k| / dim, which is below 2^-11.
     np.testing.assert_allclose(out, reference_out, atol=2 * TOLERANCE + (5 * 2**-11 if half else 0), rtol=0)
 
@@ -131,7 +148,7 @@ def advance(case: Case, begin: int, end: int, k_pages: np.ndarray, v_pages: np.n
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
 @pytest.mark.parametrize("heads", [(2, 2), (6, 2), (8, 1)])
 def test_chunks_and_threads_give_the_same_bits(
     isa: str, dtype: type, heads: tuple[int, int], rng: np.random.Generator

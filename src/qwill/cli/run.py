@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("how to run")
     machine.add_argument("--ctx", type=at_least_one, metavar="N", help="tokens of conversation to hold (at most 32768)")
     machine.add_argument("--yarn", type=float, metavar="FACTOR", help="stretch the context by FACTOR, up to 4")
-    machine.add_argument("--kv", default="auto", metavar="TYPE", help="cached keys and values: auto, f32 or f16")
+    machine.add_argument("--kv", default="auto", metavar="TYPE", help="cached keys and values: auto, f32, f16, q8_0")
     machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")
     machine.add_argument("--mmproj", metavar="FILE", help="vision file of a .gguf model (the one beside it)")
     shown = parser.add_argument_group("what to show")

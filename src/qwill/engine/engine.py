@@ -10,6 +10,7 @@ from qwill.engine.runner import Runner
 from qwill.engine.scheduler import Chunk, Scheduler
 from qwill.model.batch import allocate_cache
 from qwill.model.model import Model
+from qwill.quant.types import TensorType
 
 PAGE_SIZE = 32
 TOKEN_BUDGET = 512
@@ -23,7 +24,7 @@ class Engine:
         model: Model,
         max_context: int,
         max_sequences: int,
-        kv_dtype: np.dtype,
+        kv_type: TensorType,
         token_budget: int = TOKEN_BUDGET,
     ) -> None:
         """Pages for `max_context` tokens in all, which the requests share; slots for `max_sequences` at a time.
@@ -33,7 +34,7 @@ class Engine:
         pages = max_context // PAGE_SIZE + 1
         self.max_context = max_context
         self.scheduler = Scheduler(Pool(pages), Pool(max_sequences), PAGE_SIZE, token_budget)
-        self._runner = Runner(model, allocate_cache(model.config.text, pages, PAGE_SIZE, max_sequences, kv_dtype))
+        self._runner = Runner(model, allocate_cache(model.config.text, pages, PAGE_SIZE, max_sequences, kv_type))
 
     @property
     def has_work(self) -> bool:

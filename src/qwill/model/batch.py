@@ -6,6 +6,10 @@ import numpy as np
 
 from qwill.model.config import TextConfig
 from qwill.model.parameters import kv_bytes_per_token, state_bytes
+from qwill.quant.types import TensorType
+
+# How keys and values can be kept, by tensor type.
+KV_DTYPES: dict[str, np.dtype] = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "Q8_0": np.dtype(np.uint8)}
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Batch:
 class Cache:
     """Keys, values and recurrent states of all sequences; which page or slot belongs to whom is the engine's matter.
 
-    keys, values: per attention layer [pages, kv_heads, page, head_dim], f32 or f16; the MTP layer's come last.
+    keys, values: per attention layer [pages, kv_heads, page, head_dim], f32 or f16, or uint8 with the bytes of
+    Q8_0 rows; the MTP layer's come last.
     conv_states, states: per DeltaNet layer [slots, kernel - 1, channels] and [slots, V heads, key_dim, value_dim] f32.
     """
 
@@ -45,18 +50,19 @@ class Cache:
             array[slot] = 0
 
 
-def cache_bytes(config: TextConfig, pages: int, page_size: int, slots: int, kv_dtype: np.dtype) -> int:
+def cache_bytes(config: TextConfig, pages: int, page_size: int, slots: int, kv_type: TensorType) -> int:
     """Bytes that `allocate_cache` takes."""
-    draft_layers = 2 * config.mtp_layers * config.kv_heads * config.head_dim * kv_dtype.itemsize
-    token = kv_bytes_per_token(config, kv_dtype.itemsize) + draft_layers
+    draft_layers = 2 * config.mtp_layers * config.kv_heads * kv_type.row_bytes(config.head_dim)
+    token = kv_bytes_per_token(config, kv_type) + draft_layers
     return pages * page_size * token + slots * state_bytes(config)
 
 
-def allocate_cache(config: TextConfig, pages: int, page_size: int, slots: int, kv_dtype: np.dtype) -> Cache:
+def allocate_cache(config: TextConfig, pages: int, page_size: int, slots: int, kv_type: TensorType) -> Cache:
     """Zeroed arrays for `pages` pages and `slots` sequences; memory is only touched as it is used."""
+    kv_dtype = KV_DTYPES[kv_type.name]
     attention_layers = config.layer_types.count("full_attention") + config.mtp_layers
     linear_layers = config.layer_types.count("linear_attention")
-    kv_shape = (pages, config.kv_heads, page_size, config.head_dim)
+    kv_shape = (pages, config.kv_heads, page_size, kv_type.row_bytes(config.head_dim) // kv_dtype.itemsize)
     conv_shape = (slots, config.conv_kernel - 1, config.linear_channels)
     state_shape = (slots, config.linear_value_heads, config.linear_key_dim, config.linear_value_dim)
     return Cache(

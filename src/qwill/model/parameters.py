@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from qwill.model.config import ModelConfig, TextConfig, VisionConfig
+from qwill.quant.types import TYPES, TensorType
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ def parameter_count(config: ModelConfig) -> ParameterCount:
     )
 
 
-def kv_bytes_per_token(config: TextConfig, bytes_per_value: int = 2) -> int:
+def kv_bytes_per_token(config: TextConfig, kv_type: TensorType = TYPES["F16"]) -> int:
     """Keys and values that one token of context takes in all layers of the text model, without the draft head's."""
-    return 2 * config.layer_types.count("full_attention") * config.kv_heads * config.head_dim * bytes_per_value
+    return 2 * config.layer_types.count("full_attention") * config.kv_heads * kv_type.row_bytes(config.head_dim)
 
 
 def state_bytes(config: TextConfig) -> int:

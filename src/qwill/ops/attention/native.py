@@ -25,9 +25,11 @@ def attention(
     contexts: np.ndarray,
     heads: int,
 ) -> np.ndarray:
-    out = np.empty((len(q_gate), heads * k_pages.shape[3]), np.float32)
+    out = np.empty((len(q_gate), heads * (k.shape[1] // k_pages.shape[1])), np.float32)
     run = cpu.attention
     if k_pages.dtype == np.float16:
         run, k_pages, v_pages = cpu.attention_half, k_pages.view(np.uint16), v_pages.view(np.uint16)
+    elif k_pages.dtype == np.uint8:
+        run = cpu.attention_q8_0
     run(q_gate, k, v, q_norm, k_norm, eps, cos, sin, k_pages, v_pages, block_tables, starts, contexts, heads, out)
     return out

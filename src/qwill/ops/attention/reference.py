@@ -22,6 +22,32 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
+def encode_rows(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Keys or values [..., dim] f32 as they lie in pages of that type: f32, f16, or uint8 for Q8_0.
+
+    Q8_0: 32 numbers are their greatest magnitude / 127 as f16, then each divided by that, rounded, as int8.
+    """
+    if dtype != np.uint8:
+        return rows.astype(dtype)
+    blocks = rows.reshape(*rows.shape[:-1], rows.shape[-1] // 32, 32)
+    step = np.abs(blocks).max(axis=-1, keepdims=True) / np.float32(127)
+    inverse = np.divide(np.float32(1), step, out=np.zeros_like(step), where=step > 0)
+    codes = np.rint(blocks * inverse).astype(np.int8).view(np.uint8)
+    return np.concatenate([step.astype(np.float16).view(np.uint8), codes], axis=-1).reshape(
+        *rows.shape[:-1], blocks.shape[-2] * 34
+    )
+
+
+def decode_rows(rows: np.ndarray) -> np.ndarray:
+    """The float32 values of `encode_rows`."""
+    if rows.dtype != np.uint8:
+        return rows.astype(np.float32)
+    blocks = np.ascontiguousarray(rows).reshape(*rows.shape[:-1], rows.shape[-1] // 34, 34)
+    step = np.ascontiguousarray(blocks[..., :2]).view(np.float16).astype(np.float32)
+    values = step * np.ascontiguousarray(blocks[..., 2:]).view(np.int8)
+    return values.reshape(*rows.shape[:-1], blocks.shape[-2] * 32)
+
+
 def attention(
     q_gate: np.ndarray,
     k: np.ndarray,
@@ -41,12 +67,13 @@ def attention(
     """Norms and rotary on q and k, keys and values into their pages, causal attention, output gate.
 
     q_gate [tokens, heads * 2 * dim], per head [q | gate]; k and v [tokens, kv_heads * dim]; cos and sin [tokens, R/2].
-    k_pages and v_pages [pages, kv_heads, page, dim], f32 or f16, change in place. Sequence s owns rows
+    k_pages and v_pages [pages, kv_heads, page, dim], f32 or f16, or uint8 [pages, kv_heads, page, dim / 32 * 34] with
+    Q8_0 blocks, change in place. Sequence s owns rows
     starts[s]:starts[s + 1], has contexts[s] tokens cached already and its pages in block_tables[s] (int32).
     Returns [tokens, heads * dim] f32.
     """
-    kv_heads, page, dim = k_pages.shape[1:]
-    tokens = len(q_gate)
+    kv_heads, page = k_pages.shape[1:3]
+    tokens, dim = len(q_gate), len(q_norm)
     q, gate = np.split(q_gate.reshape(tokens, heads, 2 * dim), 2, axis=-1)
     q = rotate(rms_norm(q, q_norm, eps), cos, sin)
     k = rotate(rms_norm(k.reshape(tokens, kv_heads, dim), k_norm, eps), cos, sin)
@@ -57,11 +84,11 @@ def attention(
         length = context + last - first
         positions = np.arange(context, length)
         pages = block_tables[sequence, positions // page]
-        k_pages[pages, :, positions % page] = k[first:last]
-        v_pages[pages, :, positions % page] = v[first:last]
+        k_pages[pages, :, positions % page] = encode_rows(k[first:last], k_pages.dtype)
+        v_pages[pages, :, positions % page] = encode_rows(v[first:last], v_pages.dtype)
         table = block_tables[sequence, : -(-length // page)]
         keys, values = (
-            pool[table].swapaxes(0, 1).reshape(kv_heads, -1, dim)[:, :length].astype(np.float32)
+            decode_rows(pool[table].swapaxes(0, 1).reshape(kv_heads, -1, pool.shape[3])[:, :length])
             for pool in (k_pages, v_pages)
         )
         future = np.arange(length)[None, :] > positions[:, None]
