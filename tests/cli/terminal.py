@@ -37,12 +37,19 @@ class Terminal:
         self._position = match.end()
         return match
 
-    def leave(self) -> int:
-        """Reads to the end and returns the exit code."""
-        deadline = time.monotonic() + PATIENCE
-        while self._read():
+    def leave(self, key: str = "") -> int:
+        """Reads to the end and returns the exit code. `key` is pressed each second until then.
+
+        Python's input() does not notice a Ctrl-C that comes between its prompt and its waiting: one presses again.
+        """
+        deadline, pressed = time.monotonic() + PATIENCE, 0.0
+        while True:
+            if key and time.monotonic() - pressed > 1:
+                self.type(key)
+                pressed = time.monotonic()
+            if not self._read():
+                return self._process.wait(PATIENCE)
             assert time.monotonic() < deadline, self.seen
-        return self._process.wait(PATIENCE)
 
     def _read(self) -> bool:
         """Takes what is there; False at the end."""
