@@ -170,6 +170,17 @@ def test_empty_and_torn_weights(copy: Path) -> None:
             LLM(str(copy))
 
 
+@pytest.mark.parametrize("table", ["embed_tokens", "lm_head", "pos_embed"])
+def test_tables_that_are_not_finite(copy: Path, made: TinyCheckpoint, table: str) -> None:
+    from safetensors.torch import save_file
+
+    state = {name: tensor.clone() for name, tensor in made.state.items()}
+    next(tensor for name, tensor in state.items() if f"{table}.weight" in name)[-1, 3] = float("inf")
+    save_file(state, copy / "model.safetensors")
+    with pytest.raises(CheckpointError, match=table):
+        LLM(str(copy))
+
+
 @pytest.mark.parametrize("change", ["missing", "extra", "nan", "shape"])
 def test_tensors_that_do_not_fit(copy: Path, made: TinyCheckpoint, change: str) -> None:
     from safetensors.torch import save_file

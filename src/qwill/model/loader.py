@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from qwill.ops import Operations
+from qwill.weights.finite import check_finite
 from qwill.weights.tensor import Tensor, TensorSet
 
 
@@ -37,6 +38,12 @@ class Loader:
         """The tensor as it lies in the file."""
         tensor = self._tensors.take(self._prefix + name, shape)
         self._progress(tensor.nbytes)
+        return tensor
+
+    def table(self, name: str, *shape: int) -> Tensor:
+        """A tensor whose rows are looked up in the file. Raises CheckpointError when a value is not finite."""
+        tensor = self.raw(name, *shape)
+        check_finite(tensor)
         return tensor
 
     def vector(self, name: str, *shape: int) -> np.ndarray:

@@ -18,14 +18,17 @@ class TextModel:
         self.config = config
         self.rope = TextRope(config.rope)
         self._operations = loader.operations
-        self._embeddings = loader.raw("embed_tokens.weight", config.vocab_size, config.hidden_size)
+        has_head = loader.has("lm_head.weight")
+        # Packing checks the values, so a tied table is not looked through twice.
+        read = loader.table if has_head else loader.raw
+        self._embeddings = read("embed_tokens.weight", config.vocab_size, config.hidden_size)
         self._layers = []
         for index, kind in enumerate(config.layer_types):
             own = loader.scope(f"layers.{index}")
             mixer = GatedAttention(own, config) if kind == "full_attention" else GatedDeltaNet(own, config)
             self._layers.append((mixer, feed_forward(own, config)))
         self._norm = loader.vector("norm.weight", config.hidden_size)
-        if loader.has("lm_head.weight"):
+        if has_head:
             self._head = loader.weight("lm_head.weight", config.vocab_size, config.hidden_size)
         else:
             self._head = loader.operations.pack(self._embeddings)

@@ -20,7 +20,7 @@ class VisionTower:
         self._patch_weight = embed.weight("weight", hidden, config.patch_width)
         self._patch_bias = embed.vector("bias", hidden)
         positions = loader.operations.embedding(
-            loader.raw("pos_embed.weight", config.positions, hidden), np.arange(config.positions, dtype=np.int32)
+            loader.table("pos_embed.weight", config.positions, hidden), np.arange(config.positions, dtype=np.int32)
         )
         side = round(config.positions**0.5)
         self._position_grid = positions.reshape(side, side, hidden)
