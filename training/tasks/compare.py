@@ -115,5 +115,6 @@ def comparison(rng: random.Random, held_out: bool) -> Example:
     )
     if kind < 2 and rng.random() < 0.4:
         turns.insert(rng.randrange(len(turns)), contents)
-    media = [draw_scene(rng, first), draw_scene(rng, second)]
+    seed = rng.getrandbits(32)  # the same shades and noise where the pictures may be the same
+    media = [draw_scene(random.Random(seed + (index if kind else 0)), s) for index, s in enumerate((first, second))]
     return picture_question(rng, held_out, list(media), turns[-1], turns[:-1])

@@ -24,7 +24,7 @@ COLOURS: dict[str, Colour] = {
 }
 COLOUR_NAMES = tuple(COLOURS)
 # Pairs that a viewer could take for one another where they touch.
-CLOSE = ({"red", "orange"}, {"yellow", "orange"}, {"yellow", "white"}, {"blue", "purple"})
+CLOSE = ({"red", "orange"}, {"yellow", "orange"}, {"yellow", "white"}, {"blue", "purple"}, {"red", "purple"})
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 # No I, O, Q and W: some faces draw I like 1, O and Q like 0, and W is wider than any other.
 CHARACTERS = "0123456789ABCDEFGHJKLMNPRSTUVXYZ"

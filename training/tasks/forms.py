@@ -60,7 +60,8 @@ def draw_form(rng: random.Random, rows: list[Row], button: str, height: int, wid
     face, em = rng.choice(FACES), rng.choice(EMS)
     left = rng.uniform(5, 8)
     top = rng.uniform(5, max(5.0, height - (len(rows) + 1) * ROW - 5))
-    column = max(62.0, rng.uniform(0.45, 0.5) * width)
+    widest = max(ink(face, em * OVERSAMPLING, row.label).right for row in rows) / OVERSAMPLING
+    column = max(left + widest + 4, rng.uniform(0.4, 0.5) * width)
     marks = []
     for order, row in enumerate(rows):
         middle = top + (order + 0.5) * ROW
