@@ -1,4 +1,7 @@
-"""Writes the trained model as an ordinary Hugging Face folder: `python -m training.export DESTINATION`."""
+"""Writes the trained model as an ordinary Hugging Face folder: `python -m training.export DESTINATION`.
+
+With `--gguf FOLDER` also as the pair of GGUF files that the wheel carries.
+"""
 
 import argparse
 import json
@@ -11,6 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from training.data import TEMPLATE_FILE
+from training.gguf_export import export_gguf
 from training.layers import TextShape
 from training.tokenizer import ADDED_TOKENS
 from training.train import DEFAULT_RUN, build_model
@@ -18,6 +22,8 @@ from training.vision import MERGE, PATCH, TEMPORAL, VisionShape
 
 MIN_PIXELS, MAX_PIXELS = 64 * 64, 128 * 128  # the sizes the model was trained on
 CONTEXT = 4096
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+TRAINING_ONLY = "auxiliary."  # prefix of tensors that only the training needs
 
 
 def text_config(shape: TextShape) -> dict[str, Any]:
@@ -58,25 +64,28 @@ def text_config(shape: TextShape) -> dict[str, Any]:
         },
         "tie_word_embeddings": False,
         "use_cache": True,
-        "dtype": "bfloat16",
     }
 
 
-def config(tokenizer: Tokenizer, text: TextShape, vision: VisionShape) -> dict[str, Any]:
+def config(tokenizer: Tokenizer, text: TextShape, vision: VisionShape, dtype: str) -> dict[str, Any]:
     ids = {
         name: tokenizer.token_to_id(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")
     }
     return {
         "architectures": ["Qwen3_5MoeForConditionalGeneration"],
         "model_type": "qwen3_5_moe",
-        "dtype": "bfloat16",
+        "dtype": dtype,
         "tie_word_embeddings": False,
         "image_token_id": ids["image_pad"],
         "video_token_id": ids["video_pad"],
         "vision_start_token_id": ids["vision_start"],
         "vision_end_token_id": ids["vision_end"],
         "text_config": text_config(text)
-        | {"eos_token_id": tokenizer.token_to_id("<|im_end|>"), "pad_token_id": tokenizer.token_to_id("<|endoftext|>")},
+        | {
+            "dtype": dtype,
+            "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
+            "pad_token_id": tokenizer.token_to_id("<|endoftext|>"),
+        },
         "vision_config": {
             "model_type": "qwen3_5_moe_vision",
             "depth": vision.depth,
@@ -145,23 +154,27 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def checkpoint_tensors(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state dict in bfloat16; A_log and the gated norm stay float32, as in the releases."""
+def checkpoint_tensors(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The state dict in `dtype`, without what only the training needs; A_log and the gated norm stay float32, as in the
+    releases.
+    """
     keep = ("A_log", "linear_attn.norm.weight")
     return {
-        name: tensor.to(torch.float32 if name.endswith(keep) else torch.bfloat16).contiguous()
+        name: tensor.to(torch.float32 if name.endswith(keep) else dtype).contiguous()
         for name, tensor in state.items()
+        if not name.startswith(TRAINING_ONLY)
     }
 
 
-def export(run: Path, destination: Path) -> None:
+def export(run: Path, destination: Path, dtype: str = "bfloat16") -> None:
+    """Writes the folder from a run's last checkpoint; `dtype` is a key of DTYPES."""
     destination.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
     model = build_model(tokenizer, torch.float32)
     model.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["model"])
     eos = [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")]
     documents = {
-        "config.json": config(tokenizer, model.shape, model.model.visual.shape),
+        "config.json": config(tokenizer, model.shape, model.model.visual.shape, dtype),
         "generation_config.json": {
             "do_sample": False,
             "eos_token_id": eos,
@@ -178,7 +191,7 @@ def export(run: Path, destination: Path) -> None:
     shutil.copyfile(run / "tokenizer.json", destination / "tokenizer.json")
     shutil.copyfile(TEMPLATE_FILE, destination / "chat_template.jinja")
     weights = destination / "model.safetensors"
-    save_file(checkpoint_tensors(model.state_dict()), weights, metadata={"format": "pt"})
+    save_file(checkpoint_tensors(model.state_dict(), DTYPES[dtype]), weights, metadata={"format": "pt"})
     weights.chmod(0o644)  # the library leaves it readable by its owner only
 
 
@@ -186,8 +199,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("destination", type=Path)
     parser.add_argument("--run", type=Path, default=DEFAULT_RUN)
+    parser.add_argument("--dtype", default="bfloat16", choices=DTYPES)
+    parser.add_argument("--gguf", type=Path, metavar="FOLDER", help="also write the pair of GGUF files there")
     options = parser.parse_args()
-    export(options.run, options.destination)
+    export(options.run, options.destination, options.dtype)
+    if options.gguf is not None:
+        export_gguf(options.destination, options.gguf)
 
 
 if __name__ == "__main__":

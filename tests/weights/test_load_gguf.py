@@ -12,6 +12,7 @@ from checkpoints import TinyCheckpoint, save_hf, text_config, tiny_config
 from gguf_checkpoints import finish, save_gguf, save_mmproj
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
+from qwill.media.video import VideoSettings
 from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.weights.load import Checkpoint, open_checkpoint
 
@@ -320,3 +321,36 @@ def test_vision_file_one_folder_up(tmp_path: Path) -> None:
     (tmp_path / "Q8_0").mkdir()
     save_gguf(tmp_path / "Q8_0" / "model.gguf", seeing, mmproj=tmp_path / "mmproj-F16.gguf")
     assert "visual.patch_embed.proj.weight" in open_checkpoint(tmp_path / "Q8_0" / "model.gguf").tensors
+
+
+def save_with_video_keys(folder: Path, seeing: TinyCheckpoint, keys: dict[str, int | float]) -> Path:
+    """A model whose vision file also has `qwill.video.` keys."""
+    save_gguf(folder / "model.gguf", seeing, mmproj=folder / "plain.gguf")
+    plain = gguf.GGUFReader(folder / "plain.gguf")
+    writer = gguf.GGUFWriter(folder / "mmproj.gguf", "clip")
+    copy_fields(plain, writer)
+    for key, value in keys.items():
+        add = writer.add_uint32 if type(value) is int else writer.add_float32
+        add(f"qwill.video.{key}", value)
+    for tensor in plain.tensors:
+        writer.add_tensor(tensor.name, tensor.data)
+    finish(writer)
+    return folder / "model.gguf"
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"fps": 1.5, "min_frames": 2}, {"fps": 3}, {"min_pixels": 2048, "max_pixels": 4096}]
+)
+def test_video_settings(keys: dict[str, int | float], seeing: TinyCheckpoint, tmp_path: Path) -> None:
+    """What a file leaves out keeps the family's value; mean, deviation and patches are the images'."""
+    settings = open_checkpoint(save_with_video_keys(tmp_path, seeing, keys)).video_processor
+    assert VideoSettings.from_config(settings) == VideoSettings(**keys)
+
+
+@pytest.mark.parametrize("keys", [{"max_frames": 0}, {"min_pixels": 0.5}, {"fps": float("nan")}])
+def test_video_settings_that_make_no_sense(
+    keys: dict[str, int | float], seeing: TinyCheckpoint, tmp_path: Path
+) -> None:
+    path = save_with_video_keys(tmp_path, seeing, keys)
+    with pytest.raises(CheckpointError, match=rf"mmproj\.gguf: metadata qwill\.video\.{next(iter(keys))} "):
+        open_checkpoint(path)

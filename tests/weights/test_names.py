@@ -6,7 +6,7 @@ from checkpoints import tiny_config, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwill.weights.names import LAYER, MTP, TOP, VISION_BLOCK, Kind, is_ignored_hf, place_gguf, place_hf
+from qwill.weights.names import LAYER, MTP, TOP, VISION_BLOCK, Kind, gguf_name, is_ignored_hf, place_gguf, place_hf
 
 LAYERS = 4
 TABLE = {
@@ -40,6 +40,7 @@ def test_table_has_each_name_once() -> None:
         place = place_gguf(name, LAYERS)
         assert place is not None
         assert place.name == canonical
+        assert gguf_name(canonical, LAYERS) == name
 
 
 def test_gguf_names_are_those_of_the_package() -> None:

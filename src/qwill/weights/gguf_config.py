@@ -1,4 +1,9 @@
-"""GGUF metadata in the shape of a released `config.json`."""
+"""GGUF metadata in the shape of a released `config.json`.
+
+The format has no keys for how videos are sampled and resized. qwill's own files say it in the vision file, under
+`qwill.video.`: min_pixels, max_pixels (of frames * height * width), min_frames, max_frames (uint32) and fps (float32).
+Where they are missing the family's values hold.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +29,8 @@ SAMPLING_KEYS = {
     "min_p": "min_p",
     "penalty_repeat": "repetition_penalty",
 }
+VIDEO_PREFIX = "qwill.video"
+VIDEO_COUNTS = ("min_pixels", "max_pixels", "min_frames", "max_frames")
 DEFAULT_SECTIONS = (11, 11, 10)  # llama.cpp's converter writes these when a checkpoint says nothing
 TEMPORAL_PATCH_SIZE = 2  # the format holds exactly two time slices of the patch embedding
 MAX_LAYERS = 1000  # no damaged count may build a long list
@@ -251,6 +258,16 @@ def add_vision(config: dict[str, Any], file: GgufFile) -> dict[str, Any]:
     if reader.raw("image_min_pixels") is not None and reader.raw("image_max_pixels") is not None:
         shortest, longest = reader.integer("image_min_pixels"), reader.integer("image_max_pixels")
         processor["size"] = {"shortest_edge": shortest, "longest_edge": longest}
+    return processor
+
+
+def video_processor(file: GgufFile, image_processor: Mapping[str, Any]) -> dict[str, Any]:
+    """The video processor's settings: the images', with the limits of an mmproj file's `qwill.video.` keys."""
+    reader = _Reader(file, VIDEO_PREFIX)
+    processor = {name: value for name, value in image_processor.items() if name != "size"}
+    processor |= {name: reader.integer(name) for name in VIDEO_COUNTS if reader.raw(name) is not None}
+    if reader.raw("fps") is not None:
+        processor["fps"] = reader.number("fps")
     return processor
 
 

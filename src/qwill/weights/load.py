@@ -14,6 +14,7 @@ from qwill.weights.gguf_config import (
     fits_model,
     generation_config,
     language_config,
+    video_processor,
 )
 from qwill.weights.safetensors import read_folder, read_json
 from qwill.weights.tensor import TensorSet
@@ -142,11 +143,13 @@ def _open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
     file = read_gguf(path)
     vocabulary = read_vocabulary(file) if "tokenizer.ggml.tokens" in file.metadata else None
     config = language_config(file, vocabulary)
-    image_processor: dict[str, Any] = {}
+    image_settings: dict[str, Any] = {}
+    video_settings: dict[str, Any] = {}
     vision = read_gguf(mmproj) if mmproj is not None else _find_vision(path, config)
     raw_tensors = list(file.tensors.values())
     if vision is not None:
-        image_processor = add_vision(config, vision)
+        image_settings = add_vision(config, vision)
+        video_settings = video_processor(vision, image_settings)
         raw_tensors += vision.tensors.values()
     return Checkpoint(
         path=path,
@@ -158,8 +161,8 @@ def _open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
         vocabulary=vocabulary,
         chat_template=chat_template(file.metadata),
         generation_config=generation_config(file.metadata, vocabulary) if vocabulary else {},
-        image_processor=image_processor,
-        video_processor={},
+        image_processor=image_settings,
+        video_processor=video_settings,
     )
 
 

@@ -140,6 +140,10 @@ _GGUF_MTP_ROWS = {row.gguf: row for row in MTP}
 _GGUF_LAYER_ROWS = {row.gguf: row for row in LAYER}
 _GGUF_BLOCK_ROWS = {row.gguf: row for row in VISION_BLOCK}
 
+_CANONICAL_TOP, _CANONICAL_MTP, _CANONICAL_LAYER, _CANONICAL_BLOCK = (
+    {row.canonical: row.gguf for row in rows} for rows in (TOP, MTP, LAYER, VISION_BLOCK)
+)
+
 
 def place_hf(name: str) -> Place | None:
     """Where a tensor of a safetensors checkpoint belongs; None when the table does not know it."""
@@ -179,6 +183,20 @@ def place_gguf(name: str, layers: int) -> Place | None:
         return _placed(_GGUF_MTP_ROWS[rest], "")
     prefix = f"layers.{number}." if number < layers else f"mtp.layers.{number - layers}."
     return _placed(_GGUF_LAYER_ROWS.get(rest), prefix)
+
+
+def gguf_name(canonical: str, layers: int) -> str:
+    """The name of a canonical tensor in a GGUF file of a model with `layers` layers; of the patch embedding the first
+    time slice's.
+    """
+    if match := _HF_LAYER.fullmatch(canonical):
+        number = int(match[2]) + (layers if canonical.startswith("mtp.") else 0)
+        return f"blk.{number}.{_CANONICAL_LAYER[match[3]]}"
+    if match := _HF_BLOCK.fullmatch(canonical):
+        return f"v.blk.{match[2]}.{_CANONICAL_BLOCK[match[3]]}"
+    if canonical in _CANONICAL_MTP:
+        return f"blk.{layers}.{_CANONICAL_MTP[canonical]}"
+    return _CANONICAL_TOP[canonical]
 
 
 def _placed(row: Row | None, prefix: str, part: int | None = None, is_scale: bool = False) -> Place | None:
