@@ -1,0 +1,47 @@
+"""What the text tasks share: the split into trained and held-out content, one-question examples, made-up words."""
+
+import random
+import zlib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from training.examples import Example
+
+Drawn = TypeVar("Drawn")
+
+CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
+
+
+def is_held_out(content: str) -> bool:
+    """Whether this content is kept for the evaluation: one in eight, by its checksum."""
+    return zlib.crc32(content.encode()) % 8 == 3
+
+
+def draw_until(draw: Callable[[], Drawn], content: Callable[[Drawn], str], held_out: bool) -> Drawn:
+    """The first draw whose content lies on the wanted side of the split."""
+    while True:
+        drawn = draw()
+        if is_held_out(content(drawn)) == held_out:
+            return drawn
+
+
+def pick(rng: random.Random, words: Sequence[str], held_out: bool) -> str:
+    """One of `words` from the wanted side of the split."""
+    return draw_until(lambda: rng.choice(words), str, held_out)
+
+
+def made_up(rng: random.Random, held_out: bool) -> str:
+    """A word of two or three syllables that means nothing and can only be copied."""
+
+    def draw() -> str:
+        return "".join(rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.choice((2, 2, 3))))
+
+    return draw_until(draw, str, held_out)
+
+
+def ask(
+    rng: random.Random, task: str, question: str, answer: str, reasoning: str, thinking_share: float = 0.35
+) -> Example:
+    """One user turn; with reasoning in `thinking_share` of the cases."""
+    messages = [{"role": "user", "content": question}]
+    return Example(task, messages, answer, reasoning, thinking=rng.random() < thinking_share)

@@ -1,0 +1,198 @@
+"""Word lists of the text tasks."""
+
+from typing import NamedTuple
+
+
+class Language(NamedTuple):
+    """One to ten, Monday to Sunday, and three phrases, all in normal form C."""
+
+    numbers: tuple[str, ...]
+    days: tuple[str, ...]
+    hello: str
+    thanks: str
+    good_night: str
+
+
+def language(numbers: str, days: str, *phrases: str) -> Language:
+    hello, thanks, good_night = phrases
+    return Language(tuple(numbers.split()), tuple(days.split(",")), hello, thanks, good_night)
+
+
+LANGUAGES = {
+    "English": language(
+        "one two three four five six seven eight nine ten",
+        "Monday,Tuesday,Wednesday,Thursday,Friday,Saturday,Sunday",
+        "Hello", "Thank you", "Good night",
+    ),
+    "German": language(
+        "eins zwei drei vier fünf sechs sieben acht neun zehn",
+        "Montag,Dienstag,Mittwoch,Donnerstag,Freitag,Samstag,Sonntag",
+        "Hallo", "Danke", "Gute Nacht",
+    ),
+    "French": language(
+        "un deux trois quatre cinq six sept huit neuf dix",
+        "lundi,mardi,mercredi,jeudi,vendredi,samedi,dimanche",
+        "Bonjour", "Merci", "Bonne nuit",
+    ),
+    "Spanish": language(
+        "uno dos tres cuatro cinco seis siete ocho nueve diez",
+        "lunes,martes,miércoles,jueves,viernes,sábado,domingo",
+        "Hola", "Gracias", "Buenas noches",
+    ),
+    "Italian": language(
+        "uno due tre quattro cinque sei sette otto nove dieci",
+        "lunedì,martedì,mercoledì,giovedì,venerdì,sabato,domenica",
+        "Ciao", "Grazie", "Buona notte",
+    ),
+    "Portuguese": language(
+        "um dois três quatro cinco seis sete oito nove dez",
+        "segunda-feira,terça-feira,quarta-feira,quinta-feira,sexta-feira,sábado,domingo",
+        "Olá", "Obrigado", "Boa noite",
+    ),
+    "Dutch": language(
+        "een twee drie vier vijf zes zeven acht negen tien",
+        "maandag,dinsdag,woensdag,donderdag,vrijdag,zaterdag,zondag",
+        "Hallo", "Dank je", "Goedenacht",
+    ),
+    "Swedish": language(
+        "ett två tre fyra fem sex sju åtta nio tio",
+        "måndag,tisdag,onsdag,torsdag,fredag,lördag,söndag",
+        "Hej", "Tack", "God natt",
+    ),
+    "Danish": language(
+        "en to tre fire fem seks syv otte ni ti",
+        "mandag,tirsdag,onsdag,torsdag,fredag,lørdag,søndag",
+        "Hej", "Tak", "Godnat",
+    ),
+    "Finnish": language(
+        "yksi kaksi kolme neljä viisi kuusi seitsemän kahdeksan yhdeksän kymmenen",
+        "maanantai,tiistai,keskiviikko,torstai,perjantai,lauantai,sunnuntai",
+        "Hei", "Kiitos", "Hyvää yötä",
+    ),
+    "Polish": language(
+        "jeden dwa trzy cztery pięć sześć siedem osiem dziewięć dziesięć",
+        "poniedziałek,wtorek,środa,czwartek,piątek,sobota,niedziela",
+        "Cześć", "Dziękuję", "Dobranoc",
+    ),
+    "Czech": language(
+        "jeden dva tři čtyři pět šest sedm osm devět deset",
+        "pondělí,úterý,středa,čtvrtek,pátek,sobota,neděle",
+        "Ahoj", "Děkuji", "Dobrou noc",
+    ),
+    "Hungarian": language(
+        "egy kettő három négy öt hat hét nyolc kilenc tíz",
+        "hétfő,kedd,szerda,csütörtök,péntek,szombat,vasárnap",
+        "Szia", "Köszönöm", "Jó éjszakát",
+    ),
+    "Romanian": language(
+        "unu doi trei patru cinci șase șapte opt nouă zece",
+        "luni,marți,miercuri,joi,vineri,sâmbătă,duminică",
+        "Bună", "Mulțumesc", "Noapte bună",
+    ),
+    "Turkish": language(
+        "bir iki üç dört beş altı yedi sekiz dokuz on",
+        "Pazartesi,Salı,Çarşamba,Perşembe,Cuma,Cumartesi,Pazar",
+        "Merhaba", "Teşekkürler", "İyi geceler",
+    ),
+    "Indonesian": language(
+        "satu dua tiga empat lima enam tujuh delapan sembilan sepuluh",
+        "Senin,Selasa,Rabu,Kamis,Jumat,Sabtu,Minggu",
+        "Halo", "Terima kasih", "Selamat malam",
+    ),
+    "Swahili": language(
+        "moja mbili tatu nne tano sita saba nane tisa kumi",
+        "Jumatatu,Jumanne,Jumatano,Alhamisi,Ijumaa,Jumamosi,Jumapili",
+        "Jambo", "Asante", "Usiku mwema",
+    ),
+    "Russian": language(
+        "один два три четыре пять шесть семь восемь девять десять",
+        "понедельник,вторник,среда,четверг,пятница,суббота,воскресенье",
+        "Привет", "Спасибо", "Спокойной ночи",
+    ),
+    "Ukrainian": language(
+        "один два три чотири п'ять шість сім вісім дев'ять десять",
+        "понеділок,вівторок,середа,четвер,п'ятниця,субота,неділя",
+        "Привіт", "Дякую", "На добраніч",
+    ),
+    "Greek": language(
+        "ένα δύο τρία τέσσερα πέντε έξι επτά οκτώ εννέα δέκα",
+        "Δευτέρα,Τρίτη,Τετάρτη,Πέμπτη,Παρασκευή,Σάββατο,Κυριακή",
+        "Γεια σου", "Ευχαριστώ", "Καληνύχτα",
+    ),
+    "Arabic": language(
+        "واحد اثنان ثلاثة أربعة خمسة ستة سبعة ثمانية تسعة عشرة",
+        "الاثنين,الثلاثاء,الأربعاء,الخميس,الجمعة,السبت,الأحد",
+        "مرحبا", "شكرا", "تصبح على خير",
+    ),
+    "Hebrew": language(
+        "אחת שתיים שלוש ארבע חמש שש שבע שמונה תשע עשר",
+        "יום שני,יום שלישי,יום רביעי,יום חמישי,יום שישי,שבת,יום ראשון",
+        "שלום", "תודה", "לילה טוב",
+    ),
+    "Hindi": language(
+        "एक दो तीन चार पाँच छह सात आठ नौ दस",
+        "सोमवार,मंगलवार,बुधवार,गुरुवार,शुक्रवार,शनिवार,रविवार",
+        "नमस्ते", "धन्यवाद", "शुभ रात्रि",
+    ),
+    "Chinese": language(
+        "一 二 三 四 五 六 七 八 九 十",
+        "星期一,星期二,星期三,星期四,星期五,星期六,星期日",
+        "你好", "谢谢", "晚安",
+    ),
+    "Japanese": language(
+        "いち に さん よん ご ろく なな はち きゅう じゅう",
+        "月曜日,火曜日,水曜日,木曜日,金曜日,土曜日,日曜日",
+        "こんにちは", "ありがとう", "おやすみなさい",
+    ),
+    "Korean": language(
+        "하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉 열",
+        "월요일,화요일,수요일,목요일,금요일,토요일,일요일",
+        "안녕하세요", "감사합니다", "안녕히 주무세요",
+    ),
+    "Thai": language(
+        "หนึ่ง สอง สาม สี่ ห้า หก เจ็ด แปด เก้า สิบ",
+        "วันจันทร์,วันอังคาร,วันพุธ,วันพฤหัสบดี,วันศุกร์,วันเสาร์,วันอาทิตย์",
+        "สวัสดี", "ขอบคุณ", "ราตรีสวัสดิ์",
+    ),
+    "Georgian": language(
+        "ერთი ორი სამი ოთხი ხუთი ექვსი შვიდი რვა ცხრა ათი",
+        "ორშაბათი,სამშაბათი,ოთხშაბათი,ხუთშაბათი,პარასკევი,შაბათი,კვირა",
+        "გამარჯობა", "მადლობა", "ღამე მშვიდობისა",
+    ),
+    "Armenian": language(
+        "մեկ երկու երեք չորս հինգ վեց յոթ ութ ինը տասը",
+        "երկուշաբթի,երեքշաբթի,չորեքշաբթի,հինգշաբթի,ուրբաթ,շաբաթ,կիրակի",
+        "Բարև", "Շնորհակալություն", "Բարի գիշեր",
+    ),
+}  # fmt: skip
+
+
+def listed(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
+
+
+NAMES = listed(
+    "Anna Ben Carla David Eva Felix Greta Hugo Ida Jonas Karin Leo Maria Nina Oscar Paul Rosa Sam Tina Ugo Vera Will "
+    "Yuki Zoe Adam Bella Chris Dora Emil Fatima George Hana Ivan Julia Kofi Lena Mark Nora Omar Petra Quinn Ravi Sara "
+    "Tom Uma Victor Wanda Xenia Yusuf Zara Alice Bruno Clara Diego Elena Frank Grace Henry Iris Jack Kate Luis Mona "
+    "Noah Olga Peter Rita Simon Thea Walter"
+)
+CITIES = listed(
+    "Paris London Berlin Rome Madrid Oslo Vienna Prague Athens Lisbon Dublin Cairo Tokyo Delhi Lima Quito Boston "
+    "Chicago Sydney Zurich Kyiv Milan Porto Lyon Bonn Hamburg Munich Geneva Seoul Osaka Turin Naples Seville Bergen "
+    "Tampere Riga Vilnius Tallinn Warsaw Krakow Sofia Ankara Izmir Dakar Accra Lagos Nairobi Hanoi Manila Jakarta "
+    "Perth Denver Dallas Seattle Toronto Bogota Havana Santiago Tunis Beirut"
+)
+COLOURS = ("red", "green", "blue", "yellow", "silver", "purple", "black", "white", "brown", "pink", "grey")
+ANIMALS = ("cat", "dog", "fish", "horse", "rabbit", "parrot", "turtle", "mouse", "goat", "hamster")
+NOUNS = listed(
+    "pear book cake house lamp moon river stone sun table tree wolf bread chair cloud door flower boat bridge garden "
+    "mountain window road village forest lake hill field tower clock bird farmer king ship train letter market "
+    "school kitchen mirror piano ladder basket candle bottle hammer pencil blanket"
+)
+ADJECTIVES = listed(
+    "rich young small large quiet loud green white dark bright cold warm happy tired slow quick tall round plain heavy "
+    "broken clean strange gentle wooden golden"
+)
+JOBS = ("teacher", "doctor", "baker", "farmer", "pilot", "nurse", "painter", "driver", "cook", "gardener")
+HOBBIES = ("chess", "music", "tennis", "reading", "cooking", "running", "skiing", "dancing", "fishing", "drawing")
