@@ -64,9 +64,9 @@ def subtraction(a: int, b: int) -> str:
     width = max(len(str(a)), len(str(b)))
     first, second = str(a).zfill(width), str(b).zfill(width)
     compared = []
-    for x, y in zip(first, second, strict=True):
-        compared.append(f"{x}{'=' if x == y else '<' if x < y else '>'}{y}")
-        if x != y:
+    for one, other in zip(first, second, strict=True):
+        compared.append(f"{one}{'=' if one == other else '<' if one < other else '>'}{other}")
+        if one != other:
             break
     sign = "minus" if a < b else "plus"
     large, small = (second, first) if a < b else (first, second)

@@ -74,18 +74,19 @@ def weather(rng: random.Random, held_out: bool, typed: bool) -> Request:
             "Show the weather for {}",
         )
     )
-    question, arguments = form.format(place), {"city": place}
-    if typed and rng.random() < 0.7:
-        days = rng.randint(2, 14)
+    question = form.format(place)
+    arguments: dict[str, Any] = {"city": place}
+    days, unit = rng.randint(2, 14), rng.choice(UNITS)
+    with_days, with_unit = (typed and rng.random() < share for share in (0.7, 0.6))
+    if with_days:
         question += rng.choice((" for {} days", " for the next {} days")).format(days)
-        arguments |= {"days": days}
-    if typed and rng.random() < 0.6:
-        unit = rng.choice(UNITS)
+    if with_unit:
         question += f" in {rng.choice((unit, unit.capitalize()))}"
-        arguments |= {"unit": unit}
-    ordered = {key: arguments[key] for key in ("city", "unit", "days") if key in arguments}
+        arguments["unit"] = unit
+    if with_days:
+        arguments["days"] = days
     result = sky(rng)
-    return Request(question + ("?" if question[0] in "WH" else "."), ordered, result, f"{place}: {result}.")
+    return Request(question + ("?" if question[0] in "WH" else "."), arguments, result, f"{place}: {result}.")
 
 
 def calculator(rng: random.Random, held_out: bool, typed: bool) -> Request:
