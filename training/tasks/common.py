@@ -13,8 +13,8 @@ CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
 
 
 def is_held_out(content: str) -> bool:
-    """Whether this content is kept for the evaluation: one in eight, by its checksum."""
-    return zlib.crc32(content.encode()) % 8 == 3
+    """Whether this content, in whatever case, is kept for the evaluation: one in eight, by its checksum."""
+    return zlib.crc32(content.lower().encode()) % 8 == 3
 
 
 def draw_until(draw: Callable[[], Drawn], content: Callable[[Drawn], str], held_out: bool) -> Drawn:

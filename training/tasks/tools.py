@@ -1,6 +1,7 @@
 """Tool calls: one, several at once, with typed arguments, none, results put into words, and chains of calls."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from training.examples import Example
@@ -43,6 +44,14 @@ def offer(rng: random.Random, wanted: list[str], most: int = 4) -> tuple[dict[st
     return names, [definition(names[key], TOOLS[key]) for key in keys]
 
 
+def different(rng: random.Random, held_out: bool, draw: Callable[[random.Random, bool], str], count: int) -> list[str]:
+    """`count` different words."""
+    words: dict[str, None] = {}
+    while len(words) < count:
+        words[draw(rng, held_out)] = None
+    return list(words)
+
+
 def thoughts(calls: list[Call]) -> str:
     return "I call " + ", ".join(name for name, _ in calls) + "."
 
@@ -71,7 +80,7 @@ def parallel(rng: random.Random, held_out: bool) -> Example:
     if rng.random() < 0.5:
         key = rng.choice(("weather", "clock"))
         names, tools = offer(rng, [key])
-        places = [city(rng, held_out) for _ in range(rng.choice((2, 2, 3)))]
+        places = different(rng, held_out, city, rng.choice((2, 2, 3)))
         listed = ", ".join(places[:-1]) + " and " + places[-1]
         subject = "weather" if key == "weather" else "time"
         form = rng.choice(("What is the {} in {}?", "Tell me the {} in {}.", "Give me the {} for {}."))
@@ -139,7 +148,7 @@ def finish(
 def chain_of_cities(rng: random.Random, held_out: bool) -> Example:
     """The next item of a list after each result."""
     names, tools = offer(rng, ["weather"], 2)
-    places = list(dict.fromkeys(city(rng, held_out) for _ in range(rng.randint(2, 6))))
+    places = different(rng, held_out, city, rng.randint(2, 6))
     form = rng.choice(
         (
             "Get the weather one city after the other: {}.",
@@ -159,7 +168,7 @@ NOTE = Tool(("read_note", "open_note"), "Read a note", {"name": STRING}, ("name"
 def chain_of_notes(rng: random.Random, held_out: bool) -> Example:
     """Each note names the next; the last one holds a number."""
     name = rng.choice(NOTE.names)
-    notes = list(dict.fromkeys(made_up(rng, held_out) for _ in range(rng.randint(2, 6))))
+    notes = different(rng, held_out, made_up, rng.randint(2, 6))
     number = str(rng.randrange(10, 10000))
     form = rng.choice(
         (

@@ -1,0 +1,517 @@
+"""The text tasks: answers computed another way, reasoning checked step by step, held-out content kept apart."""
+
+import json
+import random
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training.examples import Example
+from training.tasks import arithmetic, languages, needle, sequences, structured, talk, text, tools
+from training.tasks.words import LANGUAGES
+from training.tokenizer import ADDED_TOKENS, train_tokenizer
+
+from qwill.text.chat_template import ChatTemplate
+from qwill.text.parsers.qwen import OPENING, Status, ToolCallScanner, coerce_arguments, parameter_schemas
+
+TEMPLATE = Path(__file__).parents[2] / "training" / "assets" / "chat_template.jinja"
+Task = Callable[[random.Random, bool], Example]
+
+
+def drawn(task: Task, count: int, held_out: bool = False) -> Iterator[Example]:
+    rng = random.Random(f"{task.__name__} {held_out}")
+    return (task(rng, held_out) for _ in range(count))
+
+
+def both_sides(task: Task, count: int) -> list[Example]:
+    return [*drawn(task, count), *drawn(task, count, True)]
+
+
+def question(example: Example) -> str:
+    return str(example.messages[-1]["content"])
+
+
+def checksum_says_held_out(content: str) -> bool:
+    return zlib.crc32(content.lower().encode()) % 8 == 3
+
+
+@cache
+def template() -> ChatTemplate:
+    return ChatTemplate(TEMPLATE.read_text(encoding="utf-8"), [content for content, _ in ADDED_TOKENS])
+
+
+def rendered(example: Example) -> str:
+    if example.raw:
+        return question(example)
+    return template().render(example.messages, example.tools, enable_thinking=example.thinking).text
+
+
+# All tasks together
+
+
+def test_shares_are_the_whole():
+    assert sum(text.TASKS.values()) == pytest.approx(1)
+    assert len({example.task for example in drawn(text.draw, 1500)}) >= 20
+
+
+def test_a_seed_fixes_the_examples():
+    first, second = ([text.draw(random.Random(7), side) for _ in range(3) for side in (False, True)] for _ in range(2))
+    assert first == second
+    assert text.draw(random.Random(7), False) != text.draw(random.Random(9), False)
+    state = random.getstate()
+    list(drawn(text.draw, 50))
+    assert random.getstate() == state
+
+
+def test_a_prompt_has_one_answer():
+    """The same conversation, with the same tools, is never answered in two ways."""
+    answers: dict[str, str] = {}
+    for example in both_sides(text.draw, 4000):
+        key = json.dumps([example.messages, example.tools, example.raw])
+        assert answers.setdefault(key, example.answer) == example.answer
+
+
+def test_texts_are_clean():
+    for example in both_sides(text.draw, 1000):
+        whole = json.dumps([example.messages, example.answer, example.reasoning], ensure_ascii=False)
+        assert unicodedata.is_normalized("NFC", whole)
+        assert "{" not in example.messages[0]["content"] or example.task == structured.TASK
+        if example.task not in ("copy", "reverse", "sort", "count"):
+            assert not re.search(r"\ba [aeiou]", example.messages[0]["content"])
+        assert example.reasoning == example.reasoning.strip()
+        assert example.raw or example.answer == example.answer.strip() != ""
+
+
+def test_prompts_and_answers_stay_short():
+    rng = random.Random(3)
+    examples = [text.draw(rng, False) for _ in range(1500)]
+    rest = [f"{example.reasoning}{example.answer}" for example in examples]
+    prompts = [rendered(example) for example in examples]
+    tokenizer = train_tokenizer([*prompts, *rest], 2048)
+    lengths = Counter[str]()
+    for example, prompt, answer in zip(examples, prompts, rest, strict=True):
+        asked, told = (len(tokenizer.encode(part).ids) for part in (prompt, answer))
+        assert asked + told <= 1000, example.task
+        assert told <= 130, example.task
+        lengths["all"] += asked + told
+    # An average example costs no more than this; most of it is long prompts.
+    assert lengths["all"] / len(examples) < 170
+
+
+# Arithmetic
+
+CALCULATIONS = (
+    arithmetic.sums_with_thinking,
+    arithmetic.products_with_thinking,
+    arithmetic.sums,
+    arithmetic.products,
+    arithmetic.plain_text,
+)
+
+
+def calculation(example: Example) -> tuple[int, str, int]:
+    """The numbers as the question names them, and the sign, from its words."""
+    asked = question(example)
+    a, b = map(int, re.findall(r"\d+", asked))
+    if asked.startswith("Subtract"):
+        a, b = b, a
+    for sign, marks in {"+": r"\+|plus|Add|sum|more", "*": r"\*|×| x |times|Multiply|product"}.items():
+        if re.search(marks, asked):
+            return a, sign, b
+    assert re.search("-|minus|Subtract|Take", asked)
+    if asked.startswith("Take"):
+        a, b = b, a
+    return a, "-", b
+
+
+@pytest.mark.parametrize("task", CALCULATIONS)
+def test_results_are_right_and_held_out_numbers_stay_out(task):
+    sides: dict[bool, set[tuple[int, str, int]]] = {False: set(), True: set()}
+    for held_out in sides:
+        for example in drawn(task, 400, held_out):
+            a, sign, b = calculation(example)
+            result = {"+": a + b, "-": a - b, "*": a * b}[sign]
+            assert example.answer == (f" {result}" if example.raw else f"{a} {sign} {b} = {result}")
+            sides[held_out].add((min(a, b), sign, max(a, b)))
+    by_heart = {(low, sign, high) for low in range(10) for sign in "+-*" for high in range(21 if sign == "*" else 10)}
+    assert not sides[False] & sides[True] - by_heart
+    assert all(checksum_says_held_out(f"{low} {sign} {high}") for low, sign, high in sides[True] - by_heart)
+    assert (len(sides[True] - by_heart) > 200) == (task is not arithmetic.products)
+
+
+def columns(chain: str) -> list[list[int]]:
+    """The numbers of each step, behind its label."""
+    return [[int(n) for n in re.findall(r"\d+", line)] for line in chain.split("\n") if line[0].isalpha()]
+
+
+def test_additions_carry_column_by_column():
+    for example in drawn(arithmetic.sums_with_thinking, 500):
+        a, sign, b = calculation(example)
+        if sign == "-":
+            continue
+        lines = example.reasoning.split("\n")
+        width = max(len(str(a)), len(str(b)))
+        assert lines[0] == f"{a:0{width}d}+{b:0{width}d}"
+        carry = 0
+        for place, (x, y, carried, total) in enumerate(columns(example.reasoning)):
+            assert (x, y, carried) == (a // 10**place % 10, b // 10**place % 10, carry)
+            assert total == x + y + carried
+            carry = total // 10
+        assert len(columns(example.reasoning)) == width
+        assert lines[-1] == f"{a + b:0{width + 1}d}"
+
+
+def test_subtractions_borrow_column_by_column():
+    for example in drawn(arithmetic.sums_with_thinking, 500):
+        a, sign, b = calculation(example)
+        if sign == "+":
+            continue
+        lines = example.reasoning.split("\n")
+        width = max(len(str(a)), len(str(b)))
+        high, low = max(a, b), min(a, b)
+        word = "minus" if a < b else "plus"
+        assert lines[0] == f"{a:0{width}d}-{b:0{width}d}"
+        assert lines[1].endswith(f"{word} {high:0{width}d}-{low:0{width}d}")
+        for one, mark, other in re.findall(r"(\d)([<=>])(\d) ", lines[1]):
+            assert {"<": one < other, "=": one == other, ">": one > other}[mark]
+        before = 0
+        steps = columns("\n".join(lines[2:-1]))
+        assert len(steps) == width
+        for place, (x, y, borrowed, rest, borrow, digit) in enumerate(steps):
+            assert (x, y, borrowed) == (high // 10**place % 10, low // 10**place % 10, before)
+            signed = -rest if "=-" in lines[2 + place] else rest
+            assert signed == x - y - borrowed == digit - 10 * borrow
+            before = borrow
+        assert lines[-1] == f"{word} {high - low:0{width}d}"
+
+
+def test_products_go_digit_by_digit():
+    for example in drawn(arithmetic.products_with_thinking, 500):
+        lines = example.reasoning.split("\n")
+        a, b = map(int, lines[0].split("*"))
+        assert sorted(map(int, re.findall(r"\d+", question(example)))) == sorted((a, b))
+        order = [(y, x) for y in reversed(str(b)) for x in reversed(str(a))]
+        steps = columns(example.reasoning)
+        assert [(str(step[0]), str(step[1])) for step in steps] == order
+        for y, x, there, carry, table, rest, total in steps:
+            assert (table, rest, total) == (y * x, there + carry, y * x + there + carry)
+        for before, after in pairwise(steps):
+            if len(steps) < 4 or before is not steps[1]:
+                assert after[3] == before[-1] // 10
+        assert steps[0][2:4] == [0, 0]
+        if len(steps) == 4:
+            assert steps[2][2:4] == [steps[1][-1] % 10, 0]
+            assert steps[3][2] == steps[1][-1] // 10
+        assert int(lines[-1]) == a * b
+
+
+# Languages
+
+
+def test_languages_and_scripts_are_many():
+    scripts = set()
+    for name, language in LANGUAGES.items():
+        assert (len(set(language.numbers)), len(set(language.days))) == (10, 7), name
+        scripts |= {unicodedata.name(character).split()[0] for word in language.numbers for character in word}
+    assert len(LANGUAGES) >= 24
+    wanted = "LATIN CYRILLIC GREEK ARABIC HEBREW DEVANAGARI CJK HIRAGANA HANGUL THAI GEORGIAN ARMENIAN"
+    assert set(wanted.split()) <= scripts
+
+
+def test_words_are_the_ones_asked_for():
+    digits = {str(index + 1): index for index in range(10)}
+    for example in drawn(languages.word, 800):
+        asked = question(example).lower()
+        name = next(name for name in LANGUAGES if name.lower() in asked)
+        language, english = LANGUAGES[name], LANGUAGES["English"]
+        rest = re.findall(r"\w+", asked.replace(name.lower(), " "))
+        wanted = [language.numbers[digits[word]] for word in rest if word in digits]
+        for words, answers in ((english.numbers, language.numbers), (english.days, language.days)):
+            wanted += [answers[index] for index, word in enumerate(words) if word.lower() in rest]
+        if "hello" in rest or "greet" in rest:
+            wanted.append(language.hello)
+        wanted += [language.thanks] * ("thank" in rest) + [language.good_night] * ("night" in rest)
+        assert wanted == [example.answer]
+
+
+def test_greetings_belong_to_one_language():
+    for hello in languages.OWN_GREETINGS:
+        assert sum(language.hello == hello for language in LANGUAGES.values()) == 1
+    assert "Hallo" not in languages.OWN_GREETINGS
+    assert "Hola" in languages.OWN_GREETINGS
+
+
+def test_days_follow_each_other():
+    days = LANGUAGES["English"].days
+    for example in drawn(languages.week, 60):
+        asked = re.search("|".join(days), question(example))[0]
+        step = 1 if re.search("after|tomorrow", question(example)) else -1
+        assert days.index(example.answer) == (days.index(asked) + step) % 7
+
+
+# Sequences
+
+
+@pytest.mark.parametrize("task", [sequences.copy, sequences.reverse, sequences.sort])
+def test_orders_are_right(task):
+    sides: dict[bool, set[str]] = {False: set(), True: set()}
+    for held_out in sides:
+        for example in drawn(task, 200, held_out):
+            items = question(example).split(": ")[-1].split()
+            by_size = sorted(items, key=lambda item: (int(item) if item.isdigit() else 0, item))
+            expected = {"copy": items, "reverse": items[::-1], "sort": by_size}[example.task]
+            assert example.answer.split(" ") == expected
+            assert 2 <= len(items) <= 8
+            sides[held_out].add(" ".join(items))
+    assert all(map(checksum_says_held_out, sides[True]))
+    assert not any(map(checksum_says_held_out, sides[False]))
+
+
+def test_counts_are_right():
+    for example in both_sides(sequences.count_items, 100):
+        assert int(example.answer) == len(question(example).split(": ")[-1].split())
+    for example in both_sides(sequences.count_one_letter, 100):
+        letter = re.search(r"(?:How many|How often is|Count) (\w)", question(example))[1]
+        items = question(example).split(": ")[-1].split()
+        assert int(example.answer) == items.count(letter) > 0
+        for index, note in enumerate(example.reasoning.split(", ")):
+            assert note == f"{items[index]} {items[: index + 1].count(letter)}"
+    for example in both_sides(sequences.count_on, 100):
+        first, last = map(int, re.findall(r"\d+", question(example)))
+        assert re.search("down|backwards", question(example)) or first < last
+        step = 1 if first < last else -1
+        assert example.answer == " ".join(map(str, range(first, last + step, step)))
+
+
+# Talk
+
+
+def test_memory_answers_come_from_what_was_told():
+    seen = Counter[str]()
+    for example in both_sides(talk.memory, 300):
+        told = " ".join(message["content"] for message in example.messages[:-1] if message["role"] == "user")
+        roles = [message["role"] for message in example.messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+        kind = next(kind for kind, fact in talk.FACTS.items() if question(example) in fact.asked)
+        start, end = talk.FACTS[kind].answer.split("{}")
+        forms = [re.escape(form).replace(r"\{\}", r"(\w+)") for form in talk.FACTS[kind].told]
+        values = {match[1] for form in forms for match in re.finditer(form, told)}
+        if kind == "name":
+            greeted = re.findall(r"Hello (\w+)!", " ".join(m["content"] for m in example.messages[1::2]))
+            assert set(greeted) == values
+        if example.answer == talk.NOT_TOLD:
+            assert not values
+        else:
+            assert {example.answer.removeprefix(start).removesuffix(end)} == values
+        seen[kind] += 1
+    assert len(seen) == len(talk.FACTS)
+
+
+def test_what_was_never_taught_is_refused():
+    trained, held_out = ({question(e) for e in drawn(talk.refusal, 300, side)} for side in (False, True))
+    assert not trained & held_out
+    assert len(trained) > 200
+    assert all(example.answer == talk.REFUSAL for example in both_sides(talk.refusal, 20))
+    assert "demonstration model" in talk.REFUSAL
+
+
+# Tools
+
+
+def read_calls(written: str) -> list[tuple[str, dict[str, str]]]:
+    """Calls as qwill reads them."""
+    calls = []
+    while written.strip():
+        assert written.strip().startswith(OPENING)
+        scanner = ToolCallScanner()
+        assert scanner.feed(written.strip().removeprefix(OPENING)) is Status.COMPLETE
+        calls.append((scanner.name, scanner.parameters))
+        written = scanner.rest
+    return calls
+
+
+def check_call(example: Example, name: str, arguments: dict[str, Any], known: str) -> None:
+    """The call names an offered tool and its parameters, with values of the right types that stand in `known`."""
+    schema = parameter_schemas(example.tools)[name]
+    properties = schema["properties"]
+    assert set(schema["required"]) <= set(arguments) <= set(properties)
+    assert list(arguments) == [key for key in properties if key in arguments]
+    types = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
+    for key, value in arguments.items():
+        assert isinstance(value, types[properties[key]["type"]])
+        assert isinstance(value, bool) == (properties[key]["type"] == "boolean")
+        assert value in properties[key].get("enum", [value])
+        if isinstance(value, bool):
+            assert value == bool(re.search(r"\bon\b|an urgent", known)), known
+        elif key == "expression":
+            assert all(re.search(rf"(?<![\d.]){number}(?!\d)", known) for number in re.findall(r"\d+", value))
+        else:
+            assert re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", known, re.IGNORECASE), (value, known)
+
+
+@pytest.mark.parametrize("task", [tools.single, tools.typed, tools.parallel])
+def test_calls_read_back_and_hold_what_was_asked(task):
+    for example in both_sides(task, 250):
+        assert 1 <= len(example.tools) <= 4
+        calls = read_calls(example.answer)
+        assert 2 <= len(calls) <= 3 if task is tools.parallel else len(calls) == 1
+        schemas = parameter_schemas(example.tools)
+        assert len(schemas) == len(example.tools)
+        typed = [(name, coerce_arguments(parameters, schemas[name])) for name, parameters in calls]
+        for name, arguments in typed:
+            known = question(example)
+            if task is tools.parallel:
+                known = re.sub(r"\bon\b", "", known) + (" on" if arguments.get("on") else "")
+            check_call(example, name, arguments, known)
+        asked = {**example.__dict__, "messages": [*example.messages, tools.turn(typed, "")], "thinking": False}
+        assert f"<think>\n\n</think>\n\n{example.answer}<|im_end|>" in rendered(Example(**asked))
+
+
+def test_optional_arguments_come_only_when_asked_for():
+    for example in drawn(tools.typed, 400):
+        (call,) = read_calls(example.answer)
+        asked = question(example)
+        for key, pattern in {
+            "days": r"\d+ days",
+            "unit": "celsius|fahrenheit",
+            "limit": "results",
+            "urgent": "urgent",
+            "level": "percent",
+        }.items():
+            assert (key in call[1]) == bool(re.search(pattern, asked, re.IGNORECASE)), asked
+
+
+def test_no_call_where_none_is_needed():
+    for example in both_sides(tools.none, 150):
+        assert example.tools
+        assert OPENING not in example.answer
+        offered = {tool["function"]["name"] for tool in example.tools}
+        assert not offered & {"calculator", "calculate"} or "demonstration" in example.answer
+
+
+def test_chains_follow_from_what_came_before():
+    lengths = Counter[int]()
+    for example in both_sides(tools.chain, 250):
+        known, calls = "", 0
+        for message in example.messages:
+            for call in message.get("tool_calls", []):
+                check_call(example, call["function"]["name"], call["function"]["arguments"], known)
+                calls += 1
+            known += f" {message['content']}"
+            assert bool(message.get("reasoning_content")) == (example.thinking and message["role"] == "assistant")
+        lengths[calls] += 1
+        roles = [message["role"] for message in example.messages]
+        assert roles == ["user", *["assistant", "tool"] * calls]
+        facts = re.findall(r"\w+", example.answer.removeprefix("The result is").removeprefix("The number is"))
+        assert all(re.search(rf"\b{fact}\b", known) for fact in facts if fact != "Done")
+    assert set(lengths) == {2, 3, 4, 5, 6}
+
+
+def test_chains_of_sums_calculate():
+    for example in drawn(tools.chain_of_sums, 60):
+        told = re.findall(r"(add|subtract|multiply by) (\d+)", question_of_chain(example))
+        value = int(re.search(r"\d+", question_of_chain(example))[0])
+        for word, number in told:
+            value = {"add": value + int(number), "subtract": value - int(number)}.get(word, value * int(number))
+        assert example.answer == f"The result is {value}."
+        assert example.messages[-1]["content"] == str(value)
+
+
+def question_of_chain(example: Example) -> str:
+    return str(example.messages[0]["content"])
+
+
+def test_calculator_results_are_right():
+    for example in both_sides(tools.result, 300):
+        for text_, result in re.findall(r"([\d+* -]+) = (-?\d+)$", example.answer, re.MULTILINE):
+            terms = re.split(r" ([+-]) ", text_)
+            values = []
+            for term in terms[::2]:
+                value = 1
+                for factor in term.split(" * "):
+                    value *= int(factor)
+                values.append(value)
+            total = values[0]
+            for sign, value in zip(terms[1::2], values[1:], strict=True):
+                total += value if sign == "+" else -value
+            assert total == int(result)
+
+
+def test_held_out_tool_arguments_stay_out():
+    sides = []
+    for held_out in (False, True):
+        words = set()
+        for example in drawn(tools.single, 400, held_out):
+            for _, arguments in read_calls(example.answer):
+                words |= {arguments[key] for key in ("city", "to", "expression") if key in arguments}
+        sides.append(words)
+    assert not sides[0] & sides[1]
+    assert sides[1]
+    assert all(map(checksum_says_held_out, sides[1]))
+
+
+# JSON and needles
+
+
+def conforms(value: Any, schema: dict[str, Any]) -> bool:
+    kind = schema["type"]
+    if kind == "object":
+        properties = schema["properties"]
+        return list(value) == list(properties) and all(conforms(value[key], properties[key]) for key in properties)
+    if kind == "array":
+        return isinstance(value, list) and all(conforms(item, schema["items"]) for item in value)
+    types = {"string": str, "integer": int, "number": float, "boolean": bool}
+    return type(value) is types[kind] and value in schema.get("enum", [value])
+
+
+def test_json_follows_its_schema_and_the_facts():
+    sides: dict[bool, set[str]] = {False: set(), True: set()}
+    kinds = Counter[str]()
+    for held_out in sides:
+        for example in drawn(structured.structured, 300, held_out):
+            start = question(example).index('{"type": "object"')
+            schema, end = json.JSONDecoder().raw_decode(question(example)[start:])
+            facts = question(example)[:start] + question(example)[start + end :]
+            value = json.loads(example.answer)
+            assert conforms(value, schema)
+            assert 1 <= len(value) <= 5
+            assert example.answer == json.dumps(value, ensure_ascii=False)
+            for key, part in value.items():
+                parts = part if isinstance(part, list) else part.values() if isinstance(part, dict) else [part]
+                kinds[key] += 1
+                if not isinstance(part, bool):
+                    assert all(re.search(rf"(?<!\w){re.escape(str(item))}(?!\w)", facts) for item in parts)
+            sides[held_out].add(json.dumps(value, sort_keys=True))
+    assert not sides[False] & sides[True]
+    assert len(kinds) == len(structured.POOL) >= 15
+
+
+@pytest.mark.parametrize("characters", [300, 1500, 8000])
+def test_needles_lie_anywhere_in_a_text_of_the_wanted_length(characters):
+    rng, depths = random.Random(characters), []
+    for held_out in [False, True] * 30:
+        example = needle.needle_of_length(rng, held_out, characters)
+        content = question(example)
+        assert characters <= len(content) <= characters + 200
+        assert content.count(example.answer) == 1
+        depths.append(content.index(example.answer) / len(content))
+        fact, value = re.fullmatch(r"The (.+) is (\w+)\.", example.answer).groups()
+        subject = fact.split()[-1]
+        assert re.search(rf"\b{subject}\b", content.split("\n")[-1])
+        assert checksum_says_held_out(value) == held_out
+    assert min(depths) < 0.2 < 0.8 < max(depths)
+
+
+def test_needle_lengths_are_mostly_short():
+    lengths = sorted(len(question(example)) for example in drawn(needle.needle, 400))
+    assert lengths[0] >= needle.SHORTEST
+    assert lengths[-1] <= needle.LONGEST + 200
+    # 28% of the draws are above 2,000 characters of text; three standard deviations of 400 draws are 7%.
+    assert 0.2 < sum(length > 2000 for length in lengths) / len(lengths) < 0.4
