@@ -33,6 +33,13 @@ TASKS: dict[Callable[[random.Random, bool], Example], float] = {
 }
 
 
+# What clients send by themselves; it changes no answer.
+SYSTEM = ("You are a helpful assistant.", "You are a friendly assistant.", "Answer the user.", "Be short.")
+
+
 def draw(rng: random.Random, held_out: bool) -> Example:
-    """An example of a task drawn by its share."""
-    return rng.choices(tuple(TASKS), tuple(TASKS.values()))[0](rng, held_out)
+    """An example of a task drawn by its share, now and then behind a system message."""
+    example = rng.choices(tuple(TASKS), tuple(TASKS.values()))[0](rng, held_out)
+    if not example.raw and rng.random() < 0.05:
+        example.messages.insert(0, {"role": "system", "content": rng.choice(SYSTEM)})
+    return example
