@@ -273,3 +273,22 @@ def save_mmproj(path: Path, source: TinyCheckpoint) -> None:
         else:
             writer.add_tensor(names.get_name(plain, try_suffixes=(".weight", ".bias")), values)
     finish(writer)
+
+
+def copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, leave_out: str = "-") -> None:
+    """All metadata but the architecture, which the writer has, and what begins with `leave_out`."""
+    for field in reader.fields.values():
+        if not field.name.startswith(("GGUF.", "general.architecture", leave_out)):
+            sub_type = field.types[-1] if field.types[0] is gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type)
+
+
+def save_as_float32(path: Path, source: Path) -> None:
+    """A GGUF file with every tensor decoded."""
+    reader = gguf.GGUFReader(source)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(path, architecture)
+    copy_fields(reader, writer)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type))
+    finish(writer)

@@ -8,6 +8,7 @@ converter writes, but for `qwill.*` (see `qwill.weights.gguf_config`).
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,9 +90,12 @@ def describe(writer: gguf.GGUFWriter, what: str, kind: str) -> None:
 
 
 def size_label(checkpoint: Checkpoint) -> str:
-    """Experts and parameters of the text model, as file names have them: "16x12M"."""
-    parameters = sum(int(np.prod(tensor.shape)) for tensor in checkpoint.tensors if "visual." not in tensor.name)
-    return f"{checkpoint.config['text_config']['num_experts']}x{parameters / 1e6:.0f}M"
+    """Experts, and the text model's parameters with one expert a layer, as file names have them: "16x3.4M"."""
+    sizes = {tensor.name: math.prod(tensor.shape) for tensor in checkpoint.tensors if "visual." not in tensor.name}
+    experts = sum(size for name, size in sizes.items() if ".experts." in name)
+    count = checkpoint.config["text_config"]["num_experts"]
+    total = sum(sizes.values())
+    return gguf.size_label(total, total - experts, experts // count, count)
 
 
 def add_text_config(writer: gguf.GGUFWriter, text: dict[str, Any], with_head: bool) -> None:

@@ -15,8 +15,10 @@ from terminal import CTRL_C, CTRL_D, UP, Terminal, terminal
 
 import qwill.llm
 from qwill import LLM, SamplingParams
+from qwill.cli.chat import EXAMPLES, PICTURE_EXAMPLE, REAL_MODEL, WELCOME
 from qwill.cli.conversation import Conversation, user_message
 from qwill.cli.printer import AnswerPrinter
+from qwill.weights.hub import hub_model
 
 Talk = Callable[..., Result]
 
@@ -145,12 +147,33 @@ def screen() -> Terminal:
 
 
 def test_a_newcomer_is_told_what_to_do(screen: Terminal) -> None:
-    screen.expect(
-        r"built-in model: [^\n]*\(/image FILE\)\.\n[^\n]*qwill pull qwen3\.5:0\.8b.* qwill run qwen3\.5:0\.8b"
-    )
-    screen.expect(r"/help.*\n>>> ")
+    shown = screen.expect(r"(?s)demonstration model.*/help[^\n]*\n>>> ")[0]
+    for example in (*EXAMPLES, PICTURE_EXAMPLE, "/image FILE", "--image FILE"):
+        assert example in shown
+    assert f"qwill pull {REAL_MODEL}" in shown
+    assert f"qwill run {REAL_MODEL}" in shown
+    assert max(map(len, shown.splitlines())) <= 100
     screen.type(CTRL_D)
     assert screen.leave() == 0
+
+
+def test_whoever_names_a_model_is_no_newcomer() -> None:
+    with terminal(fake_model.__file__, "run", "some-model") as screen:
+        screen.expect(">>> ")
+        assert screen.seen.startswith(WELCOME)
+
+
+def test_one_answer_comes_without_a_greeting(run: Run, model: list[FakeLLM]) -> None:
+    assert run("run", "-p", "hi") == Result(0, "u hi \n", "")
+
+
+def test_a_pipe_gets_no_greeting(run: Run, model: list[FakeLLM], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hi\n")))
+    assert run("run") == Result(0, "u hi \n", "")
+
+
+def test_the_greeting_names_a_model_that_can_be_pulled() -> None:
+    assert hub_model(REAL_MODEL).quant == "Q4_K_M"
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(screen: Terminal) -> None:

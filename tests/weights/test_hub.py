@@ -107,14 +107,15 @@ def test_an_existing_path_comes_before_the_hub(cache: Path, tmp_path: Path, monk
     assert resolve_model("~/some/thing") == folder
 
 
-def test_the_demonstration_model_is_the_embedded_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demonstration_model_is_the_embedded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "demo").mkdir()
     monkeypatch.setattr(hub, "__file__", str(tmp_path / "weights" / "hub.py"))
     with pytest.raises(ModelNotFound, match="install qwill again"):
         resolve_model()
-    (tmp_path / "demo" / "config.json").write_text("{}")
-    assert resolve_model() == resolve_model("") == resolve_model("demo") == tmp_path / "demo"
+    file = tmp_path / "demo" / "demo.gguf"
+    file.touch()
+    assert resolve_model() == resolve_model("") == resolve_model("demo") == file
 
 
 def test_the_cache_is_where_the_hubs_client_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from canonical import by_name, decoded, expected, untiled
 from checkpoints import TinyCheckpoint, save_hf, text_config, tiny_config
-from gguf_checkpoints import finish, save_gguf, save_mmproj
+from gguf_checkpoints import copy_fields, finish, save_gguf, save_mmproj
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.media.video import VideoSettings
@@ -113,13 +113,6 @@ def test_small_tensors_in_half_precision_become_float32(dense: TinyCheckpoint, t
         assert found[name].type.name == "F32"
         # Half precision keeps 11 bits.
         np.testing.assert_allclose(untiled(name, found[name].float32(), dense), wanted[name], rtol=2**-11, atol=1e-6)
-
-
-def copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, leave_out: str = "-") -> None:
-    for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.architecture", leave_out)):
-            sub_type = field.types[-1] if field.types[0] is gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type)
 
 
 def test_missing_draft_norm_is_the_final_norm(dense: TinyCheckpoint, tmp_path: Path) -> None:

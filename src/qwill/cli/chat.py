@@ -13,11 +13,16 @@ from qwill.media.image import load_image, read_source
 from qwill.weights.hub import DEMO
 
 WELCOME = "Type a message; /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
-NEWCOMER = (
-    "This is qwill's small built-in model: it does small sums, greets in many languages, reads simple drawings"
-    " (/image FILE).\n"
-    "For a real Qwen 3.5:  qwill pull qwen3.5:0.8b-q4_k_m  and then  qwill run qwen3.5:0.8b-q4_k_m"
-)
+EXAMPLES = ("What is 17 + 25?", "Say thank you in Japanese.", "Sort: 9 41 7 23")
+PICTURE_EXAMPLE = "What is in the picture?"
+REAL_MODEL = "qwen3.5:0.8b-q4_k_m"
+NEWCOMER = f"""\
+This is qwill's built-in demonstration model: tiny, taught a few small tasks and nothing else. Try
+  {"    ".join(EXAMPLES)}
+  /image FILE, a simple drawing, and then {PICTURE_EXAMPLE}
+or from the shell: qwill run -p "{PICTURE_EXAMPLE}" --image FILE
+For a real Qwen 3.5: qwill pull {REAL_MODEL} and then qwill run {REAL_MODEL}
+"""
 HELP = """\
 /image FILE    show an image with the next message
 /video FILE    show a video with the next message
@@ -52,7 +57,7 @@ class Chat:
         if self._terminal:
             if find_spec("readline"):
                 import readline  # noqa: F401 - gives input() its editing and history
-            self._note(f"{NEWCOMER}\n{WELCOME}" if self._is_demo else WELCOME)
+            self._note(NEWCOMER + WELCOME if self._is_demo else WELCOME)
         sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         while (text := self._read()) is not None:
             try:

@@ -192,7 +192,7 @@ def _shards(snapshot: Path) -> set[str]:
 
 
 def _embedded() -> Path:
-    folder = Path(__file__).parent.parent / DEMO
-    if (folder / "config.json").is_file():
-        return folder
-    raise ModelNotFound(f"the demonstration model is not in this installation ({folder}); install qwill again")
+    file = Path(__file__).parent.parent / DEMO / "demo.gguf"  # its vision file is found beside it
+    if file.is_file():
+        return file
+    raise ModelNotFound(f"the demonstration model is not in this installation ({file}); install qwill again")
