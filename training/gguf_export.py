@@ -67,7 +67,7 @@ def write_model(path: Path, checkpoint: Checkpoint, kind: str) -> None:
 
 
 def write_mmproj(path: Path, checkpoint: Checkpoint, kind: str) -> None:
-    """The vision tower, and how images and videos are prepared for it."""
+    """The vision tower, and how images and videos are prepared for it. Patches are rows of 16, too short for blocks."""
     vision = checkpoint.config["vision_config"]
     writer = gguf.GGUFWriter(path.with_suffix(".partial"), "clip")
     describe(writer, gguf.GGUFType.MMPROJ, kind)
@@ -75,7 +75,7 @@ def write_mmproj(path: Path, checkpoint: Checkpoint, kind: str) -> None:
     for tensor in checkpoint.tensors:
         if tensor.name == "visual.patch_embed.proj.weight":
             for name, values in patch_slices(float_values(tensor), vision):
-                add_tensor(writer, name, tensor.name, values, kind)
+                add_tensor(writer, name, tensor.name, values, "F16" if kind == "Q8_0" else kind)
         elif tensor.name.startswith("visual."):
             add_tensor(writer, gguf_name(tensor.name, 0), tensor.name, float_values(tensor), kind)
     finish(writer, path)

@@ -47,7 +47,10 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
     """A random model as training.export would write it."""
-    config = tiny_config(moe=True, vision=True, linear_key_head_dim=32, linear_value_head_dim=32)
+    tower = {"intermediate_size": 64}
+    config = tiny_config(
+        moe=True, vision=True, vision_overrides=tower, linear_key_head_dim=32, linear_value_head_dim=32
+    )
     made = save_hf(tmp_path_factory.mktemp("made") / "hf", config, mtp=True, tokenizer=True)
     edit_text_config(made.folder, pad_token_id=token_id("<|endoftext|>"))
     edit_json(made.folder / "generation_config.json", do_sample=False)
@@ -128,11 +131,13 @@ def as_stored(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(gguf.dequantize(blocks, gguf.GGMLQuantizationType.Q8_0).astype(np.float32))
 
 
-@pytest.mark.parametrize(("kind", "error"), [("F32", 0.0), ("F16", 5e-3)])
+@pytest.mark.parametrize(("kind", "error"), [("F32", 0.0), ("F16", 5e-3), ("Q8_0", 0.15)])
 def test_embeddings_of_pictures(
     kind: str, error: float, source: TinyCheckpoint, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    """The same arithmetic on the same float32 values; F16 rounds weights by up to 2^-11, which two blocks carry on."""
+    """The same arithmetic on the same float32 values; F16 rounds weights by up to 2^-11, Q8_0 by 1/254 of their block's
+    largest, which two blocks carry on.
+    """
     export_gguf(source.folder, tmp_path, vision_type=kind)
     pixels = rng.normal(size=(4 * 6, 3 * 2 * 16 * 16)).astype(np.float32)
     towers = (Ours(path, "reference").model.vision for path in (source.folder, tmp_path / MODEL_NAME))
