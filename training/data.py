@@ -1,10 +1,13 @@
-"""Training data: examples drawn from the task lists, rendered with the chat template, tokenized and batched.
+"""From examples to batches: rendered with the chat template, tokenized, placed on three axes, padded.
 
 The examples of a step depend on the seed and the step's number only, so that a run can be resumed anywhere.
 """
 
 import json
 import random
+import re
+from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -15,24 +18,40 @@ import torch
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training import picture_tasks, text_tasks
-from training.model import Batch
-from training.text_tasks import Example
+from training.batch import IGNORED, MediaGroup, TextBatch
+from training.examples import Example, Picture, Video
+from training.tasks import pictures, text
+from training.tasks.drawing import COLOUR_NAMES, LABELS
+from training.tasks.languages import languages
 from training.tokenizer import train_tokenizer
-from training.vision import MERGE, PATCH, patches
+from training.vision import MERGE, PATCH, TEMPORAL, patches
 
 TEMPLATE_FILE = Path(__file__).parent / "assets" / "chat_template.jinja"
-IMAGE_PAD = "<|image_pad|>"
-TEXT_EXAMPLES, PICTURE_GROUPS, PICTURE_EXAMPLES = 24, 4, 12  # of one step
-MICRO_BATCH_TOKENS = 1800
+PADS = ("<|image_pad|>", "<|video_pad|>")
+HIDDEN = ("\0", "\1")  # pads that are done, so that the next replacement does not find them
+PARTS = 2  # of a step; workers share them
+TEXT_EXAMPLES, PICTURE_EXAMPLES = 32, 24  # of one part
+MICRO_BATCH_TOKENS = 4096
+
+# What the assistant says, its reasoning included; an empty block of reasoning belongs to the prompt.
+SPOKEN = re.compile(r"<\|im_start\|>assistant\n(?:<think>\n(?:\n</think>\n\n)?)?(.*?<\|im_end\|>)", re.DOTALL)
+
+
+class Placed(NamedTuple):
+    """One picture, or one pair of a video's frames: frames [1 or 2, height, width, 3], and its patches' targets."""
+
+    frames: np.ndarray
+    labels: np.ndarray
+    colours: np.ndarray
+    orders: np.ndarray
 
 
 class Encoded(NamedTuple):
-    """Token ids of prompt and answer, how many are the prompt's, and the picture's patch grid (0, 0 without one)."""
+    """Token ids, which of them the model has to say, and the pictures in the order of their pads."""
 
     ids: list[int]
-    prompt_length: int
-    grid: tuple[int, int]
+    trained: list[bool]
+    media: list[Placed]
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:
@@ -59,6 +78,7 @@ def chat_template() -> jinja2.Template:
 
 
 def prompt_text(example: Example) -> str:
+    """The rendered conversation up to the answer, one pad for each picture or video."""
     if example.raw:
         return str(example.messages[0]["content"])
     arguments: dict[str, Any] = {
@@ -77,43 +97,93 @@ def answer_text(example: Example) -> str:
     return thoughts + example.answer + "<|im_end|>"
 
 
-def draw_text(rng: random.Random, held_out: bool) -> Example:
-    task = rng.choices(tuple(text_tasks.TASKS), tuple(text_tasks.TASKS.values()))[0]
-    return task(rng, held_out)
-
-
-def draw_picture(rng: random.Random, height: int, width: int) -> Example:
-    task = rng.choices(tuple(picture_tasks.TASKS), tuple(picture_tasks.TASKS.values()))[0]
-    return task(rng, height, width)
-
-
 def build_tokenizer(seed: int, vocab_size: int, count: int = 20_000) -> Tokenizer:
-    """A tokenizer learned from `count` text examples and a few of the picture questions."""
+    """A tokenizer learned from `count` text examples, the languages' answers several times (they are short and rare),
+    and some picture questions. Strings to read are left out: each character stays a token of its own."""
     rng = random.Random(f"tokenizer {seed}")
-    examples = [draw_text(rng, False) for _ in range(count)]
-    examples += [draw_picture(rng, 64, 128) for _ in range(3 * count // 20)]
-    return train_tokenizer((prompt_text(example) + answer_text(example) for example in examples), vocab_size)
+    texts = []
+    for _ in range(count):
+        example = text.draw(rng, False)
+        texts.append(prompt_text(example) + answer_text(example))
+    texts += [languages(rng, False).answer for _ in range(count // 2)]
+    for _ in range(count // 20):
+        example = pictures.draw(rng, False)
+        if "reading" not in example.task:
+            texts.append(prompt_text(example) + answer_text(example))
+    return train_tokenizer(texts, vocab_size)
+
+
+def targets(media: Picture | Video, frame: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What stands in each patch, in merge order: label (the last one: nothing), colour and order (IGNORED: none)."""
+    shape = (height // PATCH, width // PATCH)
+    labels = np.full(shape, len(LABELS), np.int64)
+    colours, orders = np.full(shape, IGNORED, np.int64), np.full(shape, IGNORED, np.int64)
+    for mark in media.marks:
+        if isinstance(media, Video) and not frame <= mark.frame < frame + TEMPORAL:
+            continue
+        place = min(int(mark.y) // PATCH, shape[0] - 1), min(int(mark.x) // PATCH, shape[1] - 1)
+        labels[place] = LABELS.index(mark.label)
+        colours[place] = COLOUR_NAMES.index(mark.colour) if mark.colour else IGNORED
+        orders[place] = min(mark.order, 7)
+
+    def merged(grid: np.ndarray) -> np.ndarray:
+        blocks = grid.reshape(shape[0] // MERGE, MERGE, shape[1] // MERGE, MERGE)
+        return blocks.transpose(0, 2, 1, 3).reshape(-1)
+
+    return merged(labels), merged(colours), merged(orders)
+
+
+def place_media(example: Example, prompt: str) -> tuple[str, list[Placed]]:
+    """Pads multiplied to one for each token, a video's with their time stamps; and what they stand for."""
+    placed: list[Placed] = []
+    for media in example.media:
+        frames = media.frames if isinstance(media, Video) else media.pixels[None]
+        height, width = frames.shape[1:3]
+        pads = height * width // (PATCH * MERGE) ** 2
+        if isinstance(media, Picture):
+            placed.append(Placed(frames, *targets(media, 0, height, width)))
+            prompt = prompt.replace(PADS[0], HIDDEN[0] * pads, 1)
+            continue
+        pieces = []
+        for frame in range(0, len(frames), TEMPORAL):
+            placed.append(Placed(frames[frame : frame + TEMPORAL], *targets(media, frame, height, width)))
+            seconds = (frame + frame + TEMPORAL - 1) / 2 / media.fps
+            pieces.append(f"<{seconds:.1f} seconds><|vision_start|>{PADS[1] * pads}<|vision_end|>")
+        video = "".join(pieces).replace(PADS[1], HIDDEN[1])
+        prompt = prompt.replace(f"<|vision_start|>{PADS[1]}<|vision_end|>", video, 1)
+    for hidden, pad in zip(HIDDEN, PADS, strict=True):
+        prompt = prompt.replace(hidden, pad)
+    return prompt, placed
 
 
 def encode(example: Example, tokenizer: Tokenizer) -> Encoded:
-    prompt, grid = prompt_text(example), (0, 0)
-    if example.picture is not None:
-        grid = (example.picture.shape[0] // PATCH, example.picture.shape[1] // PATCH)
-        prompt = prompt.replace(IMAGE_PAD, IMAGE_PAD * (grid[0] * grid[1] // MERGE**2))
-    # Tokenized apart, as at run time: the answer never merges with the prompt's last characters.
-    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return Encoded(
-        prompt_ids + tokenizer.encode(answer_text(example), add_special_tokens=False).ids, len(prompt_ids), grid
-    )
+    """Earlier answers are trained too. Spoken parts are tokenized apart, as at run time: what the model writes never
+    merges with the prompt's last characters."""
+    prompt, media = place_media(example, prompt_text(example))
+    pieces: list[tuple[str, bool]] = []
+    done = 0
+    for spoken in SPOKEN.finditer(prompt) if not example.raw else ():
+        pieces += [(prompt[done : spoken.start(1)], False), (spoken[1], True)]
+        done = spoken.end()
+    pieces += [(prompt[done:], False), (answer_text(example), True)]
+    ids: list[int] = []
+    trained: list[bool] = []
+    for piece, said in pieces:
+        tokens = tokenizer.encode(piece, add_special_tokens=False).ids
+        ids += tokens
+        trained += [said] * len(tokens)
+    return Encoded(ids, trained, media)
 
 
-def positions(encoded: Encoded, image_token: int) -> np.ndarray:
+def positions(encoded: Encoded, pads: tuple[int, int]) -> np.ndarray:
     """int64 [3, tokens]: time, height and width of each token; text counts on after a picture's longer side."""
     result = np.zeros((3, len(encoded.ids)), np.int64)
-    height, width = encoded.grid[0] // MERGE, encoded.grid[1] // MERGE
+    sizes = iter(encoded.media)
     index, position = 0, 0
     while index < len(encoded.ids):
-        if encoded.ids[index] == image_token:
+        if encoded.ids[index] in pads:
+            frames = next(sizes).frames
+            height, width = frames.shape[1] // (PATCH * MERGE), frames.shape[2] // (PATCH * MERGE)
             rows, columns = np.divmod(np.arange(height * width), width)
             result[:, index : index + height * width] = position + np.stack((np.zeros_like(rows), rows, columns))
             index, position = index + height * width, position + max(height, width)
@@ -123,38 +193,70 @@ def positions(encoded: Encoded, image_token: int) -> np.ndarray:
     return result
 
 
-def collate(examples: list[Example], tokenizer: Tokenizer) -> Batch:
-    """One batch, padded at the right. Pictures, when there are any, must all be of one size."""
-    image_token = token_id(tokenizer, IMAGE_PAD)
-    encoded = [encode(example, tokenizer) for example in examples]
-    length = max(len(entry.ids) for entry in encoded)
-    tokens = np.full((len(encoded), length), token_id(tokenizer, "<|endoftext|>"), np.int64)
-    places = np.zeros((3, len(encoded), length), np.int64)
-    trained = np.zeros((len(encoded), length), bool)
-    for row, entry in enumerate(encoded):
+def media_groups(entries: list[Encoded]) -> tuple[list[MediaGroup], np.ndarray]:
+    """The pictures by size, and for every pad, row by row, its row in the groups' embeddings one after the other."""
+    groups: dict[tuple[int, ...], list[tuple[int, Placed]]] = defaultdict(list)
+    everything = [placed for entry in entries for placed in entry.media]
+    for index, placed in enumerate(everything):
+        groups[placed.frames.shape].append((index, placed))
+    rows: list[np.ndarray] = [np.empty(0, np.int64)] * len(everything)
+    result, start = [], 0
+    for (_, height, width, _), members in groups.items():
+        tokens = height * width // (PATCH * MERGE) ** 2
+        for index, _ in members:
+            rows[index] = np.arange(start, start + tokens)
+            start += tokens
+        result.append(
+            MediaGroup(
+                torch.from_numpy(np.stack([patches(placed.frames) for _, placed in members])),
+                height // PATCH,
+                width // PATCH,
+                *(
+                    torch.from_numpy(np.stack([getattr(placed, name) for _, placed in members]))
+                    for name in ("labels", "colours", "orders")
+                ),
+            )
+        )
+    return result, np.concatenate(rows) if rows else np.empty(0, np.int64)
+
+
+def rounded(length: int) -> int:
+    """Batches come in few lengths: matrix libraries prepare a kernel for every size they meet."""
+    return -(-length // 32) * 32
+
+
+def collate(entries: list[Encoded], tokenizer: Tokenizer) -> TextBatch:
+    """One batch, padded at the right."""
+    image_pad, video_pad = (token_id(tokenizer, pad) for pad in PADS)
+    length = rounded(max(len(entry.ids) for entry in entries))
+    tokens = np.full((len(entries), length), token_id(tokenizer, "<|endoftext|>"), np.int64)
+    places = np.zeros((3, len(entries), length), np.int64)
+    trained = np.zeros((len(entries), length), bool)
+    for row, entry in enumerate(entries):
         tokens[row, : len(entry.ids)] = entry.ids
-        places[:, row, : len(entry.ids)] = positions(entry, image_token)
-        trained[row, entry.prompt_length : len(entry.ids)] = True
-    pictures = [patches(example.picture) for example in examples if example.picture is not None]
-    pixels = torch.from_numpy(np.stack(pictures)) if pictures else None
-    grids = {entry.grid for entry in encoded}
-    assert len(grids) == 1, grids
-    return Batch(torch.from_numpy(tokens), torch.from_numpy(places), torch.from_numpy(trained), pixels, grids.pop())
+        places[:, row, : len(entry.ids)] = positions(entry, (image_pad, video_pad))
+        trained[row, : len(entry.ids)] = entry.trained
+    groups, order = media_groups(entries)
+    pads = (tokens == image_pad) | (tokens == video_pad)
+    assert int(pads.sum()) == len(order), (int(pads.sum()), len(order))
+    arrays = map(torch.from_numpy, (tokens, places, trained, pads, order))
+    return TextBatch(*arrays, groups)
 
 
-def training_step(seed: int, step: int, tokenizer: Tokenizer) -> list[Batch]:
-    """The micro-batches of one step: text examples of similar length together, pictures by size."""
-    rng = random.Random(f"train {seed} {step}")
-    texts = sorted(
-        (draw_text(rng, False) for _ in range(TEXT_EXAMPLES)), key=lambda e: len(prompt_text(e)) + len(answer_text(e))
-    )
-    groups: list[list[Example]] = [[]]
-    for example in texts:
-        longest = len(encode(example, tokenizer).ids)
-        if (len(groups[-1]) + 1) * longest > MICRO_BATCH_TOKENS:
-            groups.append([])
-        groups[-1].append(example)
-    for _ in range(PICTURE_GROUPS):
-        height, width = rng.choice(picture_tasks.SIZES)
-        groups.append([draw_picture(rng, height, width) for _ in range(PICTURE_EXAMPLES)])
-    return [collate(group, tokenizer) for group in groups]
+def micro_batches(entries: list[Encoded], most: int) -> Iterator[list[Encoded]]:
+    """Entries of similar length together, at most `most` tokens with their padding (or a single one)."""
+    group: list[Encoded] = []
+    for entry in sorted(entries, key=lambda entry: len(entry.ids)):
+        if group and (len(group) + 1) * rounded(len(entry.ids)) > most:
+            yield group
+            group = []
+        group.append(entry)
+    yield group
+
+
+def training_part(seed: int, step: int, part: int, tokenizer: Tokenizer, most: int) -> list[TextBatch]:
+    """The micro-batches of one part of a step."""
+    rng = random.Random(f"train {seed} {step} {part}")
+    examples = [text.draw(rng, False) for _ in range(TEXT_EXAMPLES)]
+    examples += [pictures.draw(rng, False) for _ in range(PICTURE_EXAMPLES)]
+    return [collate(group, tokenizer) for group in micro_batches([encode(e, tokenizer) for e in examples], most)]

@@ -1,24 +1,29 @@
-"""The layers of Qwen 3.5, written for fast training of a very small model on short sequences.
+"""The layers of Qwen 3.5, written for fast training of a very small model.
 
-Parameter names and shapes are those of the released checkpoints, so that a state dict is the checkpoint. Two exact
-shortcuts make it quick on a CPU: every expert is computed for every token as one wide product (cheap when experts are
-tiny), and the gated delta rule solves one triangular system over the whole sequence (sequences start from an empty
-state and stay under a few hundred tokens). Products run in the dtype of their input (bfloat16 for training);
-parameters and the residual stream stay float32.
+Parameter names and shapes are those of the released checkpoints, so that a state dict is the checkpoint. Products run in
+the compute dtype (bfloat16 for training, which a CPU multiplies four times as fast); parameters, the residual stream
+and everything that is summed over many tokens stay float32. What lies between the products is compiled, as free
+functions so that all layers share one compilation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from training.delta_rule import delta_rule
+from training.experts import routed_experts
+
+SHORT = 256  # up to here attention is quicker as two plain products than as a fused kernel
+
 
 @dataclass(frozen=True)
 class TextShape:
     """Sizes of the text model, named as in the checkpoint's `text_config`."""
 
-    vocab_size: int = 1024
+    vocab_size: int = 2048
     hidden_size: int = 256
     num_hidden_layers: int = 8
     num_attention_heads: int = 4
@@ -26,11 +31,11 @@ class TextShape:
     head_dim: int = 64
     linear_num_key_heads: int = 2
     linear_num_value_heads: int = 4
-    linear_head_dim: int = 32
+    linear_head_dim: int = 64
     linear_conv_kernel_dim: int = 4
     num_experts: int = 16
-    num_experts_per_tok: int = 2
-    moe_intermediate_size: int = 32
+    num_experts_per_tok: int = 4
+    moe_intermediate_size: int = 64
     shared_expert_intermediate_size: int = 64
     rope_theta: float = 10000.0
     partial_rotary_factor: float = 0.25
@@ -42,9 +47,32 @@ class TextShape:
         return int(self.head_dim * self.partial_rotary_factor)
 
 
+class Compiled:
+    """A function that is compiled when it is first called, unless compiling was switched off for the process."""
+
+    enabled = True
+
+    def __init__(self, function: Callable[..., Tensor | tuple[Tensor, ...]]) -> None:
+        self.function = function
+        self.compiled: Callable[..., Tensor | tuple[Tensor, ...]] | None = None
+
+    def __call__(self, *arguments: object) -> "Tensor | tuple[Tensor, ...]":
+        if not Compiled.enabled:
+            return self.function(*arguments)
+        if self.compiled is None:
+            self.compiled = torch.compile(self.function, dynamic=True)
+        return self.compiled(*arguments)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias` in the dtype of x, with the float32 parameters cast to it."""
     return functional.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm in float32, whose weight is stored minus one."""
+    x = x.float()
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * (1.0 + weight)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -61,8 +89,8 @@ def mrope(positions: Tensor, shape: TextShape) -> tuple[Tensor, Tensor]:
     The axes take turns over the frequencies, as `mrope_section` says.
     """
     half = shape.rotary_dim // 2
-    frequencies = shape.rope_theta ** (-torch.arange(half, dtype=torch.float32) / half)
-    axis = torch.zeros(half, dtype=torch.long)
+    frequencies = shape.rope_theta ** (-torch.arange(half, dtype=torch.float32, device=positions.device) / half)
+    axis = torch.zeros(half, dtype=torch.long, device=positions.device)
     for which in (1, 2):
         axis[which : 3 * shape.mrope_section[which] : 3] = which
     angles = positions.permute(1, 2, 0).float()[..., axis] * frequencies
@@ -71,15 +99,13 @@ def mrope(positions: Tensor, shape: TextShape) -> tuple[Tensor, Tensor]:
 
 
 class RMSNorm(nn.Module):
-    """RMSNorm whose weight is stored minus one. Computed in float32, returned in `dtype`."""
-
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(size))
         self.eps = eps
 
-    def forward(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        return functional.rms_norm(x.float(), self.weight.shape, 1.0 + self.weight, self.eps).to(dtype)
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Weight(nn.Module):
@@ -90,13 +116,29 @@ class Weight(nn.Module):
         self.weight = nn.Parameter(torch.empty(*shape))
 
 
+def delta_inputs(x: Tensor, qkv: Tensor, step: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries, keys and values together, and the gates' logits float32 [batch, tokens, 2, value_heads]."""
+    return linear(x, qkv), torch.stack((linear(x, step), linear(x, rate)), dim=2).float()
+
+
+def gated_output(x: Tensor, output: Tensor, gate: Tensor, norm: Tensor, project: Tensor, eps: float) -> Tensor:
+    """Per-head RMSNorm (weight as it is), SiLU gate and output projection; output [batch, tokens, heads, dim]."""
+    output = output * torch.rsqrt(output.square().mean(-1, keepdim=True) + eps) * norm
+    gated = output.flatten(2) * functional.silu(linear(x, gate).float())
+    return linear(gated.to(x.dtype), project)
+
+
+compiled_norm = Compiled(lambda x, weight, eps, dtype: rms_norm(x, weight, eps).to(dtype))
+compiled_inputs = Compiled(delta_inputs)
+compiled_output = Compiled(gated_output)
+
+
 class GatedDeltaNet(nn.Module):
     def __init__(self, shape: TextShape) -> None:
         super().__init__()
         self.shape = shape
         key_width = shape.linear_num_key_heads * shape.linear_head_dim
         value_width = shape.linear_num_value_heads * shape.linear_head_dim
-        self.widths = (key_width, key_width, value_width)
         self.in_proj_qkv = Weight(2 * key_width + value_width, shape.hidden_size)
         self.in_proj_z = Weight(value_width, shape.hidden_size)
         self.in_proj_b = Weight(shape.linear_num_value_heads, shape.hidden_size)
@@ -108,47 +150,63 @@ class GatedDeltaNet(nn.Module):
         self.out_proj = Weight(shape.hidden_size, value_width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [batch, tokens, hidden], sequences from the empty state → same shape."""
-        batch, tokens, _ = x.shape
-        shape = self.shape
-        mixed = linear(x, self.in_proj_qkv.weight)
-        kernel = self.conv1d.weight.to(x.dtype)
-        padded = functional.pad(mixed, (0, 0, kernel.shape[-1] - 1, 0))
-        mixed = torch.stack([padded[:, i : i + tokens] * kernel[:, 0, i] for i in range(kernel.shape[-1])]).sum(0)
-        query, key, value = functional.silu(mixed).float().split(self.widths, dim=-1)
-        query, key, value = (
-            part.view(batch, tokens, -1, shape.linear_head_dim).transpose(1, 2) for part in (query, key, value)
+        """x [batch, tokens, hidden] in the compute dtype, sequences from the empty state → same shape."""
+        mixed, gates = compiled_inputs(x, self.in_proj_qkv.weight, self.in_proj_b.weight, self.in_proj_a.weight)
+        output = delta_rule(mixed, gates, self.conv1d.weight[:, 0], self.A_log, self.dt_bias)
+        output = compiled_output(
+            x, output, self.in_proj_z.weight, self.norm.weight, self.out_proj.weight, self.shape.rms_norm_eps
         )
-        query = query * torch.rsqrt(query.square().sum(-1, keepdim=True) + 1e-6) * shape.linear_head_dim**-0.5
-        key = key * torch.rsqrt(key.square().sum(-1, keepdim=True) + 1e-6)
-        beta = linear(x, self.in_proj_b.weight).float().sigmoid().transpose(1, 2)
-        steps = functional.softplus(linear(x, self.in_proj_a.weight).float() + self.dt_bias)
-        log_decay = (-self.A_log.exp() * steps).transpose(1, 2).cumsum(-1)
-        output = delta_rule(query, key, value, log_decay, beta)
-        output = functional.rms_norm(
-            output.transpose(1, 2), (shape.linear_head_dim,), self.norm.weight, shape.rms_norm_eps
-        )
-        gate = functional.silu(linear(x, self.in_proj_z.weight))
-        return linear(output.reshape(batch, tokens, -1).to(x.dtype) * gate, self.out_proj.weight)
+        assert isinstance(output, Tensor)
+        return output
 
 
-def delta_rule(query: Tensor, key: Tensor, value: Tensor, log_decay: Tensor, beta: Tensor) -> Tensor:
-    """The gated delta rule from an empty state, in closed form.
+def attention_inputs(
+    x: Tensor,
+    project_query: Tensor,
+    project_key: Tensor,
+    project_value: Tensor,
+    query_norm: Tensor,
+    key_norm: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    """Query, key, value [batch, heads, tokens, head_dim] and the query heads' gate [batch, tokens, heads * head_dim]."""
+    batch, tokens, _ = x.shape
+    dim = query_norm.shape[0]
+    query, gate = linear(x, project_query).view(batch, tokens, -1, 2 * dim).chunk(2, dim=-1)
+    key = linear(x, project_key).view(batch, tokens, -1, dim)
+    value = linear(x, project_value).view(batch, tokens, -1, dim)
+    query = (rotate(rms_norm(query, query_norm, eps), cos, sin) * dim**-0.5).to(x.dtype)
+    key = rotate(rms_norm(key, key_norm, eps), cos, sin).to(x.dtype)
+    return (
+        query.transpose(1, 2).contiguous(),
+        key.transpose(1, 2).contiguous(),
+        value.transpose(1, 2).contiguous(),
+        gate.reshape(batch, tokens, -1),
+    )
 
-    query, key [batch, key_heads, tokens, d], value [batch, value_heads, tokens, d], cumulative log decay G and beta
-    [batch, value_heads, tokens]. With D_ij = exp(G_i - G_j) for j ≤ i, the writes u solve
-    u_i + beta_i Σ_{j<i} D_ij (k_i·k_j) u_j = beta_i v_i, and o_i = Σ_{j≤i} D_ij (q_i·k_j) u_j.
-    """
-    tokens = key.shape[2]
-    groups = value.shape[1] // key.shape[1]
-    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    difference = log_decay.unsqueeze(-1) - log_decay.unsqueeze(-2)
-    decay = difference.masked_fill(~causal, float("-inf")).exp()
-    overlap = (key @ key.transpose(-1, -2)).repeat_interleave(groups, dim=1)
-    system = overlap * decay * beta.unsqueeze(-1)
-    writes = torch.linalg.solve_triangular(system, value * beta.unsqueeze(-1), upper=False, unitriangular=True)
-    scores = (query @ key.transpose(-1, -2)).repeat_interleave(groups, dim=1) * decay
-    return scores @ writes
+
+def short_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention by two plain products; query is scaled already. Query heads of a group share its keys."""
+    batch, heads, tokens, dim = query.shape
+    groups = heads // key.shape[1]
+    scores = (query.view(batch, -1, groups * tokens, dim) @ key.transpose(-1, -2)).float()
+    causal = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()
+    scores = scores.view(batch, -1, groups, tokens, tokens).masked_fill(~causal, float("-inf"))
+    shares = scores.softmax(-1).to(query.dtype).view(batch, -1, groups * tokens, tokens)
+    return (shares @ value).view(batch, heads, tokens, dim)
+
+
+def attention_output(mixed: Tensor, gate: Tensor, project: Tensor) -> Tensor:
+    """Sigmoid gate and output projection of mixed [batch, heads, tokens, head_dim]."""
+    joined = mixed.transpose(1, 2).reshape(gate.shape)
+    return linear((joined.float() * gate.float().sigmoid()).to(gate.dtype), project)
+
+
+compiled_attention_inputs = Compiled(attention_inputs)
+compiled_short_attention = Compiled(short_attention)
+compiled_attention_output = Compiled(attention_output)
 
 
 class GatedAttention(nn.Module):
@@ -165,19 +223,27 @@ class GatedAttention(nn.Module):
         self.k_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x [batch, tokens, hidden] → same shape; causal, no cache."""
-        batch, tokens, _ = x.shape
-        head_dim = self.shape.head_dim
-        query, gate = linear(x, self.q_proj.weight).view(batch, tokens, -1, 2 * head_dim).chunk(2, dim=-1)
-        key = linear(x, self.k_proj.weight).view(batch, tokens, -1, head_dim)
-        value = linear(x, self.v_proj.weight).view(batch, tokens, -1, head_dim)
-        query = rotate(self.q_norm(query, torch.float32), cos, sin).to(x.dtype)
-        key = rotate(self.k_norm(key, torch.float32), cos, sin).to(x.dtype)
-        output = functional.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), is_causal=True, enable_gqa=True
+        """x [batch, tokens, hidden] in the compute dtype → same shape; causal, no cache."""
+        query, key, value, gate = compiled_attention_inputs(
+            x,
+            self.q_proj.weight,
+            self.k_proj.weight,
+            self.v_proj.weight,
+            self.q_norm.weight,
+            self.k_norm.weight,
+            cos,
+            sin,
+            self.shape.rms_norm_eps,
         )
-        output = output.transpose(1, 2).reshape(batch, tokens, -1) * gate.reshape(batch, tokens, -1).sigmoid()
-        return linear(output, self.o_proj.weight)
+        if x.shape[1] <= SHORT and not x.is_cuda:
+            mixed = compiled_short_attention(query, key, value)
+        else:
+            mixed = functional.scaled_dot_product_attention(
+                query, key, value, is_causal=True, scale=1.0, enable_gqa=True
+            )
+        output = compiled_attention_output(mixed, gate, self.o_proj.weight)
+        assert isinstance(output, Tensor)
+        return output
 
 
 class SharedExpert(nn.Module):
@@ -187,10 +253,6 @@ class SharedExpert(nn.Module):
         self.up_proj = Weight(shape.shared_expert_intermediate_size, shape.hidden_size)
         self.down_proj = Weight(shape.hidden_size, shape.shared_expert_intermediate_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = functional.silu(linear(x, self.gate_proj.weight)) * linear(x, self.up_proj.weight)
-        return linear(hidden, self.down_proj.weight)
-
 
 class Experts(nn.Module):
     def __init__(self, shape: TextShape) -> None:
@@ -199,12 +261,32 @@ class Experts(nn.Module):
         self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * width, hidden))
         self.down_proj = nn.Parameter(torch.empty(experts, hidden, width))
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """x [rows, hidden], weights [rows, experts] with zeros for those not chosen → [rows, hidden]."""
-        experts, hidden, width = self.down_proj.shape
-        both = linear(x, self.gate_up_proj.reshape(-1, hidden)).view(-1, experts, 2, width)
-        inner = functional.silu(both[:, :, 0]) * both[:, :, 1] * weights.unsqueeze(-1)
-        return linear(inner.reshape(-1, experts * width), self.down_proj.transpose(0, 1).reshape(hidden, -1))
+
+def shared_and_routes(
+    x: Tensor,
+    norm: Tensor,
+    router: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    down: Tensor,
+    shared_gate: Tensor,
+    chosen_count: int,
+    eps: float,
+    dtype: torch.dtype,
+) -> tuple[Tensor, ...]:
+    """x [rows, hidden] float32 → its norm in `dtype`, the shared expert's output, expert weights and ids [rows, chosen], balance."""
+    rows = rms_norm(x, norm, eps).to(dtype)
+    probabilities = linear(rows, router).float().softmax(-1)
+    top, chosen = probabilities.topk(chosen_count, dim=-1)
+    experts = router.shape[0]
+    share = functional.one_hot(chosen, experts).sum(1).float().mean(0) / chosen_count
+    balance = experts * (share * probabilities.mean(0)).sum()
+    inner = functional.silu(linear(rows, gate).float()) * linear(rows, up).float()
+    shared = linear(inner.to(dtype), down) * linear(rows, shared_gate).float().sigmoid()
+    return rows, shared, top / top.sum(-1, keepdim=True), chosen, balance
+
+
+compiled_shared_and_routes = Compiled(shared_and_routes)
 
 
 class MixtureOfExperts(nn.Module):
@@ -216,16 +298,22 @@ class MixtureOfExperts(nn.Module):
         self.shared_expert = SharedExpert(shape)
         self.shared_expert_gate = Weight(1, shape.hidden_size)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [batch, tokens, hidden] → the block's output and the load-balancing loss (1 when the load is even)."""
-        rows = x.reshape(-1, x.shape[-1])
-        probabilities = linear(rows, self.gate.weight).float().softmax(-1)
-        top, chosen = probabilities.topk(self.shape.num_experts_per_tok, dim=-1)
-        weights = torch.zeros_like(probabilities).scatter(1, chosen, top / top.sum(-1, keepdim=True))
-        share = (weights > 0).float().mean(0) / self.shape.num_experts_per_tok
-        balance = self.shape.num_experts * (share * probabilities.mean(0)).sum()
-        shared = linear(rows, self.shared_expert_gate.weight).sigmoid() * self.shared_expert(rows)
-        return (self.experts(rows, weights.to(x.dtype)) + shared).view_as(x), balance
+    def forward(self, x: Tensor, norm: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """x [batch, tokens, hidden] float32, normed with `norm` → x plus the block's output, and the load-balancing loss (1 when even)."""
+        rows, shared, weights, chosen, balance = compiled_shared_and_routes(
+            x.reshape(-1, x.shape[-1]),
+            norm,
+            self.gate.weight,
+            self.shared_expert.gate_proj.weight,
+            self.shared_expert.up_proj.weight,
+            self.shared_expert.down_proj.weight,
+            self.shared_expert_gate.weight,
+            self.shape.num_experts_per_tok,
+            self.shape.rms_norm_eps,
+            dtype,
+        )
+        routed = routed_experts(rows, weights, chosen, self.experts.gate_up_proj, self.experts.down_proj)
+        return x + (routed + shared).view_as(x), balance
 
 
 class DecoderLayer(nn.Module):
@@ -242,7 +330,8 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """x [batch, tokens, hidden] float32 → the same, and the load-balancing loss."""
-        normed = self.input_layernorm(x, dtype)
+        normed = compiled_norm(x, self.input_layernorm.weight, self.input_layernorm.eps, dtype)
+        assert isinstance(normed, Tensor)
         x = x + (self.self_attn(normed, cos, sin) if self.full_attention else self.linear_attn(normed))
-        output, balance = self.mlp(self.post_attention_layernorm(x, dtype))
-        return x + output, balance
+        result: tuple[Tensor, Tensor] = self.mlp(x, self.post_attention_layernorm.weight, dtype)
+        return result

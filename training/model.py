@@ -1,45 +1,35 @@
 """The demonstration model: text model, vision tower, multi-token prediction head, initial values and loss."""
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from training.batch import IGNORED, MediaGroup, TextBatch
 from training.layers import DecoderLayer, GatedDeltaNet, RMSNorm, TextShape, Weight, linear, mrope
+from training.tasks.drawing import COLOUR_NAMES, LABELS
 from training.vision import VisionShape, VisionTower
 
 MTP_LOSS_WEIGHT = 0.3
 BALANCE_LOSS_WEIGHT = 0.01
-
-
-@dataclass
-class Batch:
-    """Sequences padded at the right (harmless to a causal model), with at most one picture size among them.
-
-    tokens int64 [rows, length]; positions int64 [3, rows, length]; trained bool [rows, length]: the token is one the
-    model has to predict; pixels float32 [pictures, patches, 1536] or None, with the patch grid's height and width.
-    Picture tokens of the rows, read row by row, take the pictures' embeddings in order.
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    trained: Tensor
-    pixels: Tensor | None = None
-    grid: tuple[int, int] = (0, 0)
+SIGHT_LOSS_WEIGHT = 0.3
+EMPTY_PATCH_WEIGHT = 0.05  # most patches show nothing
+MOST_ORDERS = 8
 
 
 class Loss(NamedTuple):
-    """The sum to minimise, and its parts: cross-entropies of the next token and the one after, balance, accuracies."""
+    """The sum to minimise and its parts: cross-entropies of the next token and of the drafted ones, load balance, what
+    the patches show; then the share of tokens right, next and drafted."""
 
     total: Tensor
     next_token: Tensor
-    second_token: Tensor
+    drafts: Tensor
     balance: Tensor
+    sight: Tensor
     accuracy: Tensor
-    second_accuracy: Tensor
+    draft_accuracy: Tensor
 
 
 class TextModel(nn.Module):
@@ -72,30 +62,61 @@ class MultiTokenHead(nn.Module):
         self, embedding: Tensor, hidden: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         """Embedding of token t + 1, final hidden of token t, both [batch, tokens, hidden] → hidden state, balance."""
-        joined = torch.cat(
-            (self.pre_fc_norm_embedding(embedding, dtype), self.pre_fc_norm_hidden(hidden, dtype)), dim=-1
-        )
-        x, balance = self.layers[0](linear(joined, self.fc.weight).float(), cos, sin, dtype)
-        return self.norm(x, dtype), balance
+        joined = torch.cat((self.pre_fc_norm_embedding(embedding), self.pre_fc_norm_hidden(hidden)), dim=-1)
+        x, balance = self.layers[0](linear(joined.to(dtype), self.fc.weight).float(), cos, sin, dtype)
+        return self.norm(x).to(dtype), balance
+
+
+class Auxiliary(nn.Module):
+    """What the vision tower's patches are asked while it learns: what is here, in which colour, the how-manieth.
+
+    Thrown away when the model is exported.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.label = nn.Linear(size, len(LABELS) + 1)
+        self.colour = nn.Linear(size, len(COLOUR_NAMES))
+        self.order = nn.Linear(size, MOST_ORDERS)
+        weights = torch.ones(len(LABELS) + 1)
+        weights[-1] = EMPTY_PATCH_WEIGHT
+        self.register_buffer("label_weights", weights, persistent=False)
+
+    def forward(self, seen: Tensor, group: MediaGroup) -> Tensor:
+        """The sum of the three cross-entropies, each the mean of its targets."""
+        assert isinstance(self.label_weights, Tensor)
+        flat = functional.layer_norm(seen.flatten(0, 1), (seen.shape[-1],))
+        loss = functional.cross_entropy(self.label(flat), group.labels.flatten(), self.label_weights)
+        for head, wanted in ((self.colour, group.colours), (self.order, group.orders)):
+            known = wanted.flatten() != IGNORED
+            if known.any():
+                loss = loss + functional.cross_entropy(head(flat[known]), wanted.flatten()[known])
+        return loss
 
 
 class DemoModel(nn.Module):
-    def __init__(self, text: TextShape, vision: VisionShape, image_token: int, compute_dtype: torch.dtype) -> None:
+    def __init__(self, text: TextShape, vision: VisionShape, compute_dtype: torch.dtype) -> None:
         super().__init__()
         self.shape = text
-        self.image_token = image_token
         self.compute_dtype = compute_dtype
         self.model = Body(text, vision)
         self.mtp = MultiTokenHead(text)
         self.lm_head = Weight(text.vocab_size, text.hidden_size)
+        self.auxiliary = Auxiliary(vision.hidden_size)
 
-    def embed(self, batch: Batch) -> Tensor:
-        """Token embeddings with the picture's in place, float32 [rows, length, hidden]."""
+    def embed(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """Token embeddings with the pictures' in place, float32 [rows, length, hidden], and the loss of sight."""
         embedded = functional.embedding(batch.tokens, self.model.language_model.embed_tokens.weight)
-        if batch.pixels is None:
-            return embedded
-        pictures = self.model.visual(batch.pixels, *batch.grid, self.compute_dtype).float()
-        return embedded.masked_scatter((batch.tokens == self.image_token).unsqueeze(-1), pictures)
+        if not batch.media:
+            return embedded, embedded.new_zeros(())
+        tokens, sight = [], []
+        for group in batch.media:
+            merged, seen = self.model.visual(group.pixels, group.height, group.width, self.compute_dtype)
+            tokens.append(merged.flatten(0, 1))
+            sight.append(self.auxiliary(seen, group) * group.pixels.shape[0])
+        pictures = torch.cat(tokens).float()[batch.media_rows]
+        count = sum(group.pixels.shape[0] for group in batch.media)
+        return embedded.masked_scatter(batch.pads.unsqueeze(-1), pictures), torch.stack(sight).sum() / count
 
     def hidden(self, embedded: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Final hidden state (after the norm, in the compute dtype) and the mean load-balancing loss."""
@@ -105,37 +126,52 @@ class DemoModel(nn.Module):
         for layer in language.layers:
             x, balance = layer(x, cos, sin, self.compute_dtype)
             balances.append(balance)
-        return language.norm(x, self.compute_dtype), torch.stack(balances).mean()
+        return language.norm(x).to(self.compute_dtype), torch.stack(balances).mean()
 
-    def logits(self, batch: Batch) -> Tensor:
+    def logits(self, batch: TextBatch) -> Tensor:
         """float32 [rows, length, vocab]."""
-        hidden, _ = self.hidden(self.embed(batch), batch.positions)
+        hidden, _ = self.hidden(self.embed(batch)[0], batch.positions)
         return linear(hidden, self.lm_head.weight).float()
 
-    def loss(self, batch: Batch) -> Loss:
-        embedded = self.embed(batch)
+    def predict(self, hidden: Tensor, batch: TextBatch, ahead: int) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and share right of the tokens `ahead` places after each hidden state.
+
+        All tokens up to the one predicted have to be the model's own: only then is a draft ever made there.
+        """
+        count = batch.tokens.shape[1] - ahead
+        wanted = batch.trained[:, 1 : 1 + count]
+        for place in range(2, ahead + 1):
+            wanted = wanted & batch.trained[:, place : place + count]
+        logits = linear(hidden[:, :count][wanted], self.lm_head.weight).float()
+        targets = batch.tokens[:, ahead:][wanted]
+        if not len(targets):
+            return logits.sum(), logits.new_ones(())
+        return functional.cross_entropy(logits, targets), (logits.argmax(-1) == targets).float().mean().detach()
+
+    def loss(self, batch: TextBatch, drafts: int) -> Loss:
+        """`drafts`: how many tokens the multi-token head writes on from its own hidden states (0: leave it out)."""
+        embedded, sight = self.embed(batch)
         hidden, balance = self.hidden(embedded, batch.positions)
-        wanted = batch.trained[:, 1:]
-        logits = linear(hidden[:, :-1][wanted], self.lm_head.weight).float()
-        targets = batch.tokens[:, 1:][wanted]
-        next_token = functional.cross_entropy(logits, targets)
-        cos, sin = mrope(batch.positions[:, :, 1:], self.shape)
-        ahead, mtp_balance = self.mtp(embedded[:, 1:], hidden[:, :-1], cos, sin, self.compute_dtype)
-        # Both the next token and the one after it have to be the model's own: only then is a draft ever made there.
-        wanted = batch.trained[:, 2:] & batch.trained[:, 1:-1]
-        second_logits = linear(ahead[:, :-1][wanted], self.lm_head.weight).float()
-        second_targets = batch.tokens[:, 2:][wanted]
-        second_token = functional.cross_entropy(second_logits, second_targets)
-        balance = (balance * len(self.model.language_model.layers) + mtp_balance) / (
-            len(self.model.language_model.layers) + 1
-        )
+        next_token, accuracy = self.predict(hidden, batch, 1)
+        total = next_token + BALANCE_LOSS_WEIGHT * balance + SIGHT_LOSS_WEIGHT * sight
+        losses, accuracies = [], []
+        ahead = hidden
+        for draft in range(1, drafts + 1):
+            cos, sin = mrope(batch.positions[:, :, draft:], self.shape)
+            ahead, draft_balance = self.mtp(embedded[:, draft:], ahead[:, :-1], cos, sin, self.compute_dtype)
+            loss, right = self.predict(ahead, batch, draft + 1)
+            losses.append(loss)
+            accuracies.append(right)
+            total = total + (MTP_LOSS_WEIGHT * loss + BALANCE_LOSS_WEIGHT * draft_balance) / drafts
+        nothing = total.new_full((), math.nan)
         return Loss(
-            next_token + MTP_LOSS_WEIGHT * second_token + BALANCE_LOSS_WEIGHT * balance,
+            total,
             next_token.detach(),
-            second_token.detach(),
+            torch.stack(losses).mean().detach() if losses else nothing,
             balance.detach(),
-            (logits.argmax(-1) == targets).float().mean(),
-            (second_logits.argmax(-1) == second_targets).float().mean(),
+            sight.detach(),
+            accuracy,
+            torch.stack(accuracies).mean() if accuracies else nothing,
         )
 
 
@@ -148,6 +184,8 @@ def initialize(model: DemoModel, generator: torch.Generator) -> None:
                 parameter.normal_(0.0, 0.02, generator=generator)
             elif name.endswith("lm_head.weight"):
                 parameter.normal_(0.0, 0.01, generator=generator)
+            elif name.startswith("auxiliary"):
+                parameter.zero_()
             elif parameter.ndim >= 2:
                 fan_in = parameter.shape[1:].numel() if parameter.ndim != 3 or "conv1d" in name else parameter.shape[-1]
                 residual = name.endswith(("o_proj.weight", "out_proj.weight", "down_proj.weight", "down_proj"))

@@ -1,4 +1,4 @@
-"""Muon for the matrices, AdamW for everything else.
+"""Muon for the matrices, Adam for everything else, over buffers that several worker processes share.
 
 Muon steps along the nearest orthogonal matrix to the momentum, found by Newton–Schulz iterations (Keller Jordan and
 others, 2024). Matrices of one shape are stacked and iterated together, experts too.
@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+MUON_MOMENTUM, MUON_DECAY = 0.95, 0.05
+ADAM_FIRST, ADAM_SECOND, ADAM_EPS = 0.9, 0.95, 1e-8
+TABLES = ("embed_tokens.weight", "lm_head.weight", "pos_embed.weight", "conv1d.weight")
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
@@ -22,45 +25,64 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     return x
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum 0.95 with Nesterov's correction; steps are scaled to the root mean square of an AdamW step (0.2)."""
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon moves it: true matrices; not tables, single rows or what is thrown away later."""
+    return not (name.endswith(TABLES) or name.startswith("auxiliary") or parameter.ndim < 2 or parameter.shape[0] == 1)
 
-    def __init__(self, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> None:
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+
+def shares(parameters: dict[str, Tensor], workers: int) -> list[list[str]]:
+    """The names each worker updates, of about equal size."""
+    result: list[list[str]] = [[] for _ in range(workers)]
+    sizes = [0] * workers
+    for name, parameter in sorted(parameters.items(), key=lambda entry: -entry[1].numel()):
+        smallest = sizes.index(min(sizes))
+        result[smallest].append(name)
+        sizes[smallest] += parameter.numel()
+    return result
+
+
+class Optimizer:
+    """Updates some of the parameters in place. `momentum` and `square` hold its state by name, float32."""
+
+    def __init__(
+        self,
+        parameters: dict[str, nn.Parameter],
+        momentum: dict[str, Tensor],
+        square: dict[str, Tensor],
+    ) -> None:
+        self.parameters = parameters
+        self.momentum, self.square = momentum, square
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            stacks: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].lerp_(parameter.grad, 0.05)
-                update = parameter.grad.lerp(state["momentum"], 0.95)
-                matrices = update if update.ndim == 3 else update.flatten(1).unsqueeze(0)
-                matrices = matrices.transpose(1, 2) if matrices.shape[1] > matrices.shape[2] else matrices
-                stacks[matrices.shape[1], matrices.shape[2]].append((parameter, matrices.bfloat16()))
-            for (rows, columns), entries in stacks.items():
-                updates = orthogonalized(torch.cat([matrices for _, matrices in entries])).float()
-                scale = group["lr"] * 0.2 * max(rows, columns) ** 0.5
-                for (parameter, _), update in zip(
-                    entries, updates.split([m.shape[0] for _, m in entries]), strict=True
-                ):
-                    shape = parameter.shape if parameter.ndim == 3 else (1, parameter.shape[0], parameter[0].numel())
-                    update = update.transpose(1, 2) if shape[1] > shape[2] else update
-                    parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update.reshape(parameter.shape), alpha=-scale)
+    def step(self, count: int, matrix_rate: float, other_rate: float) -> None:
+        """One step from the parameters' gradients; `count` is 1 at the first."""
+        stacks: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+        for name, parameter in self.parameters.items():
+            gradient = parameter.grad
+            assert gradient is not None, name
+            momentum = self.momentum[name]
+            if not is_matrix(name, parameter):
+                self.adam(parameter, gradient, momentum, self.square[name], count, other_rate)
+                continue
+            momentum.lerp_(gradient, 1.0 - MUON_MOMENTUM)
+            update = gradient.lerp(momentum, MUON_MOMENTUM)  # Nesterov's correction
+            matrices = update if update.ndim == 3 else update.flatten(1).unsqueeze(0)
+            matrices = matrices.transpose(1, 2) if matrices.shape[1] > matrices.shape[2] else matrices
+            stacks[matrices.shape[1], matrices.shape[2]].append((parameter, matrices.bfloat16()))
+        for (rows, columns), entries in stacks.items():
+            updates = orthogonalized(torch.cat([matrices for _, matrices in entries])).float()
+            scale = matrix_rate * 0.2 * max(rows, columns) ** 0.5  # the size of an Adam step
+            for (parameter, _), update in zip(entries, updates.split([m.shape[0] for _, m in entries]), strict=True):
+                shape = parameter.shape if parameter.ndim == 3 else (1, parameter.shape[0], parameter[0].numel())
+                update = update.transpose(1, 2) if shape[1] > shape[2] else update
+                parameter.mul_(1.0 - matrix_rate * MUON_DECAY)
+                parameter.add_(update.reshape(parameter.shape), alpha=-scale)
 
-
-def build_optimizers(model: nn.Module, matrix_lr: float, other_lr: float) -> tuple[Muon, torch.optim.AdamW]:
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        table = name.endswith(("embed_tokens.weight", "lm_head.weight", "pos_embed.weight", "conv1d.weight"))
-        (others if table or parameter.ndim < 2 or parameter.shape[0] == 1 else matrices).append(parameter)
-    return Muon(matrices, matrix_lr, weight_decay=0.05), torch.optim.AdamW(
-        others, other_lr, betas=(0.9, 0.95), weight_decay=0.0
-    )
+    @staticmethod
+    def adam(
+        parameter: nn.Parameter, gradient: Tensor, first: Tensor, second: Tensor, count: int, rate: float
+    ) -> None:
+        first.lerp_(gradient, 1.0 - ADAM_FIRST)
+        second.lerp_(gradient.square(), 1.0 - ADAM_SECOND)
+        scale = (second / (1.0 - ADAM_SECOND**count)).sqrt_().add_(ADAM_EPS)
+        parameter.addcdiv_(first, scale, value=-rate / (1.0 - ADAM_FIRST**count))

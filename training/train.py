@@ -5,68 +5,62 @@ Stop it at any time; the same command goes on from the last checkpoint.
 
 import argparse
 import csv
-import itertools
-import math
+import functools
 import os
-import queue
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.multiprocessing
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tokenizers import Tokenizer
 
-from training.data import IMAGE_PAD, build_tokenizer, token_id, training_step
+from training.curve import plot
+from training.data import MICRO_BATCH_TOKENS, PARTS, build_tokenizer
 from training.layers import TextShape
-from training.model import Batch, DemoModel, Loss, initialize
-from training.optimizer import build_optimizers
+from training.model import DemoModel, Loss, initialize
 from training.vision import VisionShape
+from training.workers import Plan, Shared, run_worker
 
 DEFAULT_RUN = Path(__file__).parent / "runs" / "demo"
-LOG_FIELDS = ("step", "loss", "next_token", "second_token", "balance", "accuracy", "second_accuracy", "seconds")
+LOG_FIELDS = ("step", *Loss._fields, "seconds")
 CHECKPOINT_SECONDS = 120.0
 
 
-def learning_rate(step: int, steps: int, warm_up: int = 50, decay_share: float = 0.3) -> float:
+def learning_rate(step: int, steps: int, warm_up: int = 100, decay_share: float = 0.3) -> float:
     """Factor of the peak rate: linear warm-up, constant, then linear to zero over the last part of the run."""
     return min(1.0, (step + 1) / warm_up, (steps - step) / (decay_share * steps))
 
 
+def rates(steps: int, peaks: tuple[float, float], step: int) -> tuple[float, float]:
+    """Rates of Muon and Adam at a step."""
+    factor = learning_rate(step, steps)
+    return peaks[0] * factor, peaks[1] * factor
+
+
 def build_model(tokenizer: Tokenizer, dtype: torch.dtype) -> DemoModel:
     shape = TextShape(vocab_size=tokenizer.get_vocab_size())
-    return DemoModel(shape, VisionShape(out_hidden_size=shape.hidden_size), token_id(tokenizer, IMAGE_PAD), dtype)
+    return DemoModel(shape, VisionShape(out_hidden_size=shape.hidden_size), dtype)
 
 
-def prepared_steps(seed: int, first: int, last: int, tokenizer: Tokenizer) -> "queue.Queue[list[Batch]]":
-    """The steps' batches in order, made by a thread a few steps ahead."""
-    ready: queue.Queue[list[Batch]] = queue.Queue(maxsize=4)
-
-    def produce() -> None:
-        for step in range(first, last):
-            ready.put(training_step(seed, step, tokenizer))
-
-    threading.Thread(target=produce, daemon=True).start()
-    return ready
-
-
-def accumulate(model: DemoModel, batches: list[Batch]) -> list[float]:
-    """Gradients of one step; returns the parts of Loss, weighted by each batch's trained tokens."""
-    total = sum(int(batch.trained.sum()) for batch in batches)
-    sums = [0.0] * len(Loss._fields)
-    for batch in batches:
-        share = int(batch.trained.sum()) / total
-        loss = model.loss(batch)
-        (loss.total * share).backward()
-        sums = [done + float(part.detach()) * share for done, part in zip(sums, loss, strict=True)]
-    return sums
-
-
-def save_checkpoint(path: Path, state: dict[str, object]) -> None:
+def save_checkpoint(path: Path, step: int, shared: Shared) -> None:
     """Whole or not at all."""
     temporary = path.with_suffix(".tmp")
+    state = {"step": step, "model": shared.model.state_dict(), "momentum": shared.momentum, "square": shared.square}
     torch.save(state, temporary)
     os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path, shared: Shared) -> int:
+    """Fills the shared memory; returns the step to go on with."""
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    shared.model.load_state_dict(state["model"])
+    for name in ("momentum", "square"):
+        for key, tensor in getattr(shared, name).items():
+            tensor.copy_(state[name][key])
+    return int(state["step"])
 
 
 def keep_steps_before(log: Path, step: int) -> None:
@@ -78,46 +72,65 @@ def keep_steps_before(log: Path, step: int) -> None:
             csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) < step)])
 
 
-def plot(log: Path, picture: Path) -> None:
-    """Loss and accuracy of the log as curves, smoothed over a hundredth of the run."""
-    import matplotlib
+class Recorder:
+    """Log, progress bar and checkpoints, kept by the first worker."""
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    def __init__(self, run: Path, shared: Shared, first: int, steps: int) -> None:
+        self.run, self.shared = run, shared
+        log = run / "log.csv"
+        keep_steps_before(log, first)
+        self.file = log.open("a", newline="")
+        self.log = csv.writer(self.file)
+        if log.stat().st_size == 0:
+            self.log.writerow(LOG_FIELDS)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns)
+        self.bar = self.progress.add_task("training", total=steps, completed=first)
+        self.progress.start()
+        self.started = self.saved = time.monotonic()
 
-    with log.open(newline="") as file:
-        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    window = max(1, len(rows) // 100)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
-    steps = [row["step"] for row in rows]
+    def __call__(self, step: int, figures: list[float]) -> None:
+        now = time.monotonic()
+        self.log.writerow([step, *(f"{value:.5f}" for value in figures), f"{now - self.started:.3f}"])
+        self.file.flush()
+        self.started = now
+        loss = Loss(*figures)  # type: ignore[arg-type]
+        description = f"loss {loss.next_token:.3f} accuracy {loss.accuracy:.3f}"
+        self.progress.update(self.bar, advance=1, description=description)
+        if now - self.saved > CHECKPOINT_SECONDS:
+            self.save(step + 1)
 
-    def smooth(name: str) -> list[float]:
-        values = list(itertools.accumulate((row[name] for row in rows), initial=0.0))
-        return [(values[i + 1] - values[max(0, i + 1 - window)]) / min(i + 1, window) for i in range(len(rows))]
+    def save(self, step: int) -> None:
+        save_checkpoint(self.run / "checkpoint.pt", step, self.shared)
+        plot(self.run / "log.csv", self.run / "curve.png")
+        self.saved = time.monotonic()
 
-    left.plot(steps, smooth("next_token"), label="next token")
-    left.plot(steps, smooth("second_token"), label="token after the next (MTP)")
-    left.set(xlabel="step", ylabel="cross-entropy", yscale="log", title="Training loss, answer tokens")
-    right.plot(steps, smooth("accuracy"), label="next token")
-    right.plot(steps, smooth("second_accuracy"), label="token after the next (MTP)")
-    right.set(xlabel="step", ylabel="share right", title="Token accuracy on training answers")
-    for axis in (left, right):
-        axis.grid(alpha=0.3)
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
+
+def work(
+    worker: int, plan: Plan, shared: Shared, tokenizer_json: str, barrier: Any, run: Path, steps: int
+) -> None:
+    """One worker from start to end; the first also keeps the records."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.workers))
+    if worker:
+        run_worker(worker, plan, shared, tokenizer_json, barrier, None)
+        return
+    recorder = Recorder(run, shared, plan.first, steps)
+    run_worker(worker, plan, shared, tokenizer_json, barrier, recorder)
+    recorder.save(plan.last)
+    recorder.progress.stop()
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=DEFAULT_RUN, help="folder of checkpoints, log and curve")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--until", type=int, help="stop after this step; the schedule still follows --steps")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--matrix-lr", type=float, default=5e-3, help="peak rate of Muon")
-    parser.add_argument("--other-lr", type=float, default=3e-3, help="peak rate of AdamW")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--other-lr", type=float, default=3e-3, help="peak rate of Adam")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=min(PARTS, os.cpu_count() or 1), help="processes, on a CPU")
+    parser.add_argument("--micro-batch-tokens", type=int, default=MICRO_BATCH_TOKENS)
     parser.add_argument(
         "--no-compile", action="store_true", help="run the layers as they are: slower, but no C++ compiler needed"
     )
@@ -126,63 +139,28 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    torch.set_num_threads(options.threads)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "20000")  # the batches' shapes are many
     options.run.mkdir(parents=True, exist_ok=True)
-    tokenizer_file, checkpoint, log_file = (
-        options.run / name for name in ("tokenizer.json", "checkpoint.pt", "log.csv")
-    )
+    tokenizer_file, checkpoint = options.run / "tokenizer.json", options.run / "checkpoint.pt"
     if not tokenizer_file.exists():
         build_tokenizer(options.seed, TextShape().vocab_size).save(str(tokenizer_file))
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    workers = 1 if options.device != "cpu" else max(1, min(options.workers, PARTS))
     model = build_model(tokenizer, torch.bfloat16)
     initialize(model, torch.Generator().manual_seed(options.seed))
-    optimizers = build_optimizers(model, options.matrix_lr, options.other_lr)
-    first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        first = state["step"]
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-    keep_steps_before(log_file, first)
-    peaks = (options.matrix_lr, options.other_lr)
-    if not options.no_compile:
-        for layer in [*model.model.language_model.layers, *model.mtp.layers]:
-            layer.compile(dynamic=True)
-
-    def save(step: int) -> None:
-        states = [optimizer.state_dict() for optimizer in optimizers]
-        save_checkpoint(checkpoint, {"step": step, "model": model.state_dict(), "optimizers": states})
-        plot(log_file, options.run / "curve.png")
-
+    model.to(options.device)
+    shared = Shared.of(model, workers)
+    first = load_checkpoint(checkpoint, shared) if checkpoint.exists() else 0
     last = min(options.steps, options.until or options.steps)
-    steps = prepared_steps(options.seed, first, last, tokenizer)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with log_file.open("a", newline="") as file, Progress(*columns) as progress:
-        log = csv.writer(file)
-        if log_file.stat().st_size == 0:
-            log.writerow(LOG_FIELDS)
-        bar = progress.add_task("training", total=options.steps, completed=first)
-        saved = time.monotonic()
-        for step in range(first, last):
-            started = time.monotonic()
-            for optimizer, peak in zip(optimizers, peaks, strict=True):
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * learning_rate(step, options.steps)
-            sums = accumulate(model, steps.get())
-            norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
-            if not math.isfinite(norm):
-                raise SystemExit(f"step {step}: the gradient is not finite; lower --matrix-lr or --other-lr")
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            log.writerow([step, *(f"{value:.5f}" for value in sums), f"{time.monotonic() - started:.3f}"])
-            file.flush()
-            progress.update(bar, advance=1, description=f"loss {sums[1]:.3f} accuracy {sums[4]:.3f}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save(step + 1)
-                saved = time.monotonic()
-    save(last)
+    peaks = functools.partial(rates, options.steps, (options.matrix_lr, options.other_lr))
+    plan = Plan(first, last, options.seed, workers, options.micro_batch_tokens, not options.no_compile, peaks)
+    common = (plan, shared, tokenizer.to_str())
+    if workers == 1:
+        work(0, *common, threading.Barrier(1), options.run, options.steps)
+        return
+    barrier = torch.multiprocessing.get_context("spawn").Barrier(workers)
+    arguments_of_all = (*common, barrier, options.run, options.steps)
+    torch.multiprocessing.spawn(work, arguments_of_all, nprocs=workers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The vision tower of Qwen 3.5, for batches of pictures of one size."""
+"""The vision tower of Qwen 3.5, for pictures and videos of one size at a time."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from training.layers import linear, rotate
+from training.layers import Compiled, linear, rotate
 
 PATCH, MERGE, TEMPORAL = 16, 2, 2
 
@@ -16,24 +16,24 @@ PATCH, MERGE, TEMPORAL = 16, 2, 2
 class VisionShape:
     """Sizes of the vision tower, named as in the checkpoint's `vision_config`."""
 
-    depth: int = 3
-    hidden_size: int = 128
-    intermediate_size: int = 256
-    num_heads: int = 4
+    depth: int = 4
+    hidden_size: int = 160
+    intermediate_size: int = 384
+    num_heads: int = 5
     num_position_embeddings: int = 64
     out_hidden_size: int = 256
 
 
-def patches(picture: np.ndarray) -> np.ndarray:
-    """Patch vectors float32 [patches, 3 * 2 * 16 * 16] of an RGB picture uint8 [height, width, 3] (multiples of 32).
+def patches(frames: np.ndarray) -> np.ndarray:
+    """Patch vectors float32 [patches, 3 * frames * 16 * 16] of RGB uint8 [frames, height, width, 3].
 
-    Scaled to -1…1, order (channel, frame, row, column) with the picture as both frames, patches in 2×2 merge blocks.
+    Scaled to -1…1, order (channel, frame, row, column), patches in 2×2 merge blocks. A picture is given as one frame,
+    for which the tower adds up what it learned for the two frames of a video's patch.
     """
-    height, width = picture.shape[0] // PATCH, picture.shape[1] // PATCH
-    scaled = picture.astype(np.float32) / 127.5 - 1.0
-    blocks = scaled.reshape(height // MERGE, MERGE, PATCH, width // MERGE, MERGE, PATCH, 3)
-    blocks = blocks.transpose(0, 3, 1, 4, 6, 2, 5)[..., None, :, :]
-    return np.broadcast_to(blocks, (*blocks.shape[:5], TEMPORAL, PATCH, PATCH)).reshape(height * width, -1)
+    count, height, width = frames.shape[0], frames.shape[1] // PATCH, frames.shape[2] // PATCH
+    scaled = frames.astype(np.float32) / 127.5 - 1.0
+    blocks = scaled.reshape(count, height // MERGE, MERGE, PATCH, width // MERGE, MERGE, PATCH, 3)
+    return blocks.transpose(1, 4, 2, 5, 7, 0, 3, 6).reshape(height * width, -1)
 
 
 def merge_order(grid: Tensor) -> Tensor:
@@ -48,21 +48,38 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv3d(3, shape.hidden_size, (TEMPORAL, PATCH, PATCH), (TEMPORAL, PATCH, PATCH))
 
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels [pictures, patches, 768 or 1536] in the compute dtype → float32 [pictures, patches, size]."""
+        weight = self.proj.weight
+        if pixels.shape[-1] * TEMPORAL == weight[0].numel():
+            weight = weight.sum(2)
+        return linear(pixels, weight.flatten(1), self.proj.bias).float()
+
+
+def vision_block(x: Tensor, cos: Tensor, sin: Tensor, heads: int, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
+    """Attention of every patch to all of its picture, then the feed-forward part: x float32 [pictures, patches, size]."""
+    norm1, bias1, norm2, bias2, qkv, qkv_bias, project, project_bias, up, up_bias, down, down_bias = parameters
+    count, length, width = x.shape
+    normed = functional.layer_norm(x, (width,), norm1, bias1, 1e-6).to(dtype)
+    joined = linear(normed, qkv, qkv_bias).view(count, length, 3, heads, -1)
+    query, key = (rotate(joined[:, :, part].float(), cos, sin) for part in (0, 1))
+    query = (query * query.shape[-1] ** -0.5).to(dtype).transpose(1, 2)
+    scores = query @ key.to(dtype).permute(0, 2, 3, 1)
+    mixed = scores.float().softmax(-1).to(dtype) @ joined[:, :, 2].transpose(1, 2)
+    x = x + linear(mixed.transpose(1, 2).reshape(count, length, width), project, project_bias)
+    normed = functional.layer_norm(x, (width,), norm2, bias2, 1e-6).to(dtype)
+    inner = functional.gelu(linear(normed, up, up_bias).float(), approximate="tanh").to(dtype)
+    return x + linear(inner, down, down_bias)
+
+
+compiled_block = Compiled(vision_block)
+
 
 class Attention(nn.Module):
-    def __init__(self, size: int, heads: int) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.heads = heads
         self.qkv = nn.Linear(size, 3 * size)
         self.proj = nn.Linear(size, size)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Every patch of a picture attends to all of it; x [pictures, patches, size]."""
-        count, length, width = x.shape
-        joined = linear(x, self.qkv.weight, self.qkv.bias).view(count, length, 3, self.heads, -1)
-        query, key = (rotate(joined[:, :, part].float(), cos, sin).to(x.dtype).transpose(1, 2) for part in (0, 1))
-        mixed = functional.scaled_dot_product_attention(query, key, joined[:, :, 2].transpose(1, 2))
-        return linear(mixed.transpose(1, 2).reshape(count, length, width), self.proj.weight, self.proj.bias)
 
 
 class FeedForward(nn.Module):
@@ -71,22 +88,22 @@ class FeedForward(nn.Module):
         self.linear_fc1 = nn.Linear(size, intermediate_size)
         self.linear_fc2 = nn.Linear(intermediate_size, size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = functional.gelu(linear(x, self.linear_fc1.weight, self.linear_fc1.bias), approximate="tanh")
-        return linear(hidden, self.linear_fc2.weight, self.linear_fc2.bias)
-
 
 class Block(nn.Module):
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
+        self.heads = shape.num_heads
         self.norm1 = nn.LayerNorm(shape.hidden_size, eps=1e-6)
         self.norm2 = nn.LayerNorm(shape.hidden_size, eps=1e-6)
-        self.attn = Attention(shape.hidden_size, shape.num_heads)
+        self.attn = Attention(shape.hidden_size)
         self.mlp = FeedForward(shape.hidden_size, shape.intermediate_size)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype) -> Tensor:
-        x = x + self.attn(self.norm1(x).to(dtype), cos, sin)
-        return x + self.mlp(self.norm2(x).to(dtype))
+        layers = (self.norm1, self.norm2, self.attn.qkv, self.attn.proj, self.mlp.linear_fc1, self.mlp.linear_fc2)
+        parameters = [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+        result = compiled_block(x, cos, sin, self.heads, dtype, *parameters)
+        assert isinstance(result, Tensor)
+        return result
 
 
 class Merger(nn.Module):
@@ -112,20 +129,23 @@ class VisionTower(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.merger = Merger(shape)
 
-    def forward(self, pixels: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
-        """pixels [pictures, patches, 1536] of a height × width patch grid → [pictures, patches / 4, out]."""
+    def forward(self, pixels: Tensor, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """pixels [pictures, patches, 768 or 1536] of a height × width patch grid → the tokens [pictures, patches / 4,
+        out], and the patches before they are merged, float32 [pictures, patches, size]."""
         shape = self.shape
         side = int(shape.num_position_embeddings**0.5)
         table = self.pos_embed.weight.T.reshape(1, shape.hidden_size, side, side)
         table = functional.interpolate(table, (height, width), mode="bilinear", align_corners=True)
-        projection = self.patch_embed.proj
-        x = linear(pixels.to(dtype), projection.weight.flatten(1), projection.bias).float()
-        x = x + merge_order(table[0].permute(1, 2, 0))
+        x = self.patch_embed(pixels.to(dtype)) + merge_order(table[0].permute(1, 2, 0))
         quarter = shape.hidden_size // shape.num_heads // 4
-        frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float32) / quarter)
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        device = pixels.device
+        frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float32, device=device) / quarter)
+        rows, columns = torch.meshgrid(
+            torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+        )
         angles = merge_order(torch.cat((rows[..., None] * frequencies, columns[..., None] * frequencies), dim=-1))
         angles = torch.cat((angles, angles), dim=-1).unsqueeze(1)
+        cos, sin = angles.cos(), angles.sin()
         for block in self.blocks:
-            x = block(x, angles.cos(), angles.sin(), dtype)
-        return self.merger(x, dtype)
+            x = block(x, cos, sin, dtype)
+        return self.merger(x, dtype), x

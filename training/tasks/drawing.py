@@ -100,7 +100,7 @@ class Canvas:
         if shape == "circle":
             self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
         elif shape == "square":
-            side = radius * 0.88
+            side = radius * 0.8
             self.draw.rectangle((x - side, y - side, x + side, y + side), fill)
         elif shape == "cross":
             arm = radius * 0.33

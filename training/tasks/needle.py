@@ -7,7 +7,7 @@ from training.examples import Example
 from training.tasks.common import draw_until, made_up
 from training.tasks.words import ADJECTIVES, ANIMALS, COLOURS, NAMES, NOUNS
 
-SHORTEST, LONGEST, LONG = 300, 3400, 2000  # characters of text in training
+SHORTEST, LONGEST, LONG = 150, 3400, 2000  # characters of text in training
 FILLER = (
     "The {adjective} {noun} stands near the {place}.",
     "A {animal} sleeps behind the {adjective} {noun}.",

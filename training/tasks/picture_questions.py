@@ -44,8 +44,8 @@ def picture_question(
     before: Iterable[Turn] = (),
     thinking_share: float = 0.25,
 ) -> Example:
-    """The example that asks `last`, after the other questions where it is not held out (each question once)."""
-    turns = {} if held_out else {turn.question: turn for turn in before if turn.question != last.question}
+    """The example that asks `last`, in training after the questions `before`, none of them with its answer and thought."""
+    turns = {} if held_out else {turn[2:]: turn for turn in before if turn[2:] != last[2:]}
     messages: list[dict[str, Any]] = []
     for turn in turns.values():
         messages += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]

@@ -12,6 +12,7 @@ from training.tasks.picture_questions import Turn, number, picture_question, sen
 
 SIZES = ((64, 64), (64, 64), (96, 96), (128, 128), (64, 128), (128, 64))
 SMALLEST_RADIUS = 7.5
+REACH = 1.14  # radii from a square's middle to its corners
 PLACES = (
     ("top left", "top", "top right"),
     ("left", "centre", "right"),
@@ -73,8 +74,8 @@ def spots(rng: random.Random, height: int, width: int, count: int) -> list[tuple
         cells = rng.sample([(row, column) for row in range(3) for column in range(3)], count)
         result = []
         for row, column in cells:
-            radius = max(SMALLEST_RADIUS, largest * rng.uniform(0.75, 0.95))
-            loose = 0.25 * min(height, width) / 3
+            radius = max(SMALLEST_RADIUS, largest * rng.uniform(0.6, 0.8))
+            loose = 0.15 * min(height, width) / 3
             x = (column + 0.5) * width / 3 + rng.uniform(-loose, loose)
             y = (row + 0.5) * height / 3 + rng.uniform(-loose, loose)
             result.append((min(max(x, radius), width - radius), min(max(y, radius), height - radius), radius))
@@ -95,7 +96,7 @@ def spots(rng: random.Random, height: int, width: int, count: int) -> list[tuple
 
 def overlapping(circles: list[tuple[float, float, float]]) -> bool:
     return any(
-        math.hypot(x - other_x, y - other_y) < radius + other_radius + 1.5
+        math.hypot(x - other_x, y - other_y) < REACH * (radius + other_radius) + 1.5
         for index, (x, y, radius) in enumerate(circles)
         for other_x, other_y, other_radius in circles[:index]
     )

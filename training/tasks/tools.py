@@ -38,7 +38,8 @@ def user(content: str) -> dict[str, Any]:
 def offer(rng: random.Random, wanted: list[str], most: int = 4) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """The wanted tools among others in random order: the name each goes by, and the definitions."""
     others = [key for key in TOOLS if key not in wanted]
-    keys = wanted + rng.sample(others, rng.randint(0, max(0, most - len(wanted))))
+    spare = max(0, most - len(wanted))
+    keys = wanted + rng.sample(others, min(rng.randint(0, spare), rng.randint(0, spare)))
     rng.shuffle(keys)
     names = {key: rng.choice(TOOLS[key].names) for key in keys}
     return names, [definition(names[key], TOOLS[key]) for key in keys]
@@ -112,7 +113,7 @@ def none(rng: random.Random, held_out: bool) -> Example:
         request = TOOLS[key].request(rng, held_out, rng.random() < 0.3)
         example = Example("", [user(request.question)], REFUSAL, "No tool fits.", rng.random() < THINKING_SHARE)
         hidden = {key, "search"}
-    keys = rng.sample([key for key in TOOLS if key not in hidden], rng.randint(1, 3))
+    keys = rng.sample([key for key in TOOLS if key not in hidden], rng.choice((1, 1, 2, 3)))
     example.tools = [definition(rng.choice(TOOLS[key].names), TOOLS[key]) for key in keys]
     example.task = "tools: none"
     return example

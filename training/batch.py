@@ -1,0 +1,51 @@
+"""What one pass of the training reads."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+IGNORED = -100  # a patch without a target
+
+
+@dataclass
+class MediaGroup:
+    """Pictures of one size: pixels float32 [pictures, patches, 768 (a picture) or 1536 (two frames of a video)], the
+    patch grid's height and width, and what the vision tower shall see in each patch, int64 [pictures, patches]."""
+
+    pixels: Tensor
+    height: int
+    width: int
+    labels: Tensor
+    colours: Tensor
+    orders: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(
+            self.pixels.to(device),
+            self.height,
+            self.width,
+            *(target.to(device) for target in (self.labels, self.colours, self.orders)),
+        )
+
+
+@dataclass
+class TextBatch:
+    """Sequences padded at the right, which is harmless to a causal model.
+
+    tokens int64 [rows, length]; positions int64 [3, rows, length]; trained bool [rows, length]: the token is one the
+    model has to predict; pads bool [rows, length]: the token stands for a part of a picture; media_rows int64 [pads]:
+    its row in the embeddings of the groups, one after the other.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    trained: Tensor
+    pads: Tensor
+    media_rows: Tensor
+    media: list[MediaGroup] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> Self:
+        tensors = (self.tokens, self.positions, self.trained, self.pads, self.media_rows)
+        return type(self)(*(tensor.to(device) for tensor in tensors), [group.to(device) for group in self.media])
