@@ -47,6 +47,29 @@ class TextShape:
         return int(self.head_dim * self.partial_rotary_factor)
 
 
+ROWS = 512  # flat tokens are filled up to a multiple: matrix libraries prepare a kernel for every size they meet
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sequences [batch, tokens, …] as rows [rows, …] and back, with some empty rows at the end."""
+
+    batch: int
+    tokens: int
+
+    @property
+    def rows(self) -> int:
+        return -(-self.batch * self.tokens // ROWS) * ROWS
+
+    def flat(self, x: Tensor) -> Tensor:
+        missing = self.rows - self.batch * self.tokens
+        flat = x.reshape(self.batch * self.tokens, *x.shape[2:])
+        return functional.pad(flat, (*((0, 0) * (flat.ndim - 1)), 0, missing)) if missing else flat
+
+    def sequences(self, x: Tensor) -> Tensor:
+        return x[: self.batch * self.tokens].view(self.batch, self.tokens, *x.shape[1:])
+
+
 class Compiled:
     """A function that is compiled when it is first called, unless compiling was switched off for the process."""
 
@@ -84,7 +107,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def mrope(positions: Tensor, shape: TextShape) -> tuple[Tensor, Tensor]:
-    """cos and sin [batch, tokens, 1, rotary_dim] of positions [3, batch, tokens] (time, height, width).
+    """cos and sin [rows, 1, rotary_dim] of positions [3, rows] (time, height, width).
 
     The axes take turns over the frequencies, as `mrope_section` says.
     """
@@ -93,8 +116,8 @@ def mrope(positions: Tensor, shape: TextShape) -> tuple[Tensor, Tensor]:
     axis = torch.zeros(half, dtype=torch.long, device=positions.device)
     for which in (1, 2):
         axis[which : 3 * shape.mrope_section[which] : 3] = which
-    angles = positions.permute(1, 2, 0).float()[..., axis] * frequencies
-    angles = torch.cat((angles, angles), dim=-1).unsqueeze(2)
+    angles = positions.t().float()[..., axis] * frequencies
+    angles = torch.cat((angles, angles), dim=-1).unsqueeze(1)
     return angles.cos(), angles.sin()
 
 
@@ -117,14 +140,14 @@ class Weight(nn.Module):
 
 
 def delta_inputs(x: Tensor, qkv: Tensor, step: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries, keys and values together, and the gates' logits float32 [batch, tokens, 2, value_heads]."""
-    return linear(x, qkv), torch.stack((linear(x, step), linear(x, rate)), dim=2).float()
+    """Queries, keys and values together, and the gates' logits float32 [rows, 2, value_heads]."""
+    return linear(x, qkv), torch.stack((linear(x, step), linear(x, rate)), dim=1).float()
 
 
 def gated_output(x: Tensor, output: Tensor, gate: Tensor, norm: Tensor, project: Tensor, eps: float) -> Tensor:
-    """Per-head RMSNorm (weight as it is), SiLU gate and output projection; output [batch, tokens, heads, dim]."""
+    """Per-head RMSNorm (weight as it is), SiLU gate and output projection; output [rows, heads, dim]."""
     output = output * torch.rsqrt(output.square().mean(-1, keepdim=True) + eps) * norm
-    gated = output.flatten(2) * functional.silu(linear(x, gate).float())
+    gated = output.flatten(1) * functional.silu(linear(x, gate).float())
     return linear(gated.to(x.dtype), project)
 
 
@@ -149,12 +172,14 @@ class GatedDeltaNet(nn.Module):
         self.norm = Weight(shape.linear_head_dim)
         self.out_proj = Weight(shape.hidden_size, value_width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [batch, tokens, hidden] in the compute dtype, sequences from the empty state → same shape."""
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        """x [rows, hidden] in the compute dtype, sequences from the empty state → same shape."""
         mixed, gates = compiled_inputs(x, self.in_proj_qkv.weight, self.in_proj_b.weight, self.in_proj_a.weight)
-        output = delta_rule(mixed, gates, self.conv1d.weight[:, 0], self.A_log, self.dt_bias)
+        output = delta_rule(
+            layout.sequences(mixed), layout.sequences(gates), self.conv1d.weight[:, 0], self.A_log, self.dt_bias
+        )
         output = compiled_output(
-            x, output, self.in_proj_z.weight, self.norm.weight, self.out_proj.weight, self.shape.rms_norm_eps
+            x, layout.flat(output), self.in_proj_z.weight, self.norm.weight, self.out_proj.weight, self.shape.rms_norm_eps
         )
         assert isinstance(output, Tensor)
         return output
@@ -171,37 +196,30 @@ def attention_inputs(
     sin: Tensor,
     eps: float,
 ) -> tuple[Tensor, ...]:
-    """Query, key, value [batch, heads, tokens, head_dim] and the query heads' gate [batch, tokens, heads * head_dim]."""
-    batch, tokens, _ = x.shape
+    """x [rows, hidden] → query (scaled), key, value [rows, heads, head_dim] and the query heads' gate [rows, width]."""
     dim = query_norm.shape[0]
-    query, gate = linear(x, project_query).view(batch, tokens, -1, 2 * dim).chunk(2, dim=-1)
-    key = linear(x, project_key).view(batch, tokens, -1, dim)
-    value = linear(x, project_value).view(batch, tokens, -1, dim)
+    query, gate = linear(x, project_query).view(x.shape[0], -1, 2 * dim).chunk(2, dim=-1)
+    key = linear(x, project_key).view(x.shape[0], -1, dim)
     query = (rotate(rms_norm(query, query_norm, eps), cos, sin) * dim**-0.5).to(x.dtype)
     key = rotate(rms_norm(key, key_norm, eps), cos, sin).to(x.dtype)
-    return (
-        query.transpose(1, 2).contiguous(),
-        key.transpose(1, 2).contiguous(),
-        value.transpose(1, 2).contiguous(),
-        gate.reshape(batch, tokens, -1),
-    )
+    return query, key, linear(x, project_value).view(x.shape[0], -1, dim), gate.flatten(1)
 
 
 def short_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal attention by two plain products; query is scaled already. Query heads of a group share its keys."""
-    batch, heads, tokens, dim = query.shape
-    groups = heads // key.shape[1]
-    scores = (query.view(batch, -1, groups * tokens, dim) @ key.transpose(-1, -2)).float()
+    """Causal attention by two plain products, [batch, tokens, heads, head_dim]. Query heads of a group share its keys."""
+    batch, tokens, heads, dim = query.shape
+    groups = heads // key.shape[2]
+    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+    scores = (query.reshape(batch, -1, groups * tokens, dim) @ key.transpose(-1, -2)).float()
     causal = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()
     scores = scores.view(batch, -1, groups, tokens, tokens).masked_fill(~causal, float("-inf"))
     shares = scores.softmax(-1).to(query.dtype).view(batch, -1, groups * tokens, tokens)
-    return (shares @ value).view(batch, heads, tokens, dim)
+    return (shares @ value).view(batch, heads, tokens, dim).transpose(1, 2)
 
 
 def attention_output(mixed: Tensor, gate: Tensor, project: Tensor) -> Tensor:
-    """Sigmoid gate and output projection of mixed [batch, heads, tokens, head_dim]."""
-    joined = mixed.transpose(1, 2).reshape(gate.shape)
-    return linear((joined.float() * gate.float().sigmoid()).to(gate.dtype), project)
+    """Sigmoid gate and output projection of mixed [rows, heads, head_dim]."""
+    return linear((mixed.flatten(1).float() * gate.float().sigmoid()).to(gate.dtype), project)
 
 
 compiled_attention_inputs = Compiled(attention_inputs)
@@ -222,8 +240,8 @@ class GatedAttention(nn.Module):
         self.q_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps)
         self.k_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """x [batch, tokens, hidden] in the compute dtype → same shape; causal, no cache."""
+    def forward(self, x: Tensor, layout: Layout, cos: Tensor, sin: Tensor) -> Tensor:
+        """x [rows, hidden] in the compute dtype → same shape; causal, no cache."""
         query, key, value, gate = compiled_attention_inputs(
             x,
             self.q_proj.weight,
@@ -235,13 +253,15 @@ class GatedAttention(nn.Module):
             sin,
             self.shape.rms_norm_eps,
         )
-        if x.shape[1] <= SHORT and not x.is_cuda:
-            mixed = compiled_short_attention(query, key, value)
+        parts = [layout.sequences(part) for part in (query, key, value)]
+        if layout.tokens <= SHORT and not x.is_cuda:
+            mixed = compiled_short_attention(*parts)
         else:
-            mixed = functional.scaled_dot_product_attention(
-                query, key, value, is_causal=True, scale=1.0, enable_gqa=True
-            )
-        output = compiled_attention_output(mixed, gate, self.o_proj.weight)
+            heads = [part.transpose(1, 2) for part in parts]
+            mixed = functional.scaled_dot_product_attention(*heads, is_causal=True, scale=1.0, enable_gqa=True)
+            mixed = mixed.transpose(1, 2)
+        assert isinstance(mixed, Tensor)
+        output = compiled_attention_output(layout.flat(mixed), gate, self.o_proj.weight)
         assert isinstance(output, Tensor)
         return output
 
@@ -299,9 +319,9 @@ class MixtureOfExperts(nn.Module):
         self.shared_expert_gate = Weight(1, shape.hidden_size)
 
     def forward(self, x: Tensor, norm: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """x [batch, tokens, hidden] float32, normed with `norm` → x plus the block's output, and the load-balancing loss (1 when even)."""
+        """x [rows, hidden] float32, normed with `norm` → x plus the block's output, and the balance loss (1 when even)."""
         rows, shared, weights, chosen, balance = compiled_shared_and_routes(
-            x.reshape(-1, x.shape[-1]),
+            x,
             norm,
             self.gate.weight,
             self.shared_expert.gate_proj.weight,
@@ -313,7 +333,7 @@ class MixtureOfExperts(nn.Module):
             dtype,
         )
         routed = routed_experts(rows, weights, chosen, self.experts.gate_up_proj, self.experts.down_proj)
-        return x + (routed + shared).view_as(x), balance
+        return x + routed + shared, balance
 
 
 class DecoderLayer(nn.Module):
@@ -328,10 +348,13 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """x [batch, tokens, hidden] float32 → the same, and the load-balancing loss."""
+    def forward(
+        self, x: Tensor, layout: Layout, cos: Tensor, sin: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """x [rows, hidden] float32 → the same, and the load-balancing loss."""
         normed = compiled_norm(x, self.input_layernorm.weight, self.input_layernorm.eps, dtype)
         assert isinstance(normed, Tensor)
-        x = x + (self.self_attn(normed, cos, sin) if self.full_attention else self.linear_attn(normed))
+        mixer = self.self_attn(normed, layout, cos, sin) if self.full_attention else self.linear_attn(normed, layout)
+        x = x + mixer
         result: tuple[Tensor, Tensor] = self.mlp(x, self.post_attention_layernorm.weight, dtype)
         return result

@@ -8,7 +8,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from training.batch import IGNORED, MediaGroup, TextBatch
-from training.layers import DecoderLayer, GatedDeltaNet, RMSNorm, TextShape, Weight, linear, mrope
+from training.layers import DecoderLayer, GatedDeltaNet, Layout, RMSNorm, TextShape, Weight, linear, mrope
 from training.tasks.drawing import COLOUR_NAMES, LABELS
 from training.vision import VisionShape, VisionTower
 
@@ -59,12 +59,17 @@ class MultiTokenHead(nn.Module):
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
     def forward(
-        self, embedding: Tensor, hidden: Tensor, cos: Tensor, sin: Tensor, dtype: torch.dtype
+        self, embedding: Tensor, hidden: Tensor, positions: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Embedding of token t + 1, final hidden of token t, both [batch, tokens, hidden] → hidden state, balance."""
+        """Embedding and position of token t + 1, final hidden of token t, [batch, tokens, hidden] → hidden, balance."""
+        layer = self.layers[0]
+        assert isinstance(layer, DecoderLayer)
+        layout = Layout(*hidden.shape[:2])
+        cos, sin = mrope(layout.flat(positions.permute(1, 2, 0)).t(), layer.mlp.shape)
         joined = torch.cat((self.pre_fc_norm_embedding(embedding), self.pre_fc_norm_hidden(hidden)), dim=-1)
-        x, balance = self.layers[0](linear(joined.to(dtype), self.fc.weight).float(), cos, sin, dtype)
-        return self.norm(x).to(dtype), balance
+        joined = layout.flat(joined.to(dtype))
+        x, balance = layer(linear(joined, self.fc.weight).float(), layout, cos, sin, dtype)
+        return layout.sequences(self.norm(x).to(dtype)), balance
 
 
 class Auxiliary(nn.Module):
@@ -121,12 +126,13 @@ class DemoModel(nn.Module):
     def hidden(self, embedded: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Final hidden state (after the norm, in the compute dtype) and the mean load-balancing loss."""
         language = self.model.language_model
-        cos, sin = mrope(positions, self.shape)
-        x, balances = embedded, []
+        layout = Layout(*embedded.shape[:2])
+        cos, sin = mrope(layout.flat(positions.permute(1, 2, 0)).t(), self.shape)
+        x, balances = layout.flat(embedded), []
         for layer in language.layers:
-            x, balance = layer(x, cos, sin, self.compute_dtype)
+            x, balance = layer(x, layout, cos, sin, self.compute_dtype)
             balances.append(balance)
-        return language.norm(x).to(self.compute_dtype), torch.stack(balances).mean()
+        return layout.sequences(language.norm(x).to(self.compute_dtype)), torch.stack(balances).mean()
 
     def logits(self, batch: TextBatch) -> Tensor:
         """float32 [rows, length, vocab]."""
@@ -142,10 +148,11 @@ class DemoModel(nn.Module):
         wanted = batch.trained[:, 1 : 1 + count]
         for place in range(2, ahead + 1):
             wanted = wanted & batch.trained[:, place : place + count]
-        logits = linear(hidden[:, :count][wanted], self.lm_head.weight).float()
         targets = batch.tokens[:, ahead:][wanted]
         if not len(targets):
-            return logits.sum(), logits.new_ones(())
+            return hidden.sum() * 0.0, hidden.new_ones((), dtype=torch.float32)
+        rows = Layout(1, len(targets)).flat(hidden[:, :count][wanted].unsqueeze(0))
+        logits = linear(rows, self.lm_head.weight)[: len(targets)].float()
         return functional.cross_entropy(logits, targets), (logits.argmax(-1) == targets).float().mean().detach()
 
     def loss(self, batch: TextBatch, drafts: int) -> Loss:
@@ -157,8 +164,9 @@ class DemoModel(nn.Module):
         losses, accuracies = [], []
         ahead = hidden
         for draft in range(1, drafts + 1):
-            cos, sin = mrope(batch.positions[:, :, draft:], self.shape)
-            ahead, draft_balance = self.mtp(embedded[:, draft:], ahead[:, :-1], cos, sin, self.compute_dtype)
+            ahead, draft_balance = self.mtp(
+                embedded[:, draft:], ahead[:, :-1], batch.positions[:, :, draft:], self.compute_dtype
+            )
             loss, right = self.predict(ahead, batch, draft + 1)
             losses.append(loss)
             accuracies.append(right)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from training.layers import Compiled, linear, rotate
 
 PATCH, MERGE, TEMPORAL = 16, 2, 2
+PICTURES = 4  # of one size are filled up to a multiple, as flat tokens are
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ class VisionTower(nn.Module):
     def forward(self, pixels: Tensor, height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """pixels [pictures, patches, 768 or 1536] of a height × width patch grid → the tokens [pictures, patches / 4,
         out], and the patches before they are merged, float32 [pictures, patches, size]."""
-        shape = self.shape
+        shape, count = self.shape, pixels.shape[0]
+        pixels = functional.pad(pixels, (0, 0, 0, 0, 0, -count % PICTURES))
         side = int(shape.num_position_embeddings**0.5)
         table = self.pos_embed.weight.T.reshape(1, shape.hidden_size, side, side)
         table = functional.interpolate(table, (height, width), mode="bilinear", align_corners=True)
@@ -148,4 +150,4 @@ class VisionTower(nn.Module):
         cos, sin = angles.cos(), angles.sin()
         for block in self.blocks:
             x = block(x, cos, sin, dtype)
-        return self.merger(x, dtype), x
+        return self.merger(x, dtype)[:count], x[:count]
