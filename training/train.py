@@ -111,6 +111,7 @@ def work(
 ) -> None:
     """One worker from start to end; the first also keeps the records."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.workers))
+    torch.set_flush_denormal(True)  # the optimizer's averages of what is zero fade into them, and they are slow
     if worker:
         run_worker(worker, plan, shared, tokenizer_json, barrier, None)
         return
