@@ -6,6 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from training.layout import Layout
+
 IGNORED = -100  # a patch without a target
 
 
@@ -32,13 +34,14 @@ class MediaGroup:
 
 @dataclass
 class TextBatch:
-    """Sequences padded at the right, which is harmless to a causal model.
+    """Sequences one after the other, as `layout` says.
 
-    tokens int64 [rows, length]; positions int64 [3, rows, length]; trained bool [rows, length]: the token is one the
-    model has to predict; pads bool [rows, length]: the token stands for a part of a picture; media_rows int64 [pads]:
-    its row in the embeddings of the groups, one after the other.
+    tokens int64 [rows]; positions int64 [rows, 3]; trained bool [rows]: the token is one the model has to predict; pads
+    bool [rows]: the token stands for a part of a picture; media_rows int64 [pads]: its row in the embeddings of the
+    groups, one after the other.
     """
 
+    layout: Layout
     tokens: Tensor
     positions: Tensor
     trained: Tensor
@@ -47,5 +50,8 @@ class TextBatch:
     media: list[MediaGroup] = field(default_factory=list)
 
     def to(self, device: torch.device) -> Self:
+        if device.type == "cpu":
+            return self
         tensors = (self.tokens, self.positions, self.trained, self.pads, self.media_rows)
-        return type(self)(*(tensor.to(device) for tensor in tensors), [group.to(device) for group in self.media])
+        layout = Layout(self.layout.lengths, device=device)
+        return type(self)(layout, *(tensor.to(device) for tensor in tensors), [g.to(device) for g in self.media])

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from training.batch import IGNORED, MediaGroup, TextBatch
 from training.examples import Example, Picture, Video
+from training.layout import Layout
 from training.tasks import pictures, text
 from training.tasks.drawing import COLOUR_NAMES, LABELS
 from training.tasks.languages import languages
@@ -31,7 +32,7 @@ PADS = ("<|image_pad|>", "<|video_pad|>")
 HIDDEN = ("\0", "\1")  # pads that are done, so that the next replacement does not find them
 PARTS = 2  # of a step; workers share them
 TEXT_EXAMPLES, PICTURE_EXAMPLES = 32, 24  # of one part
-MICRO_BATCH_TOKENS = 4096
+MICRO_BATCH_TOKENS = 6144
 
 # What the assistant says, its reasoning included; an empty block of reasoning belongs to the prompt.
 SPOKEN = re.compile(r"<\|im_start\|>assistant\n(?:<think>\n(?:\n</think>\n\n)?)?(.*?<\|im_end\|>)", re.DOTALL)
@@ -220,37 +221,35 @@ def media_groups(entries: list[Encoded]) -> tuple[list[MediaGroup], np.ndarray]:
     return result, np.concatenate(rows) if rows else np.empty(0, np.int64)
 
 
-def rounded(length: int) -> int:
-    """Batches come in few lengths: matrix libraries prepare a kernel for every size they meet."""
-    return -(-length // 32) * 32
-
-
 def collate(entries: list[Encoded], tokenizer: Tokenizer) -> TextBatch:
-    """One batch, padded at the right."""
+    """One batch; entries in the order of their lengths."""
     image_pad, video_pad = (token_id(tokenizer, pad) for pad in PADS)
-    length = rounded(max(len(entry.ids) for entry in entries))
-    tokens = np.full((len(entries), length), token_id(tokenizer, "<|endoftext|>"), np.int64)
-    places = np.zeros((3, len(entries), length), np.int64)
-    trained = np.zeros((len(entries), length), bool)
-    for row, entry in enumerate(entries):
-        tokens[row, : len(entry.ids)] = entry.ids
-        places[:, row, : len(entry.ids)] = positions(entry, (image_pad, video_pad))
-        trained[row, : len(entry.ids)] = entry.trained
+    layout = Layout([len(entry.ids) for entry in entries])
+    tokens = np.full(layout.rows, token_id(tokenizer, "<|endoftext|>"), np.int64)
+    places = np.zeros((layout.rows, 3), np.int64)
+    trained = np.zeros(layout.rows, bool)
+    for start, entry in zip(layout.starts.tolist(), entries, strict=False):
+        part = slice(start, start + len(entry.ids))
+        tokens[part] = entry.ids
+        places[part] = positions(entry, (image_pad, video_pad)).T
+        trained[part] = entry.trained
     groups, order = media_groups(entries)
     pads = (tokens == image_pad) | (tokens == video_pad)
     assert int(pads.sum()) == len(order), (int(pads.sum()), len(order))
     arrays = map(torch.from_numpy, (tokens, places, trained, pads, order))
-    return TextBatch(*arrays, groups)
+    return TextBatch(layout, *arrays, groups)
 
 
 def micro_batches(entries: list[Encoded], most: int) -> Iterator[list[Encoded]]:
-    """Entries of similar length together, at most `most` tokens with their padding (or a single one)."""
+    """Entries in the order of their lengths, at most `most` tokens together (or a single one)."""
     group: list[Encoded] = []
+    count = 0
     for entry in sorted(entries, key=lambda entry: len(entry.ids)):
-        if group and (len(group) + 1) * rounded(len(entry.ids)) > most:
+        if group and count + len(entry.ids) > most:
             yield group
-            group = []
+            group, count = [], 0
         group.append(entry)
+        count += len(entry.ids)
     yield group
 
 

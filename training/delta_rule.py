@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from training.native import call
+from training.layout import Layout
+from training.native import call, native
 
 HEAD_DIM, KEPT_EVERY = 64, 32  # fixed in the kernel
 CHUNK = 32  # tokens that the portable form solves together
@@ -15,46 +16,33 @@ CHUNK = 32  # tokens that the portable form solves together
 class DeltaRule(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        context: Any, mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor
+        context: Any, starts: Tensor, mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor
     ) -> Tensor:
-        batch, tokens, channels = mixed.shape
+        rows, channels = mixed.shape
         value_heads = log_rate.shape[0]
-        key_heads = (channels // HEAD_DIM - value_heads) // 2
-        sizes = (batch, tokens, key_heads, value_heads)
-        inputs = [mixed.contiguous(), gates.contiguous(), kernel.contiguous(), log_rate, bias]
-        output, writes = (torch.empty(batch, tokens, value_heads, HEAD_DIM) for _ in range(2))
-        kept = torch.empty(batch, -(-tokens // KEPT_EVERY), value_heads, HEAD_DIM**2)
+        sizes = (starts.shape[0] - 1, (channels // HEAD_DIM - value_heads) // 2, value_heads)
+        inputs = [starts, mixed.contiguous(), gates.contiguous(), kernel.contiguous(), log_rate, bias]
+        output, writes = (torch.empty(rows, value_heads, HEAD_DIM) for _ in range(2))
+        output[int(starts[-1]) :] = 0.0
+        chunks = int(((starts.diff() + KEPT_EVERY - 1) // KEPT_EVERY).sum())
+        kept = torch.empty(chunks, value_heads, HEAD_DIM**2)
         call("delta_rule", "delta_forward", sizes, *inputs, output, writes, kept)
         context.save_for_backward(*inputs, writes, kept)
         context.sizes = sizes
         return output
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        mixed, gates, kernel, log_rate, bias, writes, kept = context.saved_tensors
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        inputs = context.saved_tensors
+        starts, mixed, gates, kernel, log_rate, bias, _, _ = inputs
         into_mixed, into_gates = torch.empty_like(mixed), torch.empty_like(gates)
-        into_kernel, into_rate, into_bias = torch.zeros(kernel.shape[1], kernel.shape[0]), *map(
-            torch.zeros_like, (log_rate, bias)
-        )
-        call(
-            "delta_rule",
-            "delta_backward",
-            context.sizes,
-            mixed,
-            gates,
-            kernel,
-            log_rate,
-            bias,
-            writes,
-            kept,
-            gradient.contiguous(),
-            into_mixed,
-            into_gates,
-            into_kernel,
-            into_rate,
-            into_bias,
-        )
-        return into_mixed, into_gates, into_kernel.t(), into_rate, into_bias
+        for empty in (into_mixed, into_gates):
+            empty[int(starts[-1]) :] = 0.0
+        into_kernel = torch.zeros(kernel.shape[1], kernel.shape[0])
+        into_rate, into_bias = torch.zeros_like(log_rate), torch.zeros_like(bias)
+        results = (into_mixed, into_gates, into_kernel, into_rate, into_bias)
+        call("delta_rule", "delta_backward", context.sizes, *inputs, gradient.contiguous(), *results)
+        return None, into_mixed, into_gates, into_kernel.t(), into_rate, into_bias
 
 
 def portable_delta_rule(mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor) -> Tensor:
@@ -102,15 +90,21 @@ def portable_delta_rule(mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: 
     return torch.stack(outputs).permute(1, 0, 3, 2, 4).reshape(batch, tokens, value_heads, dim)[:, :length]
 
 
-def delta_rule(mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor) -> Tensor:
-    """Short convolution, SiLU, normalised queries and keys, gated delta rule from an empty state.
+def delta_rule(
+    layout: Layout, mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor
+) -> Tensor:
+    """Short convolution, SiLU, normalised queries and keys, gated delta rule; every sequence from an empty state.
 
-    mixed [batch, tokens, (2 * key_heads + value_heads) * 64] (queries, keys, values), gates float32 [batch, tokens, 2,
-    value_heads] (beta's and the step's logits), kernel [channels, 4], log_rate and bias [value_heads] → float32 [batch,
-    tokens, value_heads, 64].
+    mixed [rows, (2 * key_heads + value_heads) * 64] (queries, keys, values), gates float32 [rows, 2, value_heads]
+    (beta's and the step's logits), kernel [channels, 4], log_rate and bias [value_heads] → float32 [rows, value_heads,
+    64], zeros in rows of no sequence.
     """
-    if mixed.device.type == "cpu" and mixed.dtype == torch.bfloat16:
-        output = DeltaRule.apply(mixed, gates, kernel, log_rate, bias)
+    if native(mixed):
+        output = DeltaRule.apply(layout.starts, mixed, gates, kernel, log_rate, bias)
         assert isinstance(output, Tensor)
         return output
-    return portable_delta_rule(mixed, gates, kernel, log_rate, bias)
+    outputs = []
+    for bucket in layout.buckets:
+        inputs = (bucket.padded(part) for part in (mixed, gates))
+        outputs.append(portable_delta_rule(*inputs, kernel, log_rate, bias).flatten(0, 1))
+    return layout.joined(outputs)

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from training.native import call
+from training.layout import gathered
+from training.native import call, native
 
 
 BLOCK = 64  # each expert's rows are filled up to a multiple: matrix libraries prepare a kernel for every size they meet
@@ -86,19 +87,6 @@ class RoutedExperts(torch.autograd.Function):
             into_gate_up.float(),
             into_down.float(),
         )
-
-
-def native(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16
-
-
-def gathered(x: Tensor, order: Tensor, picks: int) -> Tensor:
-    """Row order[i] // picks of x, for every i."""
-    if not native(x):
-        return x.index_select(0, order // picks)
-    result = x.new_empty(order.shape[0], x.shape[1])
-    call("experts", "gather_rows", (order.shape[0], x.shape[1], picks), order, x.contiguous(), result)
-    return result
 
 
 def gathered_sum(x: Tensor, back: Tensor, picks: int) -> Tensor:

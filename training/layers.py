@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from training.delta_rule import delta_rule
 from training.experts import routed_experts
+from training.layout import Layout
 
 SHORT = 256  # up to here attention is quicker as two plain products than as a fused kernel
 
@@ -45,29 +46,6 @@ class TextShape:
     @property
     def rotary_dim(self) -> int:
         return int(self.head_dim * self.partial_rotary_factor)
-
-
-ROWS = 512  # flat tokens are filled up to a multiple: matrix libraries prepare a kernel for every size they meet
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Sequences [batch, tokens, …] as rows [rows, …] and back, with some empty rows at the end."""
-
-    batch: int
-    tokens: int
-
-    @property
-    def rows(self) -> int:
-        return -(-self.batch * self.tokens // ROWS) * ROWS
-
-    def flat(self, x: Tensor) -> Tensor:
-        missing = self.rows - self.batch * self.tokens
-        flat = x.reshape(self.batch * self.tokens, *x.shape[2:])
-        return functional.pad(flat, (*((0, 0) * (flat.ndim - 1)), 0, missing)) if missing else flat
-
-    def sequences(self, x: Tensor) -> Tensor:
-        return x[: self.batch * self.tokens].view(self.batch, self.tokens, *x.shape[1:])
 
 
 class Compiled:
@@ -175,11 +153,9 @@ class GatedDeltaNet(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """x [rows, hidden] in the compute dtype, sequences from the empty state → same shape."""
         mixed, gates = compiled_inputs(x, self.in_proj_qkv.weight, self.in_proj_b.weight, self.in_proj_a.weight)
-        output = delta_rule(
-            layout.sequences(mixed), layout.sequences(gates), self.conv1d.weight[:, 0], self.A_log, self.dt_bias
-        )
+        output = delta_rule(layout, mixed, gates, self.conv1d.weight[:, 0], self.A_log, self.dt_bias)
         output = compiled_output(
-            x, layout.flat(output), self.in_proj_z.weight, self.norm.weight, self.out_proj.weight, self.shape.rms_norm_eps
+            x, output, self.in_proj_z.weight, self.norm.weight, self.out_proj.weight, self.shape.rms_norm_eps
         )
         assert isinstance(output, Tensor)
         return output
@@ -253,15 +229,20 @@ class GatedAttention(nn.Module):
             sin,
             self.shape.rms_norm_eps,
         )
-        parts = [layout.sequences(part) for part in (query, key, value)]
-        if layout.tokens <= SHORT and not x.is_cuda:
-            mixed = compiled_short_attention(*parts)
-        else:
-            heads = [part.transpose(1, 2) for part in parts]
-            mixed = functional.scaled_dot_product_attention(*heads, is_causal=True, scale=1.0, enable_gqa=True)
-            mixed = mixed.transpose(1, 2)
-        assert isinstance(mixed, Tensor)
-        output = compiled_attention_output(layout.flat(mixed), gate, self.o_proj.weight)
+        heads = torch.cat((query, key, value), dim=1)
+        widths = (query.shape[1], key.shape[1], value.shape[1])
+        mixed = []
+        for bucket in layout.buckets:
+            parts = bucket.padded(heads).split(widths, dim=2)
+            if bucket.tokens <= SHORT and not x.is_cuda:
+                part = compiled_short_attention(*parts)
+            else:
+                parts = tuple(part.transpose(1, 2) for part in parts)
+                part = functional.scaled_dot_product_attention(*parts, is_causal=True, scale=1.0, enable_gqa=True)
+                part = part.transpose(1, 2)
+            assert isinstance(part, Tensor)
+            mixed.append(part.flatten(0, 1))
+        output = compiled_attention_output(layout.joined(mixed), gate, self.o_proj.weight)
         assert isinstance(output, Tensor)
         return output
 

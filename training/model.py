@@ -8,7 +8,8 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from training.batch import IGNORED, MediaGroup, TextBatch
-from training.layers import DecoderLayer, GatedDeltaNet, Layout, RMSNorm, TextShape, Weight, linear, mrope
+from training.layers import DecoderLayer, GatedDeltaNet, RMSNorm, TextShape, Weight, linear, mrope
+from training.layout import ROWS, Layout
 from training.tasks.drawing import COLOUR_NAMES, LABELS
 from training.vision import VisionShape, VisionTower
 
@@ -59,17 +60,15 @@ class MultiTokenHead(nn.Module):
         self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
     def forward(
-        self, embedding: Tensor, hidden: Tensor, positions: Tensor, dtype: torch.dtype
+        self, embedding: Tensor, hidden: Tensor, positions: Tensor, layout: Layout, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        """Embedding and position of token t + 1, final hidden of token t, [batch, tokens, hidden] → hidden, balance."""
+        """Embedding [rows, hidden] and position [rows, 3] of token t + 1, final hidden of token t → hidden, balance."""
         layer = self.layers[0]
         assert isinstance(layer, DecoderLayer)
-        layout = Layout(*hidden.shape[:2])
-        cos, sin = mrope(layout.flat(positions.permute(1, 2, 0)).t(), layer.mlp.shape)
+        cos, sin = mrope(positions.t(), layer.mlp.shape)
         joined = torch.cat((self.pre_fc_norm_embedding(embedding), self.pre_fc_norm_hidden(hidden)), dim=-1)
-        joined = layout.flat(joined.to(dtype))
-        x, balance = layer(linear(joined, self.fc.weight).float(), layout, cos, sin, dtype)
-        return layout.sequences(self.norm(x).to(dtype)), balance
+        x, balance = layer(linear(joined.to(dtype), self.fc.weight).float(), layout, cos, sin, dtype)
+        return self.norm(x).to(dtype), balance
 
 
 class Auxiliary(nn.Module):
@@ -110,7 +109,7 @@ class DemoModel(nn.Module):
         self.auxiliary = Auxiliary(vision.hidden_size)
 
     def embed(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
-        """Token embeddings with the pictures' in place, float32 [rows, length, hidden], and the loss of sight."""
+        """Token embeddings with the pictures' in place, float32 [rows, hidden], and the loss of sight."""
         embedded = functional.embedding(batch.tokens, self.model.language_model.embed_tokens.weight)
         if not batch.media:
             return embedded, embedded.new_zeros(())
@@ -123,50 +122,50 @@ class DemoModel(nn.Module):
         count = sum(group.pixels.shape[0] for group in batch.media)
         return embedded.masked_scatter(batch.pads.unsqueeze(-1), pictures), torch.stack(sight).sum() / count
 
-    def hidden(self, embedded: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Final hidden state (after the norm, in the compute dtype) and the mean load-balancing loss."""
+    def hidden(self, embedded: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """Final hidden state [rows, hidden] (after the norm, in the compute dtype) and the mean load-balancing loss."""
         language = self.model.language_model
-        layout = Layout(*embedded.shape[:2])
-        cos, sin = mrope(layout.flat(positions.permute(1, 2, 0)).t(), self.shape)
-        x, balances = layout.flat(embedded), []
+        cos, sin = mrope(batch.positions.t(), self.shape)
+        x, balances = embedded, []
         for layer in language.layers:
-            x, balance = layer(x, layout, cos, sin, self.compute_dtype)
+            x, balance = layer(x, batch.layout, cos, sin, self.compute_dtype)
             balances.append(balance)
-        return layout.sequences(language.norm(x).to(self.compute_dtype)), torch.stack(balances).mean()
+        return language.norm(x).to(self.compute_dtype), torch.stack(balances).mean()
 
     def logits(self, batch: TextBatch) -> Tensor:
-        """float32 [rows, length, vocab]."""
-        hidden, _ = self.hidden(self.embed(batch)[0], batch.positions)
+        """float32 [rows, vocab]."""
+        hidden, _ = self.hidden(self.embed(batch)[0], batch)
         return linear(hidden, self.lm_head.weight).float()
 
     def predict(self, hidden: Tensor, batch: TextBatch, ahead: int) -> tuple[Tensor, Tensor]:
         """Cross-entropy and share right of the tokens `ahead` places after each hidden state.
 
-        All tokens up to the one predicted have to be the model's own: only then is a draft ever made there.
+        All tokens up to the one predicted have to be the model's own: only then is a draft ever made there. (A sequence
+        begins with a prompt, so that none of them is another sequence's.)
         """
-        count = batch.tokens.shape[1] - ahead
-        wanted = batch.trained[:, 1 : 1 + count]
+        wanted = batch.trained.roll(-1)
         for place in range(2, ahead + 1):
-            wanted = wanted & batch.trained[:, place : place + count]
-        targets = batch.tokens[:, ahead:][wanted]
-        if not len(targets):
+            wanted = wanted & batch.trained.roll(-place)
+        targets = batch.tokens.roll(-ahead)[wanted]
+        count = len(targets)
+        if not count:
             return hidden.sum() * 0.0, hidden.new_ones((), dtype=torch.float32)
-        rows = Layout(1, len(targets)).flat(hidden[:, :count][wanted].unsqueeze(0))
-        logits = linear(rows, self.lm_head.weight)[: len(targets)].float()
+        rows = functional.pad(hidden[wanted], (0, 0, 0, -count % ROWS))
+        logits = linear(rows, self.lm_head.weight)[:count].float()
         return functional.cross_entropy(logits, targets), (logits.argmax(-1) == targets).float().mean().detach()
 
     def loss(self, batch: TextBatch, drafts: int) -> Loss:
         """`drafts`: how many tokens the multi-token head writes on from its own hidden states (0: leave it out)."""
         embedded, sight = self.embed(batch)
-        hidden, balance = self.hidden(embedded, batch.positions)
+        hidden, balance = self.hidden(embedded, batch)
         next_token, accuracy = self.predict(hidden, batch, 1)
         total = next_token + BALANCE_LOSS_WEIGHT * balance + SIGHT_LOSS_WEIGHT * sight
         losses, accuracies = [], []
         ahead = hidden
         for draft in range(1, drafts + 1):
-            ahead, draft_balance = self.mtp(
-                embedded[:, draft:], ahead[:, :-1], batch.positions[:, :, draft:], self.compute_dtype
-            )
+            # What a sequence's last tokens get is the next one's: they predict nothing, and nothing looks at them.
+            following, positions = embedded.roll(-draft, 0), batch.positions.roll(-draft, 0)
+            ahead, draft_balance = self.mtp(following, ahead, positions, batch.layout, self.compute_dtype)
             loss, right = self.predict(ahead, batch, draft + 1)
             losses.append(loss)
             accuracies.append(right)

@@ -4,10 +4,13 @@
 //
 // With S the state, q and k normalised, g = exp(-exp(A_log) softplus(a + bias)), beta = sigmoid(b):
 //   u_t = beta_t (v_t - g_t S' k_t),  S_t = g_t S_{t-1} + k_t u_t',  o_t = S_t' q_t.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#include "bfloat16.h"
 
 namespace {
 
@@ -16,24 +19,11 @@ constexpr int CHUNK = 32;   // tokens between two kept states
 constexpr int TAPS = 4;     // of the convolution
 constexpr float EPS = 1e-6f;
 
-float widen(uint16_t bits) {
-    uint32_t word = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &word, 4);
-    return value;
-}
-
-uint16_t narrow(float value) {  // to nearest, ties to even
-    uint32_t word;
-    std::memcpy(&word, &value, 4);
-    return static_cast<uint16_t>((word + 0x7fff + ((word >> 16) & 1)) >> 16);
-}
-
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 float softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
 
 struct Shape {
-    int64_t batch, tokens, key_heads, value_heads;
+    int64_t tokens, key_heads, value_heads;  // of one sequence
     int64_t channels() const { return (2 * key_heads + value_heads) * D; }
     int64_t chunks() const { return (tokens + CHUNK - 1) / CHUNK; }
 };
@@ -85,6 +75,12 @@ struct Sequence {
         }
     }
 };
+
+int64_t longest(int64_t sequences, const int64_t* starts) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < sequences; i++) most = std::max(most, starts[i + 1] - starts[i]);
+    return most;
+}
 
 void transpose(const float* from, float* to) {
     for (int i = 0; i < D; i++)
@@ -202,43 +198,49 @@ void norm_back(const float* y, float inverse, float factor, float* dy) {
 
 extern "C" {
 
-// mixed [batch][tokens][channels] bfloat16 (q, k, v), gates [batch][tokens][2][value_heads] (b, a), kernel
-// [channels][4] → output and writes [batch][tokens][value_heads][64], kept [batch][chunks][value_heads][64 * 64].
+// Sequences one after the other, number i being the rows starts[i] to starts[i + 1]. mixed [rows][channels] bfloat16
+// (q, k, v), gates [rows][2][value_heads] (b, a), kernel [channels][4] → output and writes [rows][value_heads][64], kept
+// [chunks][value_heads][64 * 64], the chunks of all sequences one after the other.
 void delta_forward(
-    int64_t batch, int64_t tokens, int64_t key_heads, int64_t value_heads, const uint16_t* mixed, const float* gates,
-    const float* kernel, const float* log_rate, const float* bias, float* output, float* writes, float* kept) {
-    const Shape shape{batch, tokens, key_heads, value_heads};
+    int64_t sequences, int64_t key_heads, int64_t value_heads, const int64_t* starts, const uint16_t* mixed,
+    const float* gates, const float* kernel, const float* log_rate, const float* bias, float* output, float* writes,
+    float* kept) {
+    Shape shape{longest(sequences, starts), key_heads, value_heads};
     Sequence sequence(shape, kernel);
-    for (int64_t b = 0; b < batch; b++) {
-        sequence.fill(shape, mixed + b * tokens * shape.channels(), gates + b * tokens * 2 * value_heads, log_rate, bias);
-        const int64_t rows = b * tokens * value_heads * D;
-        for (int64_t h = 0; h < value_heads; h++)
-            run_head(shape, sequence, h, output + rows, writes + rows, kept + b * shape.chunks() * value_heads * D * D);
+    for (int64_t i = 0; i < sequences; i++) {
+        const int64_t first = starts[i], row = first * value_heads * D;
+        shape.tokens = starts[i + 1] - first;
+        sequence.fill(shape, mixed + first * shape.channels(), gates + first * 2 * value_heads, log_rate, bias);
+        for (int64_t h = 0; h < value_heads; h++) run_head(shape, sequence, h, output + row, writes + row, kept);
+        kept += shape.chunks() * value_heads * D * D;
     }
 }
 
 // gradient of output → d_mixed (bfloat16), d_gates; d_kernel [4][channels], d_log_rate and d_bias are added to.
 void delta_backward(
-    int64_t batch, int64_t tokens, int64_t key_heads, int64_t value_heads, const uint16_t* mixed, const float* gates,
-    const float* kernel, const float* log_rate, const float* bias, const float* writes, const float* kept,
-    const float* gradient, uint16_t* d_mixed, float* d_gates, float* d_kernel, float* d_log_rate, float* d_bias) {
-    const Shape shape{batch, tokens, key_heads, value_heads};
+    int64_t sequences, int64_t key_heads, int64_t value_heads, const int64_t* starts, const uint16_t* mixed,
+    const float* gates, const float* kernel, const float* log_rate, const float* bias, const float* writes,
+    const float* kept, const float* gradient, uint16_t* d_mixed, float* d_gates, float* d_kernel, float* d_log_rate,
+    float* d_bias) {
+    Shape shape{longest(sequences, starts), key_heads, value_heads};
     const int64_t width = shape.channels();
     Sequence sequence(shape, kernel);
-    std::vector<float> states(CHUNK * D * D), dq, dk, dv(tokens * value_heads * D), d_decay(tokens * value_heads),
-        d_beta(d_decay.size()), d_padded;
-    for (int64_t b = 0; b < batch; b++) {
-        const float* gate = gates + b * tokens * 2 * value_heads;
-        float* d_gate = d_gates + b * tokens * 2 * value_heads;
-        sequence.fill(shape, mixed + b * tokens * width, gate, log_rate, bias);
+    std::vector<float> states(CHUNK * D * D), dq, dk, dv(shape.tokens * value_heads * D),
+        d_decay(shape.tokens * value_heads), d_beta(d_decay.size()), d_padded;
+    for (int64_t i = 0; i < sequences; i++) {
+        const int64_t first = starts[i], tokens = starts[i + 1] - first, row = first * value_heads * D;
+        shape.tokens = tokens;
+        const float* gate = gates + first * 2 * value_heads;
+        float* d_gate = d_gates + first * 2 * value_heads;
+        sequence.fill(shape, mixed + first * width, gate, log_rate, bias);
         dq.assign(tokens * key_heads * D, 0.0f);
         dk.assign(tokens * key_heads * D, 0.0f);
         d_padded.assign((tokens + TAPS - 1) * width, 0.0f);
-        const int64_t rows = b * tokens * value_heads * D;
         for (int64_t h = 0; h < value_heads; h++)
             run_head_back(
-                shape, sequence, h, writes + rows, kept + b * shape.chunks() * value_heads * D * D, gradient + rows,
-                states, dq.data(), dk.data(), dv.data(), d_decay.data(), d_beta.data());
+                shape, sequence, h, writes + row, kept, gradient + row, states, dq.data(), dk.data(), dv.data(),
+                d_decay.data(), d_beta.data());
+        kept += shape.chunks() * value_heads * D * D;
         for (int64_t t = 0; t < tokens; t++) {
             for (int64_t h = 0; h < value_heads; h++) {
                 const float before = gate[(2 * t + 1) * value_heads + h] + bias[h], rate = std::exp(log_rate[h]);
@@ -256,29 +258,28 @@ void delta_backward(
                 norm_back(ready, inverse[0], 0.125f, &dq[(t * key_heads + h) * D]);
                 norm_back(ready + key_heads * D, inverse[key_heads], 1.0f, &dk[(t * key_heads + h) * D]);
             }
-            std::vector<float>& change = sequence.ready;  // its row t is not needed any more
-            float* row = &change[t * width];
-            std::memcpy(row, &dq[t * key_heads * D], sizeof(float) * key_heads * D);
-            std::memcpy(row + key_heads * D, &dk[t * key_heads * D], sizeof(float) * key_heads * D);
-            std::memcpy(row + 2 * key_heads * D, &dv[t * value_heads * D], sizeof(float) * value_heads * D);
+            float* change = &sequence.ready[t * width];  // what was there is not needed any more
+            std::memcpy(change, &dq[t * key_heads * D], sizeof(float) * key_heads * D);
+            std::memcpy(change + key_heads * D, &dk[t * key_heads * D], sizeof(float) * key_heads * D);
+            std::memcpy(change + 2 * key_heads * D, &dv[t * value_heads * D], sizeof(float) * value_heads * D);
             const float* sum = &sequence.summed[t * width];
             for (int64_t c = 0; c < width; c++) {
                 const float open = sigmoid(sum[c]);
-                row[c] *= open * (1.0f + sum[c] * (1.0f - open));
+                change[c] *= open * (1.0f + sum[c] * (1.0f - open));
             }
-            for (int i = 0; i < TAPS; i++) {
-                const float* in = &sequence.padded[(t + i) * width];
-                const float* tap = &sequence.taps[i * width];
-                float* d_in = &d_padded[(t + i) * width];
-                float* d_tap = d_kernel + i * width;
+            for (int tap = 0; tap < TAPS; tap++) {
+                const float* in = &sequence.padded[(t + tap) * width];
+                const float* weight = &sequence.taps[tap * width];
+                float* d_in = &d_padded[(t + tap) * width];
+                float* d_weight = d_kernel + tap * width;
                 for (int64_t c = 0; c < width; c++) {
-                    d_in[c] += row[c] * tap[c];
-                    d_tap[c] += row[c] * in[c];
+                    d_in[c] += change[c] * weight[c];
+                    d_weight[c] += change[c] * in[c];
                 }
             }
         }
-        uint16_t* out = d_mixed + b * tokens * width;
-        for (int64_t i = 0; i < tokens * width; i++) out[i] = narrow(d_padded[(TAPS - 1) * width + i]);
+        uint16_t* out = d_mixed + first * width;
+        for (int64_t c = 0; c < tokens * width; c++) out[c] = narrow(d_padded[(TAPS - 1) * width + c]);
     }
 }
 

@@ -3,28 +3,17 @@
 #include <cstdint>
 #include <cstring>
 
-namespace {
-
-float widen(uint16_t bits) {
-    uint32_t word = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &word, 4);
-    return value;
-}
-
-uint16_t narrow(float value) {  // to nearest, ties to even
-    uint32_t word;
-    std::memcpy(&word, &value, 4);
-    return static_cast<uint16_t>((word + 0x7fff + ((word >> 16) & 1)) >> 16);
-}
-
-}  // namespace
+#include "bfloat16.h"
 
 extern "C" {
 
-// to[i] = from[index[i] / picks], rows of `width` bfloat16.
+// to[i] = from[index[i] / picks], rows of `width` bfloat16; a negative index gives zeros.
 void gather_rows(int64_t rows, int64_t width, int64_t picks, const int64_t* index, const uint16_t* from, uint16_t* to) {
-    for (int64_t i = 0; i < rows; i++) std::memcpy(to + i * width, from + index[i] / picks * width, 2 * width);
+    for (int64_t i = 0; i < rows; i++)
+        if (index[i] < 0)
+            std::memset(to + i * width, 0, 2 * width);
+        else
+            std::memcpy(to + i * width, from + index[i] / picks * width, 2 * width);
 }
 
 // to[i] = sum of from[index[i * picks + j]] over j, float32.
