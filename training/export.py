@@ -20,8 +20,8 @@ from training.tokenizer import ADDED_TOKENS
 from training.train import DEFAULT_RUN, build_model
 from training.vision import MERGE, PATCH, TEMPORAL, VisionShape
 
-MIN_PIXELS, MAX_PIXELS = 64 * 64, 128 * 128  # the sizes the model was trained on
-CONTEXT = 4096
+MIN_PIXELS, MAX_PIXELS = 64 * 64, 96 * 192  # the sizes the model was trained on
+CONTEXT = 1024  # the longest training examples are a little shorter
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 TRAINING_ONLY = "auxiliary."  # prefix of tensors that only the training needs
 
