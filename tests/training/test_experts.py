@@ -25,9 +25,10 @@ def routes(random: torch.Generator, tokens: int, picks: int, experts: list[int])
     return torch.tensor(experts)[order]
 
 
-# float32: its rounding over sums of 64. bfloat16: every product's result, the activation and the gradients between are
-# rounded to it (2^-9 of each number on average); what five of them make together was measured as 5e-3.
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 1.5e-2)])
+# The error relative to the size of the numbers, or of what is summed to one where it may cancel (64 products of about
+# 0.5 for a weight's gradient). float32: its rounding (6e-8) through sums of 64. bfloat16: each product's result, the
+# activation and the gradients between are rounded to it, by 2^-8 at most.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize(
     ("tokens", "picks", "experts"),
     [(1, 3, [0, 2, 5]), (1, 1, [7]), (BLOCK + 9, 2, [1, 2, 3, 6]), (BLOCK, 1, [4]), (150, 4, list(range(8)))],
@@ -52,9 +53,9 @@ def test_forward_and_gradients(
     got = run(routed_experts, [part.clone().requires_grad_() for part in inputs], into_output)
     expected = run(looped, [part.double().requires_grad_() for part in inputs], into_output.double())
     assert [part.dtype for part in got] == [torch.float32, dtype, *[torch.float32] * 3]
-    for ours, exact in zip(got, expected, strict=True):
+    for ours, exact, summed in zip(got, expected, (0.5, 0.5, 4.0, 0.5, 0.5), strict=True):
         assert ours.shape == exact.shape
-        assert (ours.double() - exact).norm() <= tolerance * exact.norm()
+        assert (ours.double() - exact).norm() <= tolerance * max(exact.norm(), summed * exact.numel() ** 0.5)
     unused = [expert for expert in range(count) if expert not in chosen]
     for gradient in got[-2:]:
         assert (gradient[unused] == 0).all()
