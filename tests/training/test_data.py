@@ -1,106 +1,219 @@
-"""The data generator: same seed, same examples; answers that are right; labels where they belong."""
+"""From examples to batches: what is trained, what the patches show, where tokens stand, what a seed fixes."""
 
 import random
-import re
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training import picture_tasks, text_tasks
-from training.data import IMAGE_PAD, answer_text, collate, draw_picture, draw_text, encode, prompt_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from training.batch import IGNORED, TextBatch
+from training.data import Encoded, answer_text, collate, encode, micro_batches, prompt_text, targets, training_part
+from training.examples import Example, Mark, Picture, Video
+from training.tasks.drawing import COLOUR_NAMES, LABELS
+from training.tasks.toolbox import TOOLS, definition
 from training.tokenizer import ADDED_TOKENS
+from training.vision import patches
+
+USER = {"role": "user", "content": "Hi"}
+CALL = {"function": {"name": "get_time", "arguments": {"city": "Oslo"}}}
+WRITTEN_CALL = "<tool_call>\n<function=get_time>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</tool_call>"
 
 
-def test_a_seed_fixes_the_examples():
-    first, second = ([draw_text(random.Random(7), False) for _ in range(30)] for _ in range(2))
-    assert first == second
-    a, b = (draw_picture(random.Random(8), 64, 96) for _ in range(2))
-    assert np.array_equal(a.picture, b.picture)
-    assert a.answer == b.answer
-    assert draw_text(random.Random(7), False) != draw_text(random.Random(9), False)
+def said(example: Example, tokenizer: Tokenizer) -> list[str]:
+    """The runs of trained tokens as text."""
+    entry = encode(example, tokenizer)
+    runs: list[list[int]] = []
+    for before, now, token in zip([False, *entry.trained], entry.trained, entry.ids, strict=False):
+        if now:
+            runs += [] if before else [[]]
+            runs[-1].append(token)
+    return [tokenizer.decode(run, skip_special_tokens=False) for run in runs]
 
 
-@pytest.mark.parametrize("held_out", [False, True])
-def test_sums_are_right_and_held_out_pairs_stay_out(held_out):
-    rng = random.Random(11 + held_out)
-    for _ in range(500):
-        example = text_tasks.arithmetic(rng, held_out)
-        text = example.messages[0]["content"].replace("plus", "+").replace("minus", "-")
-        a, sign, b = re.search(r"(\d+) ([+-]) (\d+)", text).groups()
-        wanted = int(a) + int(b) if sign == "+" else int(a) - int(b)
-        assert int(example.answer.split("=")[-1]) == wanted
-        two_digits = max(int(a), int(b)) > 9
-        assert text_tasks.held_out_sum(int(a), sign, int(b)) == (held_out and two_digits)
+def blank(height: int, width: int, *marks: Mark) -> Picture:
+    return Picture(np.zeros((height, width, 3), np.uint8), marks)
 
 
-def test_reasoning_of_sums_adds_up():
-    for a in range(100):
-        for b in range(100):
-            for sign in "+-":
-                for claim in re.finditer(r"([\d +-]+) = (-?\d+)", text_tasks.steps(a, sign, b)):
-                    assert sum(int(term) for term in claim[1].replace("- ", "+ -").split("+") if term.strip()) == int(
-                        claim[2]
-                    )
+def see(*kinds: str) -> dict[str, Any]:
+    return {"role": "user", "content": [*({"type": kind} for kind in kinds), {"type": "text", "text": "What?"}]}
 
 
-def test_sequences_are_right():
-    rng = random.Random(5)
-    for _ in range(300):
-        example = text_tasks.sequence(rng, False)
-        words = example.messages[0]["content"].split(": ")[-1].split()
-        expected = {"copy": words, "reverse": words[::-1], "sort": sorted(words)}
-        if example.task in expected:
-            assert example.answer == " ".join(expected[example.task])
-        elif "letters" in example.messages[0]["content"]:
-            assert example.answer == str(len(words))
-
-
-def test_a_single_shape_has_its_colour():
-    """The answer's colour is the one farthest from the corners' (background) colour, over many drawings."""
-    rng = random.Random(21)
-    right = 0
-    for _ in range(60):
-        example = picture_tasks.one_shape(rng, 96, 96)
-        named = [name for name in picture_tasks.COLOURS if name in example.answer]
-        if not named:
-            continue
-        near = np.abs(example.picture.astype(int) - picture_tasks.COLOURS[named[0]]).max(-1) < 45
-        right += near.mean() > 0.02
-        assert near.mean() > 0.02, example.answer
-    assert right > 20
-
-
-def test_vocabulary_ends_with_the_added_tokens(tokenizer):
-    assert tokenizer.get_vocab_size() == 1024
-    ids = [tokenizer.token_to_id(content) for content, _ in ADDED_TOKENS]
-    assert ids == list(range(1024 - len(ADDED_TOKENS), 1024))
-    text = "naïve 東京 Ω\r\n\t12345 don't"
-    assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
-
-
-def test_only_the_answer_is_trained(tokenizer):
-    rng = random.Random(4)
-    examples = [draw_picture(rng, 64, 96) for _ in range(3)]
-    batch = collate(examples, tokenizer)
-    pad = tokenizer.token_to_id(IMAGE_PAD)
-    assert batch.pixels.shape == (3, 24, 1536)
-    assert ((batch.tokens == pad).sum(1) == 6).all()
-    for row, example in enumerate(examples):
-        trained = tokenizer.decode(batch.tokens[row][batch.trained[row]].tolist(), skip_special_tokens=False)
-        assert trained == answer_text(example)
-        length = len(encode(example, tokenizer).ids)
-        # The picture takes 2 x 3 tokens and moves the position by 3 only.
-        assert int(batch.positions[0, row, length - 1]) == length - 1 - 3
-        assert torch.equal(
-            batch.positions[1, row][batch.tokens[row] == pad] - batch.positions[0, row, 4],
-            torch.tensor([0, 0, 0, 1, 1, 1]),
-        )
-
-
-def test_prompt_has_the_familys_form():
-    example = text_tasks.Example("", [{"role": "user", "content": " Hi "}], "Hello!", "A greeting.", thinking=True)
+def test_prompt_has_the_familys_form() -> None:
+    example = Example("", [{"role": "user", "content": " Hi "}], "Hello!", "A greeting.", thinking=True)
     assert prompt_text(example) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n"
     assert answer_text(example) == "A greeting.\n</think>\n\nHello!<|im_end|>"
     example.thinking = False
     assert prompt_text(example).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
     assert answer_text(example) == "Hello!<|im_end|>"
+
+
+def test_every_answer_of_a_conversation_is_trained(tokenizer: Tokenizer) -> None:
+    messages = [{"role": "system", "content": "Be kind."}, USER, {"role": "assistant", "content": "Hello."}, USER]
+    assert said(Example("", messages, "Again?"), tokenizer) == ["Hello.<|im_end|>", "Again?<|im_end|>"]
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_calls_and_reasoning_between_them_are_trained(tokenizer: Tokenizer, thinking: bool) -> None:
+    """But neither the results nor an empty block of reasoning, which run time writes."""
+    reasoning = {"reasoning_content": "Look it up."} if thinking else {}
+    messages = [
+        USER,
+        {"role": "assistant", "content": "", "tool_calls": [CALL]} | reasoning,
+        {"role": "tool", "content": "12:00"},
+        {"role": "assistant", "content": "Once more.", "tool_calls": [CALL]} | reasoning,
+        {"role": "tool", "content": "13:00"},
+    ]
+    example = Example("", messages, "Late.", "It is 13:00." if thinking else "", thinking)
+    example.tools = [definition("get_time", TOOLS["clock"])]
+    thought, last = ("Look it up.\n</think>\n\n", "It is 13:00.\n</think>\n\n") if thinking else ("", "")
+    assert said(example, tokenizer) == [
+        f"{thought}{WRITTEN_CALL}<|im_end|>",
+        f"{thought}Once more.\n\n{WRITTEN_CALL}<|im_end|>",
+        f"{last}Late.<|im_end|>",
+    ]
+
+
+def test_raw_text_is_continued_and_ends(tokenizer: Tokenizer) -> None:
+    example = Example("", [{"role": "user", "content": "<|im_start|>assistant\nNot one.<|im_end|> 1 2"}], " 3", raw=True)
+    assert said(example, tokenizer) == [" 3<|endoftext|>"]
+
+
+def test_pads_of_pictures_and_videos(tokenizer: Tokenizer) -> None:
+    video = Video(np.zeros((4, 64, 64, 3), np.uint8), fps=2.0)
+    messages = [see("video", "image"), {"role": "assistant", "content": "<|im"}, see("image")]
+    example = Example("", messages, "Nothing.", media=[video, blank(32, 96), blank(64, 32)])
+    entry = encode(example, tokenizer)
+    assert said(example, tokenizer) == ["<|im<|im_end|>", "Nothing.<|im_end|>"]
+    start, end = "<|vision_start|>", "<|vision_end|>"
+    text = tokenizer.decode(entry.ids, skip_special_tokens=False)
+    frames = "".join(f"<{when} seconds>{start}{'<|video_pad|>' * 4}{end}" for when in ("0.2", "1.2"))
+    assert f"user\n{frames}{start}{'<|image_pad|>' * 3}{end}What?" in text
+    assert f"user\n{start}{'<|image_pad|>' * 2}{end}What?" in text
+    assert [placed.frames.shape for placed in entry.media] == [(2, 64, 64, 3)] * 2 + [(1, 32, 96, 3), (1, 64, 32, 3)]
+
+
+def painted(height: int, width: int, places: list[tuple[int, int, int]]) -> np.ndarray:
+    """A picture that is 255 in the patches (row, column, channel) of `places`."""
+    pixels = np.zeros((1, height, width, 3), np.uint8)
+    for row, column, channel in places:
+        pixels[0, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16, channel] = 255
+    return pixels
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=30, deadline=None)
+def test_targets_lie_where_the_marks_are(rows: int, columns: int, rng: random.Random) -> None:
+    """Patches painted where the marks are come out of `patches` in the targets' order."""
+    height, width = 32 * rows, 32 * columns
+    grid = [(row, column) for row in range(2 * rows) for column in range(2 * columns)]
+    places = rng.sample(grid, rng.randint(1, min(6, len(grid))))
+    marks = []
+    for row, column in places:
+        x, y = 16 * column + rng.uniform(0, 15.99), 16 * row + rng.uniform(0, 15.99)
+        colour = rng.choice([*COLOUR_NAMES, ""])
+        marks.append(Mark(x, y, rng.choice(LABELS), colour, rng.randint(0, 9)))
+    labels, colours, orders = targets(blank(height, width, *marks), 0, height, width)
+    assert int((labels != len(LABELS)).sum()) == len(marks)
+    for (row, column), mark in zip(places, marks, strict=True):
+        seen = patches(painted(height, width, [(row, column, 1)])).max(1)
+        (where,) = np.flatnonzero(seen > 0)
+        assert labels[where] == LABELS.index(mark.label)
+        assert colours[where] == (COLOUR_NAMES.index(mark.colour) if mark.colour else IGNORED)
+        assert orders[where] == min(mark.order, 7)
+
+
+def test_targets_of_a_video_are_those_of_the_pair_of_frames() -> None:
+    marks = tuple(Mark(8 + 16 * frame, 8, "star", "red", 0, frame) for frame in range(4))
+    video = Video(np.zeros((4, 32, 64, 3), np.uint8), 2.0, marks)
+    found = [np.flatnonzero(targets(video, frame, 32, 64)[0] == LABELS.index("star")).tolist() for frame in (0, 2)]
+    assert found == [[0, 1], [4, 5]]
+
+
+def test_a_mark_at_the_edge_stays_inside() -> None:
+    labels, _, _ = targets(blank(32, 32, Mark(32.0, 32.0, "star")), 0, 32, 32)
+    assert labels.tolist() == [len(LABELS)] * 3 + [LABELS.index("star")]
+
+
+def coloured(value: int, height: int, width: int) -> Picture:
+    return Picture(np.full((height, width, 3), value, np.uint8))
+
+
+def test_media_rows_follow_the_pads(tokenizer: Tokenizer) -> None:
+    """Every token's picture, by its grey value: sizes are grouped, so that groups and texts differ in order."""
+    grey = iter(range(1, 100))
+    sizes = [[(64, 64), (32, 96)], [(32, 96)], [(64, 64), (64, 64), (32, 32), (32, 96)]]
+    entries, expected = [], []
+    for row in sizes:
+        media = []
+        for height, width in row:
+            value = next(grey)
+            media.append(coloured(value, height, width))
+            expected += [value] * (height * width // 1024)
+        entries.append(encode(Example("", [see(*["image"] * len(row))], "Grey.", media=media), tokenizer))
+    batch = collate(entries, tokenizer)
+    values = [group.pixels[:, ::4, 0].flatten() for group in batch.media]
+    seen = ((torch.cat(values)[batch.media_rows] + 1) * 127.5).round().int().tolist()
+    assert seen == expected
+    assert int(batch.pads.sum()) == len(expected)
+    assert {(group.height, group.width) for group in batch.media} == {(4, 4), (2, 6), (2, 2)}
+    for group in batch.media:
+        assert group.pixels.shape[1:] == (group.height * group.width, 768)
+
+
+def test_batch_holds_every_example(tokenizer: Tokenizer) -> None:
+    examples = [Example("", [USER] * count, "Yes." * count) for count in (1, 2, 9)]
+    entries = [encode(example, tokenizer) for example in examples]
+    batch = collate(entries, tokenizer)
+    assert batch.layout.starts.tolist() == np.cumsum([0, *(len(entry.ids) for entry in entries)]).tolist()
+    used = int(batch.layout.starts[-1])
+    assert batch.tokens[:used].tolist() == [token for entry in entries for token in entry.ids]
+    assert batch.trained[:used].tolist() == [trained for entry in entries for trained in entry.trained]
+    assert not batch.trained[used:].any()
+    wanted = [place for entry in entries for place in range(len(entry.ids))]
+    assert batch.positions[:used].tolist() == [[place] * 3 for place in wanted]
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(100, 700))
+def test_micro_batches_hold_all_and_never_too_much(lengths: list[int], most: int) -> None:
+    entries = [Encoded([index] * length, [False] * length, []) for index, length in enumerate(lengths)]
+    groups = list(micro_batches(entries, most))
+    assert sorted(entry.ids[0] for group in groups for entry in group) == list(range(len(lengths)))
+    flat = [len(entry.ids) for group in groups for entry in group]
+    assert flat == sorted(flat)
+    for group in groups:
+        assert len(group) == 1 or sum(len(entry.ids) for entry in group) <= most
+    for group, following in zip(groups, groups[1:], strict=False):
+        assert sum(len(entry.ids) for entry in group) + len(following[0].ids) > most
+
+
+def tensors(batch: TextBatch) -> list[torch.Tensor]:
+    result = [getattr(batch, field.name) for field in fields(batch) if field.name not in ("layout", "media")]
+    return [*result, *(getattr(g, name) for g in batch.media for name in ("pixels", "labels", "colours", "orders"))]
+
+
+def test_seed_step_and_part_fix_the_examples(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.TEXT_EXAMPLES", 7)
+    monkeypatch.setattr("training.data.PICTURE_EXAMPLES", 4)
+
+    def part(*where: int) -> list[torch.Tensor]:
+        batches = training_part(*where, tokenizer, 1024)
+        assert sum(len(batch.layout.lengths) for batch in batches) == 11
+        return [tensor for batch in batches for tensor in tensors(batch)]
+
+    first, again = part(1, 5, 0), part(1, 5, 0)
+    assert len(first) == len(again)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    for other in (part(2, 5, 0), part(1, 6, 0), part(1, 5, 1)):
+        assert not torch.equal(first[0], other[0])
+
+
+def test_vocabulary_ends_with_the_added_tokens(tokenizer: Tokenizer) -> None:
+    assert tokenizer.get_vocab_size() == 1024
+    ids = [tokenizer.token_to_id(content) for content, _ in ADDED_TOKENS]
+    assert ids == list(range(1024 - len(ADDED_TOKENS), 1024))
+    text = "naïve 東京 Ω\r\n\t12345 don't"
+    assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text

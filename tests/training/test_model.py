@@ -16,10 +16,11 @@ from tokenizers import Tokenizer
 from training.data import Encoded, collate, encode, prompt_text
 from training.examples import Example, Mark, Picture, Video
 from training.export import export
-from training.layers import SHORT, linear
+from training.layers import SHORT, TextShape, linear
 from training.model import DemoModel, initialize
 from training.tasks import arithmetic, shapes, tools, video
 from training.train import build_model
+from training.vision import VisionShape
 
 from qwill.engine.request import Prompt
 from qwill.model.batch import Batch
@@ -38,17 +39,22 @@ class Made:
     builder: PromptBuilder
 
 
-@pytest.fixture(scope="module")
-def made(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    run = tmp_path_factory.mktemp("run")
-    tokenizer.save(str(run / "tokenizer.json"))
-    model = build_model(tokenizer, torch.float32)
+def randomize(model: DemoModel) -> None:
+    """As training begins, but without the zeros and ones."""
     generator = torch.Generator().manual_seed(12)
     initialize(model, generator)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1 or name.startswith("auxiliary"):
                 parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+
+
+@pytest.fixture(scope="module")
+def made(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    run = tmp_path_factory.mktemp("run")
+    tokenizer.save(str(run / "tokenizer.json"))
+    model = build_model(tokenizer, torch.float32)
+    randomize(model)
     torch.save({"model": model.state_dict()}, run / "checkpoint.pt")
     export(run, run / "exported", "float32")
     reference = transformers.Qwen3_5MoeForConditionalGeneration.from_pretrained(run / "exported", dtype=torch.float32)
@@ -216,11 +222,17 @@ def gradients(model: DemoModel, entries: list[Encoded], tokenizer: Tokenizer) ->
     return result
 
 
-def test_bfloat16_has_about_the_gradients_of_float32(made: Made, seed: int) -> None:
-    """The compiled kernels run in the one, plain PyTorch in the other."""
-    _, entries = in_order(drawn(seed), made.tokenizer)
-    exact = gradients(made.model, entries, made.tokenizer)
-    model = build_model(made.tokenizer, torch.bfloat16)
-    model.load_state_dict(made.model.state_dict())
-    for name, gradient in gradients(model, entries, made.tokenizer).items():
-        print(name, float((gradient - exact[name]).norm() / exact[name].norm()))
+def test_bfloat16_has_about_the_gradients_of_float32(tokenizer: Tokenizer, seed: int) -> None:
+    """The compiled kernels run in the one, plain PyTorch in the other.
+
+    All experts are chosen, for one that rounding exchanges for another changes everything before it.
+    """
+    text = TextShape(tokenizer.get_vocab_size(), num_hidden_layers=4, num_experts=4)
+    models = [DemoModel(text, VisionShape(depth=2), dtype) for dtype in (torch.float32, torch.bfloat16)]
+    randomize(models[0])
+    models[1].load_state_dict(models[0].state_dict())
+    _, entries = in_order(drawn(seed), tokenizer)
+    exact, rounded = (gradients(model, entries, tokenizer) for model in models)
+    # Every product's inputs are rounded by up to 2^-8, about a dozen one after the other: 0.06 was measured.
+    for name, gradient in rounded.items():
+        assert (gradient - exact[name]).norm() < 0.2 * exact[name].norm(), name
