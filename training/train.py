@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.multiprocessing
@@ -67,9 +67,11 @@ def keep_steps_before(log: Path, step: int) -> None:
     """Drops what the log says of steps that will be made again."""
     if log.exists():
         with log.open(newline="") as file:
-            header, *rows = csv.reader(file)
-        with log.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) < step)])
+            rows = list(csv.reader(file))
+        temporary = log.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([*rows[:1], *(row for row in rows[1:] if int(row[0]) < step)])
+        os.replace(temporary, log)
 
 
 class Recorder:
@@ -86,8 +88,15 @@ class Recorder:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.progress = Progress(*columns)
         self.bar = self.progress.add_task("training", total=steps, completed=first)
-        self.progress.start()
         self.started = self.saved = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+        self.file.close()
 
     def __call__(self, step: int, figures: list[float]) -> None:
         now = time.monotonic()
@@ -115,10 +124,9 @@ def work(
     if worker:
         run_worker(worker, plan, shared, tokenizer_json, barrier, None)
         return
-    recorder = Recorder(run, shared, plan.first, steps)
-    run_worker(worker, plan, shared, tokenizer_json, barrier, recorder)
-    recorder.save(plan.last)
-    recorder.progress.stop()
+    with Recorder(run, shared, plan.first, steps) as recorder:
+        run_worker(worker, plan, shared, tokenizer_json, barrier, recorder)
+        recorder.save(plan.last)
 
 
 def arguments() -> argparse.Namespace:
@@ -152,7 +160,7 @@ def main() -> None:
     model.to(options.device)
     shared = Shared.of(model, workers)
     first = load_checkpoint(checkpoint, shared) if checkpoint.exists() else 0
-    last = min(options.steps, options.until or options.steps)
+    last = max(first, min(options.steps, options.until or options.steps))
     peaks = functools.partial(rates, options.steps, (options.matrix_lr, options.other_lr))
     plan = Plan(first, last, options.seed, workers, options.micro_batch_tokens, not options.no_compile, peaks)
     common = (plan, shared, tokenizer.to_str())

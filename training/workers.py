@@ -2,10 +2,10 @@
 share of a step and then updates its share of the parameters."""
 
 import math
-import queue
 import random
-import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from training.layers import Compiled
 from training.model import DemoModel, Loss
 from training.optimizer import Optimizer, is_matrix, shares
 
+STEPS_AHEAD = 4
 MOST_NORM = 1.0
 DRAFTS = (0, 1, 3)  # lengths of the multi-token head's run, one drawn for each micro-batch
 DRAFT_SHARES = (0.6, 0.25, 0.15)
@@ -65,21 +66,25 @@ class Shared:
         return cls(model, momentum, square, gradients, figures, norms)
 
 
-def prepared(plan: Plan, worker: int, tokenizer: Tokenizer) -> "queue.Queue[list[TextBatch]]":
-    """The worker's batches of every step in order, made by a thread a few steps ahead."""
-    ready: queue.Queue[list[TextBatch]] = queue.Queue(maxsize=4)
+def prepared(plan: Plan, worker: int, tokenizer: Tokenizer) -> Iterator[dict[int, list[TextBatch]]]:
+    """The batches of the worker's parts of every step in order, made by a thread a few steps ahead."""
 
-    def produce() -> None:
+    def made(step: int) -> dict[int, list[TextBatch]]:
+        parts = range(worker, PARTS, plan.workers)
+        return {part: training_part(plan.seed, step, part, tokenizer, plan.micro_batch_tokens) for part in parts}
+
+    waiting: deque[Future[dict[int, list[TextBatch]]]] = deque()
+    with ThreadPoolExecutor(1) as thread:
         for step in range(plan.first, plan.last):
-            parts = range(worker, PARTS, plan.workers)
-            ready.put([b for p in parts for b in training_part(plan.seed, step, p, tokenizer, plan.micro_batch_tokens)])
-
-    threading.Thread(target=produce, daemon=True).start()
-    return ready
+            waiting.append(thread.submit(made, step))
+            if len(waiting) > STEPS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def accumulate(model: DemoModel, batches: list[TextBatch], rng: random.Random) -> list[float]:
-    """Adds the gradients of one worker's batches; returns the parts of Loss, weighted by each batch's trained tokens.
+    """Adds the gradients of one part's batches; returns the parts of Loss, weighted by each batch's trained tokens.
 
     A part that no batch measured is NaN.
     """
@@ -122,11 +127,13 @@ def run_worker(
         starts[name] = (place, place + parameter.numel())
         parameter.grad = shared.gradients[worker, place : place + parameter.numel()].view_as(parameter)
         place += parameter.numel()
-    batches = prepared(plan, worker, tokenizer)
-    for step in range(plan.first, plan.last):
+    for step, parts in enumerate(prepared(plan, worker, tokenizer), plan.first):
         shared.gradients[worker].zero_()
-        figures = accumulate(shared.model, batches.get(), random.Random(f"drafts {plan.seed} {step} {worker}"))
-        shared.figures[worker] = torch.tensor(figures)
+        figures = [
+            accumulate(shared.model, batches, random.Random(f"drafts {plan.seed} {step} {part}"))
+            for part, batches in parts.items()
+        ]
+        shared.figures[worker] = torch.tensor(figures).nanmean(0)
         barrier.wait()
         for name in own:
             part = slice(*starts[name])

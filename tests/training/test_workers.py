@@ -1,0 +1,161 @@
+"""Several workers train as one does, and a run that was stopped goes on as if it had not been."""
+
+import copy
+import csv
+import functools
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from training import train
+from training.layers import TextShape
+from training.model import DemoModel, Loss, initialize
+from training.train import rates
+from training.vision import VisionShape
+from training.workers import Plan, Shared, prepared, run_worker
+
+
+def small_model(tokenizer: Tokenizer, dtype: torch.dtype = torch.bfloat16) -> DemoModel:
+    text = TextShape(tokenizer.get_vocab_size(), 64, 4, 1, 1, 64, 1, 1, num_experts=4, moe_intermediate_size=16)
+    return DemoModel(text, VisionShape(1, 32, 32, 2, 16, 64), dtype)
+
+
+@pytest.fixture
+def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.TEXT_EXAMPLES", 5)
+    monkeypatch.setattr("training.data.PICTURE_EXAMPLES", 3)
+
+
+def fresh(tokenizer: Tokenizer, workers: int, dtype: torch.dtype) -> Shared:
+    model = small_model(tokenizer, dtype)
+    initialize(model, torch.Generator().manual_seed(5))
+    return Shared.of(model, workers)
+
+
+def plan_of(workers: int, last: int) -> Plan:
+    return Plan(0, last, 1, workers, 1024, False, functools.partial(rates, 10, (5e-3, 3e-3)))
+
+
+def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """Of the second from the first, relative to its size."""
+    ours, theirs = (torch.cat([tensor.flatten() for tensor in state.values()]) for state in (a, b))
+    return float((ours - theirs).norm() / ours.norm())
+
+
+def state_of(shared: Shared) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in shared.model.named_parameters()}
+
+
+@pytest.mark.usefixtures("few_examples")
+def test_two_workers_make_the_steps_of_one(tokenizer: Tokenizer) -> None:
+    """Threads stand for the processes: each has modules and gradients of its own over common parameters."""
+    one = fresh(tokenizer, 1, torch.float32)
+    start = state_of(one)
+    run_worker(0, plan_of(1, 2), one, tokenizer.to_str(), threading.Barrier(1), None)
+
+    two = fresh(tokenizer, 2, torch.float32)
+    other = copy.copy(two)
+    other.model = copy.deepcopy(two.model)
+    for mine, common in zip(other.model.parameters(), two.model.parameters(), strict=True):
+        mine.data = common.data
+    steps, barrier = [], threading.Barrier(2, timeout=60)
+    arguments = (plan_of(2, 2), tokenizer.to_str(), barrier)
+    second = threading.Thread(
+        target=run_worker, args=(1, arguments[0], other, *arguments[1:], None), daemon=True
+    )
+    second.start()
+    run_worker(0, arguments[0], two, *arguments[1:], lambda step, figures: steps.append((step, figures)))
+    second.join()
+
+    assert [step for step, _ in steps] == [0, 1]
+    assert all(len(figures) == len(Loss._fields) for _, figures in steps)
+    # The gradients are the same sums in another order; Muon's bfloat16 and its iterations make more of the difference
+    # (and Adam, of gradients near zero).
+    assert distance(one.momentum, two.momentum) < 1e-2
+    moved = {name: tensor - start[name] for name, tensor in state_of(one).items()}
+    also_moved = {name: tensor - start[name] for name, tensor in state_of(two).items()}
+    assert all(tensor.abs().max() > 0 for tensor in moved.values())
+    assert distance(moved, also_moved) < 0.1
+
+
+def test_a_workers_examples_are_its_parts(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, and a mistake in the thread that makes them is not lost."""
+
+    def part(seed: int, step: int, part: int, tokenizer: Tokenizer, most: int) -> tuple[int, ...]:
+        if step == 12:
+            raise ValueError("no such step")
+        return seed, step, part, most
+
+    monkeypatch.setattr("training.workers.training_part", part)
+    for workers, worker, parts in ((1, 0, [0, 1]), (2, 0, [0]), (2, 1, [1])):
+        made = prepared(plan_of(workers, 12), worker, tokenizer)
+        assert list(made) == [{part: (1, step, part, 1024) for part in parts} for step in range(12)]
+    with pytest.raises(ValueError, match="no such step"):
+        list(prepared(plan_of(1, 13), 0, tokenizer))
+
+
+def command(monkeypatch: pytest.MonkeyPatch, run: Path, *options: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--run", str(run), "--no-compile", *options])
+    train.main()
+
+
+def checkpoint(run: Path) -> dict[str, object]:
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    flat = {f"{part}.{name}": tensor for part in ("model", "momentum", "square") for name, tensor in state[part].items()}
+    return flat | {"step": state["step"]}
+
+
+@pytest.mark.usefixtures("few_examples")
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(train, "build_model", small_model)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one thread
+    runs = [tmp_path / "whole", tmp_path / "stopped"]
+    for run in runs:
+        run.mkdir()
+        tokenizer.save(str(run / "tokenizer.json"))
+    common = ("--steps", "4", "--workers", "1", "--micro-batch-tokens", "1024")
+    command(monkeypatch, runs[0], *common)
+    command(monkeypatch, runs[1], *common, "--until", "2")
+    stopped = checkpoint(runs[1])
+    assert stopped["step"] == 2
+    command(monkeypatch, runs[1], *common)
+    whole, resumed = (checkpoint(run) for run in runs)
+    assert whole["step"] == resumed["step"] == 4
+    assert whole.keys() == resumed.keys()
+    for name, tensor in whole.items():
+        if isinstance(tensor, torch.Tensor):
+            assert torch.equal(tensor, resumed[name]), name
+    logs = []
+    for run in runs:
+        with (run / "log.csv").open(newline="") as file:
+            logs.append([{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)])
+        assert (run / "curve.png").stat().st_size > 1000
+    assert logs[0] == logs[1]
+    assert [row["step"] for row in logs[0]] == ["0", "1", "2", "3"]
+    # A shorter run than the one that was made does not turn back.
+    command(monkeypatch, runs[1], *common[2:], "--steps", "3")
+    assert checkpoint(runs[1])["step"] == 4
+
+
+@pytest.mark.usefixtures("few_examples")
+def test_loss_falls(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same few examples over and over; nothing is known at first."""
+    again = functools.partial(train.Plan, seed=1)
+    shared = fresh(tokenizer, 1, torch.bfloat16)
+    from training.data import training_part
+
+    once = training_part(1, 0, 0, tokenizer, 4096)
+    monkeypatch.setattr("training.workers.training_part", lambda *_: once)
+    plan = again(0, 12, workers=1, micro_batch_tokens=4096, compile=False, rates=lambda step: (1e-2, 1e-2))
+    losses: list[Loss] = []
+    run_worker(0, plan, shared, tokenizer.to_str(), threading.Barrier(1), lambda _, f: losses.append(Loss(*f)))
+    assert losses[0].next_token == pytest.approx(6.93, abs=0.1)  # ln 1024
+    assert losses[-1].next_token < losses[0].next_token - 1.5
+    assert losses[-1].sight < losses[0].sight
+    drafts = [loss.drafts for loss in losses if loss.drafts == loss.drafts]
+    assert drafts[-1] < drafts[0] - 0.5
