@@ -31,7 +31,8 @@ def tables(options: argparse.Namespace) -> Iterator[Table]:
     wanted = options.only or [*tasks.ROWS, LONG, DRAFTS]
     rows = [row for row in tasks.ROWS if row in wanted]
     if rows:
-        yield accuracy_table(tasks.measure(llm, rows, options.seed, options.count))
+        examples = {row: tasks.held_out_examples(row, options.seed, options.count) for row in rows}
+        yield accuracy_table(tasks.measure(llm, examples))
     if LONG in wanted:
         yield needle_table(long_context.measure(options.model, options.seed, options.count, options.threads))
     if DRAFTS in wanted:

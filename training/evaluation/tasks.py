@@ -94,7 +94,6 @@ def score(llm: LLM, examples: list[Example]) -> Score:
     return Score(sum(map(all, right)), len(examples))
 
 
-def measure(llm: LLM, rows: Iterable[str], seed: int, count: int) -> dict[str, Score]:
-    """The score of each row."""
-    rows = list(rows)
-    return {row: score(llm, held_out_examples(row, seed, count)) for row in track(rows, "asking")}
+def measure(llm: LLM, examples: dict[str, list[Example]], told: str = "asking") -> dict[str, Score]:
+    """The score of each row; `told` stands before the progress bar."""
+    return {row: score(llm, drawn) for row, drawn in track(examples.items(), told)}
