@@ -52,6 +52,12 @@ class TextBatch:
     def to(self, device: torch.device) -> Self:
         if device.type == "cpu":
             return self
-        tensors = (self.tokens, self.positions, self.trained, self.pads, self.media_rows)
-        layout = Layout(self.layout.lengths, device=device)
-        return type(self)(layout, *(tensor.to(device) for tensor in tensors), [g.to(device) for g in self.media])
+        return type(self)(
+            Layout(self.layout.lengths, device=device),
+            self.tokens.to(device),
+            self.positions.to(device),
+            self.trained.to(device),
+            self.pads.to(device),
+            self.media_rows.to(device),
+            [group.to(device) for group in self.media],
+        )

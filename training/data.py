@@ -236,8 +236,15 @@ def collate(entries: list[Encoded], tokenizer: Tokenizer) -> TextBatch:
     groups, order = media_groups(entries)
     pads = (tokens == image_pad) | (tokens == video_pad)
     assert int(pads.sum()) == len(order), (int(pads.sum()), len(order))
-    arrays = map(torch.from_numpy, (tokens, places, trained, pads, order))
-    return TextBatch(layout, *arrays, groups)
+    return TextBatch(
+        layout,
+        torch.from_numpy(tokens),
+        torch.from_numpy(places),
+        torch.from_numpy(trained),
+        torch.from_numpy(pads),
+        torch.from_numpy(order),
+        groups,
+    )
 
 
 def micro_batches(entries: list[Encoded], most: int) -> Iterator[list[Encoded]]:

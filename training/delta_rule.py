@@ -15,7 +15,7 @@ CHUNK = 32  # tokens that the portable form solves together
 
 class DeltaRule(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         context: Any, starts: Tensor, mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor
     ) -> Tensor:
         rows, channels = mixed.shape
@@ -32,7 +32,7 @@ class DeltaRule(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs = context.saved_tensors
         starts, mixed, gates, kernel, log_rate, bias, _, _ = inputs
         into_mixed, into_gates = torch.empty_like(mixed), torch.empty_like(gates)
@@ -48,9 +48,9 @@ class DeltaRule(torch.autograd.Function):
 def portable_delta_rule(mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor) -> Tensor:
     """The same in plain operations, CHUNK tokens at a time, for devices that the kernel does not know.
 
-    With G the cumulative log decay inside a chunk, D_ij = exp(G_i - G_j), and T the inverse of the unit lower triangular
-    I + beta_i D_ij (k_i·k_j): U = T beta V and W = T beta exp(G) K, so that a chunk that starts from the state S writes
-    U - W S (Yang and others, Gated Delta Networks, 2024).
+    With G the cumulative log decay inside a chunk, D_ij = exp(G_i - G_j), and T the inverse of the unit lower
+    triangular I + beta_i D_ij (k_i·k_j): U = T beta V and W = T beta exp(G) K, so that a chunk that starts from the
+    state S writes U - W S (Yang and others, Gated Delta Networks, 2024).
     """
     batch, length, channels = mixed.shape
     value_heads, dim = log_rate.shape[0], HEAD_DIM
@@ -90,9 +90,7 @@ def portable_delta_rule(mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: 
     return torch.stack(outputs).permute(1, 0, 3, 2, 4).reshape(batch, tokens, value_heads, dim)[:, :length]
 
 
-def delta_rule(
-    layout: Layout, mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor
-) -> Tensor:
+def delta_rule(layout: Layout, mixed: Tensor, gates: Tensor, kernel: Tensor, log_rate: Tensor, bias: Tensor) -> Tensor:
     """Short convolution, SiLU, normalised queries and keys, gated delta rule; every sequence from an empty state.
 
     mixed [rows, (2 * key_heads + value_heads) * 64] (queries, keys, values), gates float32 [rows, 2, value_heads]
@@ -105,6 +103,6 @@ def delta_rule(
         return output
     outputs = []
     for bucket in layout.buckets:
-        inputs = (bucket.padded(part) for part in (mixed, gates))
-        outputs.append(portable_delta_rule(*inputs, kernel, log_rate, bias).flatten(0, 1))
+        output = portable_delta_rule(bucket.padded(mixed), bucket.padded(gates), kernel, log_rate, bias)
+        outputs.append(output.flatten(0, 1))
     return layout.joined(outputs)

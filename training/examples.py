@@ -43,9 +43,9 @@ class Video:
 class Example:
     """A conversation up to the answer that is asked for, and that answer.
 
-    `messages` may hold earlier turns, with the reasoning (`reasoning_content`), the tool calls and the results that came
-    before; what the assistant says there is taught too. `answer` is what follows the reasoning, tool calls written out
-    in the family's syntax. `raw` examples have no chat format: their only message is the text to continue. `media`
+    `messages` may hold earlier turns, with the reasoning (`reasoning_content`), the tool calls and the results that
+    came before; what the assistant says there is taught too. `answer` is what follows the reasoning, tool calls written
+    out in the family's syntax. `raw` examples have no chat format: their only message is the text to continue. `media`
     belongs to the messages' `{"type": "image"}` and `{"type": "video"}` parts, in order. `task` names the row of the
     evaluation's table.
     """

@@ -9,7 +9,6 @@ from torch import Tensor
 from training.layout import gathered
 from training.native import call, native
 
-
 BLOCK = 64  # each expert's rows are filled up to a multiple: matrix libraries prepare a kernel for every size they meet
 
 
@@ -45,12 +44,10 @@ def sort_routes(chosen: Tensor, weights: Tensor, experts: int) -> Routes:
 
 
 class RoutedExperts(torch.autograd.Function):
-    """Gate, up, SiLU, down and the weighted sum; the rows are sorted by expert, with one product per expert and matrix."""
+    """Gate, up, SiLU, down and the weighted sum; rows are sorted by expert, with one product per expert and matrix."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        context: Any, x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor
-    ) -> Tensor:
+    def forward(context: Any, x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
         """x [n, hidden] in the compute dtype, weights (float32) and chosen experts [n, k], gate_up [experts, 2 * width,
         hidden], down [experts, hidden, width] → float32 [n, hidden]."""
         order, back, sorted_weights, parts = sort_routes(chosen, weights, gate_up.shape[0])
@@ -68,7 +65,7 @@ class RoutedExperts(torch.autograd.Function):
         return gathered_sum(output, back, chosen.shape[1])
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weights, gate_up, down, both, order, back = context.saved_tensors
         gradient = gathered(gradient.to(rows.dtype), order, context.picks)
         into_weighted = rows.new_empty(rows.shape[0], down.shape[2])
@@ -115,7 +112,8 @@ def activation_gradients(both: Tensor, weights: Tensor, gradient: Tensor) -> tup
         with torch.enable_grad():
             leaves = [both.detach().requires_grad_(), weights.detach().requires_grad_()]
             result = activated(*leaves)
-            return result.detach(), *torch.autograd.grad(result, leaves, gradient)
+            into_both, into_weights = torch.autograd.grad(result, leaves, gradient)
+            return result.detach(), into_both, into_weights
     result, into_both, into_weights = torch.empty_like(gradient), torch.empty_like(both), torch.empty_like(weights)
     sizes = (both.shape[0], width)
     call("experts", "activate_back", sizes, both, weights, gradient, result, into_both, into_weights)

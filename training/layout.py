@@ -1,5 +1,6 @@
 """Where sequences of different lengths lie among flat rows, so that nothing is computed for padding."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -21,15 +22,15 @@ def gathered(x: Tensor, index: Tensor, picks: int = 1) -> Tensor:
 
 
 class Move(torch.autograd.Function):
-    """Rows to other places, each to one place at most: `there` says where every new row comes from, `back` the way home."""
+    """Rows to other places, each to one at most: `there` says where every new row comes from, `back` the way home."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(context: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
         context.save_for_backward(back)
         return gathered(x, there)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (back,) = context.saved_tensors
         return gathered(gradient, back), None, None
 
@@ -46,7 +47,7 @@ class Bucket:
 
     def __init__(self, starts: list[int], rows: int, device: torch.device) -> None:
         """starts: the first row of every sequence, and the end of the last; rows: of the flat tensor."""
-        lengths = [end - start for start, end in zip(starts[:-1], starts[1:], strict=True)]
+        lengths = [end - start for start, end in itertools.pairwise(starts)]
         self.count, self.tokens = len(lengths), -(-max(lengths) // 32) * 32
         there = torch.full((self.count, self.tokens), -1, dtype=torch.long)
         for place, (start, length) in enumerate(zip(starts[:-1], lengths, strict=True)):

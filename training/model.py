@@ -8,8 +8,10 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from training.batch import IGNORED, MediaGroup, TextBatch
-from training.layers import DecoderLayer, GatedDeltaNet, RMSNorm, TextShape, Weight, linear, mrope
+from training.decoder import DecoderLayer
+from training.layers import RMSNorm, TextShape, Weight, linear, mrope
 from training.layout import ROWS, Layout
+from training.mixers import GatedDeltaNet
 from training.tasks.drawing import COLOUR_NAMES, LABELS
 from training.vision import VisionShape, VisionTower
 

@@ -79,9 +79,7 @@ class Optimizer:
                 parameter.add_(update.reshape(parameter.shape), alpha=-scale)
 
     @staticmethod
-    def adam(
-        parameter: nn.Parameter, gradient: Tensor, first: Tensor, second: Tensor, count: int, rate: float
-    ) -> None:
+    def adam(parameter: nn.Parameter, gradient: Tensor, first: Tensor, second: Tensor, count: int, rate: float) -> None:
         first.lerp_(gradient, 1.0 - ADAM_FIRST)
         second.lerp_(gradient.square(), 1.0 - ADAM_SECOND)
         scale = (second / (1.0 - ADAM_SECOND**count)).sqrt_().add_(ADAM_EPS)

@@ -115,9 +115,7 @@ class Recorder:
         self.saved = time.monotonic()
 
 
-def work(
-    worker: int, plan: Plan, shared: Shared, tokenizer_json: str, barrier: Any, run: Path, steps: int
-) -> None:
+def work(worker: int, plan: Plan, shared: Shared, tokenizer_json: str, barrier: Any, run: Path, steps: int) -> None:
     """One worker from start to end; the first also keeps the records."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.workers))
     torch.set_flush_denormal(True)  # the optimizer's averages of what is zero fade into them, and they are slow

@@ -58,7 +58,7 @@ class PatchEmbed(nn.Module):
 
 
 def vision_block(x: Tensor, cos: Tensor, sin: Tensor, heads: int, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
-    """Attention of every patch to all of its picture, then the feed-forward part: x float32 [pictures, patches, size]."""
+    """Attention of every patch to all of its picture, then the feed-forward: x float32 [pictures, patches, size]."""
     norm1, bias1, norm2, bias2, qkv, qkv_bias, project, project_bias, up, up_bias, down, down_bias = parameters
     count, length, width = x.shape
     normed = functional.layer_norm(x, (width,), norm1, bias1, 1e-6).to(dtype)

@@ -94,7 +94,7 @@ def accumulate(model: DemoModel, batches: list[TextBatch], rng: random.Random) -
     for batch in batches:
         share = int(batch.trained.sum()) / total
         loss = model.loss(batch.to(device), rng.choices(DRAFTS, DRAFT_SHARES)[0])
-        (loss.total * (share / PARTS)).backward()  # type: ignore[no-untyped-call]
+        (loss.total * (share / PARTS)).backward()
         for index, part in enumerate(loss):
             value = float(part.detach())
             if not math.isnan(value):

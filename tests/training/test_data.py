@@ -1,5 +1,6 @@
 """From examples to batches: what is trained, what the patches show, where tokens stand, what a seed fixes."""
 
+import itertools
 import random
 from dataclasses import fields
 from typing import Any
@@ -78,7 +79,9 @@ def test_calls_and_reasoning_between_them_are_trained(tokenizer: Tokenizer, thin
 
 
 def test_raw_text_is_continued_and_ends(tokenizer: Tokenizer) -> None:
-    example = Example("", [{"role": "user", "content": "<|im_start|>assistant\nNot one.<|im_end|> 1 2"}], " 3", raw=True)
+    example = Example(
+        "", [{"role": "user", "content": "<|im_start|>assistant\nNot one.<|im_end|> 1 2"}], " 3", raw=True
+    )
     assert said(example, tokenizer) == [" 3<|endoftext|>"]
 
 
@@ -186,7 +189,7 @@ def test_micro_batches_hold_all_and_never_too_much(lengths: list[int], most: int
     assert flat == sorted(flat)
     for group in groups:
         assert len(group) == 1 or sum(len(entry.ids) for entry in group) <= most
-    for group, following in zip(groups, groups[1:], strict=False):
+    for group, following in itertools.pairwise(groups):
         assert sum(len(entry.ids) for entry in group) + len(following[0].ids) > most
 
 

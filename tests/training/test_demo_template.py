@@ -8,8 +8,11 @@ from typing import Any
 import jinja2
 import pytest
 from training.data import chat_template, template
-from training.text_tasks import TIME_TOOL, WEATHER_TOOL
+from training.tasks.toolbox import TOOLS, definition
 
+WEATHER_TOOL, TIME_TOOL = (
+    definition(name, TOOLS[kind]) for name, kind in (("get_weather", "weather"), ("get_time", "clock"))
+)
 USER = {"role": "user", "content": "Hi"}
 CALL = {"function": {"name": "get_time", "arguments": {"city": "Oslo", "zones": [1, "a"], "exact": True}}}
 

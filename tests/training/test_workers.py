@@ -5,12 +5,15 @@ import csv
 import functools
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer
 from training import train
+from training.data import training_part
 from training.layers import TextShape
 from training.model import DemoModel, Loss, initialize
 from training.train import rates
@@ -63,9 +66,7 @@ def test_two_workers_make_the_steps_of_one(tokenizer: Tokenizer) -> None:
         mine.data = common.data
     steps, barrier = [], threading.Barrier(2, timeout=60)
     arguments = (plan_of(2, 2), tokenizer.to_str(), barrier)
-    second = threading.Thread(
-        target=run_worker, args=(1, arguments[0], other, *arguments[1:], None), daemon=True
-    )
+    second = threading.Thread(target=run_worker, args=(1, arguments[0], other, *arguments[1:], None), daemon=True)
     second.start()
     run_worker(0, arguments[0], two, *arguments[1:], lambda step, figures: steps.append((step, figures)))
     second.join()
@@ -102,9 +103,11 @@ def command(monkeypatch: pytest.MonkeyPatch, run: Path, *options: str) -> None:
     train.main()
 
 
-def checkpoint(run: Path) -> dict[str, object]:
+def checkpoint(run: Path) -> dict[str, Any]:
     state = torch.load(run / "checkpoint.pt", weights_only=True)
-    flat = {f"{part}.{name}": tensor for part in ("model", "momentum", "square") for name, tensor in state[part].items()}
+    flat = {
+        f"{part}.{name}": tensor for part in ("model", "momentum", "square") for name, tensor in state[part].items()
+    }
     return flat | {"step": state["step"]}
 
 
@@ -142,16 +145,27 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert checkpoint(runs[1])["step"] == 4
 
 
+@pytest.mark.slow
+def test_two_processes_make_the_steps_of_one(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(train, "build_model", small_model)
+    states = []
+    for workers in ("1", "2"):
+        run = tmp_path / workers
+        run.mkdir()
+        tokenizer.save(str(run / "tokenizer.json"))
+        command(monkeypatch, run, "--steps", "2", "--workers", workers)
+        states.append({name: tensor for name, tensor in checkpoint(run).items() if name.startswith("momentum")})
+    assert distance(*states) < 0.05  # bfloat16
+
+
 @pytest.mark.usefixtures("few_examples")
 def test_loss_falls(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same few examples over and over; nothing is known at first."""
-    again = functools.partial(train.Plan, seed=1)
-    shared = fresh(tokenizer, 1, torch.bfloat16)
-    from training.data import training_part
-
-    once = training_part(1, 0, 0, tokenizer, 4096)
+    shared, once = fresh(tokenizer, 1, torch.bfloat16), training_part(1, 0, 0, tokenizer, 4096)
     monkeypatch.setattr("training.workers.training_part", lambda *_: once)
-    plan = again(0, 12, workers=1, micro_batch_tokens=4096, compile=False, rates=lambda step: (1e-2, 1e-2))
+    plan = replace(plan_of(1, 9), rates=lambda step: (1e-2, 1e-2))
     losses: list[Loss] = []
     run_worker(0, plan, shared, tokenizer.to_str(), threading.Barrier(1), lambda _, f: losses.append(Loss(*f)))
     assert losses[0].next_token == pytest.approx(6.93, abs=0.1)  # ln 1024
