@@ -16,7 +16,7 @@ from training.data import PADS, encode, positions, token_id
 from training.evaluate import DRAFTS, LONG, arguments, tables
 from training.evaluation import asking, drafts, long_context, tasks
 from training.evaluation.asking import Turn, turns
-from training.evaluation.card import Table, write_section
+from training.evaluation.card import CARD, Table, write_section
 from training.evaluation.judging import follows, is_right
 from training.examples import Example
 from training.export import export
@@ -262,3 +262,11 @@ def test_card_keeps_the_text_around_a_table(tmp_path: Path) -> None:
         write_section(card, Table("a", ("task", "right"), [("copy", figure)]))
     table = "| task | right |\n| --- | ---: |\n| copy | 3 |"
     assert card.read_text() == f"above\n<!-- a: begin -->\n{table}\n<!-- a: end -->\nbelow\n"
+
+
+def test_the_card_has_a_place_for_every_table() -> None:
+    text = CARD.read_text(encoding="utf-8")
+    for name in ("facts", "accuracy", "needle", "drafts", "quantizations"):
+        assert 0 < text.index(f"<!-- {name}: begin -->") < text.index(f"<!-- {name}: end -->")
+    for picture in re.findall(r"\((\w+\.png)\)", text):
+        assert (CARD.parent / picture).exists()
