@@ -117,18 +117,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
 ) -> None:
     monkeypatch.setattr(train, "build_model", small_model)
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # one thread
+    monkeypatch.setattr(train, "plot", lambda log, picture: picture.write_text(log.read_text()))  # for speed
     runs = [tmp_path / "whole", tmp_path / "stopped"]
     for run in runs:
         run.mkdir()
         tokenizer.save(str(run / "tokenizer.json"))
-    common = ("--steps", "4", "--workers", "1", "--micro-batch-tokens", "1024")
+    common = ("--steps", "3", "--workers", "1", "--micro-batch-tokens", "1024")
     command(monkeypatch, runs[0], *common)
-    command(monkeypatch, runs[1], *common, "--until", "2")
+    command(monkeypatch, runs[1], *common, "--until", "1")
     stopped = checkpoint(runs[1])
-    assert stopped["step"] == 2
+    assert stopped["step"] == 1
     command(monkeypatch, runs[1], *common)
     whole, resumed = (checkpoint(run) for run in runs)
-    assert whole["step"] == resumed["step"] == 4
+    assert whole["step"] == resumed["step"] == 3
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
         if isinstance(tensor, torch.Tensor):
@@ -137,12 +138,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     for run in runs:
         with (run / "log.csv").open(newline="") as file:
             logs.append([{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)])
-        assert (run / "curve.png").stat().st_size > 1000
+        assert (run / "curve.png").read_text() == (run / "log.csv").read_text()
     assert logs[0] == logs[1]
-    assert [row["step"] for row in logs[0]] == ["0", "1", "2", "3"]
+    assert [row["step"] for row in logs[0]] == ["0", "1", "2"]
     # A shorter run than the one that was made does not turn back.
-    command(monkeypatch, runs[1], *common[2:], "--steps", "3")
-    assert checkpoint(runs[1])["step"] == 4
+    command(monkeypatch, runs[1], *common[2:], "--steps", "2")
+    assert checkpoint(runs[1])["step"] == 3
 
 
 @pytest.mark.slow
