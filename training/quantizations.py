@@ -61,12 +61,15 @@ def table(folder: Path, kinds: list[str], program: Path, seed: int, count: int, 
         base = 0.0
         for kind, file in files(folder, kinds, program, Path(place)):
             llm = LLM(str(file), mmproj=str(file.with_name(MMPROJ_NAME)), threads=threads)
-            accuracy = mean(score.accuracy for score in measure(llm, examples, kind).values())
+            scores = measure(llm, examples, kind).values()
+            accuracy = mean(score.accuracy for score in scores)
             base = base or accuracy
             share = accuracy / base if base else 1.0
             size = f"{file.stat().st_size / 1e6:.1f} MB"
-            rows.append((kind, size, percent(accuracy), percent(share), *aim(share, TARGETS.get(kind), "{:.1%}")))
-    header = ("type", "text model's file", "mean accuracy", "of F32's", "target", "reached")
+            asked = str(sum(score.asked for score in scores))
+            reached = aim(share, TARGETS.get(kind), "{:.1%}")
+            rows.append((kind, size, asked, percent(accuracy), percent(share), *reached))
+    header = ("type", "text model's file", "asked", "mean accuracy", "of F32's", "target", "reached")
     return Table("quantizations", header, rows)
 
 

@@ -47,9 +47,9 @@ def test_shares_are_of_f32(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(quantizations, "TASKS", ("sort", "copy"))
     result = quantizations.table(folder, ["Q8_0", "Q4_0"], Path("program"), 1, 1, 1)
     assert [(row[0], *row[2:]) for row in result.rows] == [
-        ("F32", "75.0%", "100.0%", "", ""),
-        ("Q8_0", "74.4%", "99.2%", "≥ 99.5%", "no"),
-        ("Q4_0", "25.0%", "33.3%", "", ""),
+        ("F32", "160", "75.0%", "100.0%", "", ""),
+        ("Q8_0", "160", "74.4%", "99.2%", "≥ 99.5%", "no"),
+        ("Q4_0", "160", "25.0%", "33.3%", "", ""),
     ]
     export_gguf(folder, folder / "f32", "F32")
     size = (folder / "f32" / MODEL_NAME).stat().st_size
