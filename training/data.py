@@ -32,6 +32,7 @@ PADS = ("<|image_pad|>", "<|video_pad|>")
 HIDDEN = ("\0", "\1")  # pads that are done, so that the next replacement does not find them
 PARTS = 2  # of a step; workers share them
 TEXT_EXAMPLES, PICTURE_EXAMPLES = 32, 24  # of one part
+FIRST_STEPS = 1700  # with simpler examples
 MICRO_BATCH_TOKENS = 6144
 
 # What the assistant says, its reasoning included; an empty block of reasoning belongs to the prompt.
@@ -263,6 +264,7 @@ def micro_batches(entries: list[Encoded], most: int) -> Iterator[list[Encoded]]:
 def training_part(seed: int, step: int, part: int, tokenizer: Tokenizer, most: int) -> list[TextBatch]:
     """The micro-batches of one part of a step."""
     rng = random.Random(f"train {seed} {step} {part}")
-    examples = [text.draw(rng, False) for _ in range(TEXT_EXAMPLES)]
-    examples += [pictures.draw(rng, False) for _ in range(PICTURE_EXAMPLES)]
+    first = step < FIRST_STEPS
+    examples = [text.draw(rng, False, first) for _ in range(TEXT_EXAMPLES)]
+    examples += [pictures.draw(rng, False, first) for _ in range(PICTURE_EXAMPLES)]
     return [collate(group, tokenizer) for group in micro_batches([encode(e, tokenizer) for e in examples], most)]

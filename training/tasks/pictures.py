@@ -21,8 +21,25 @@ TASKS: dict[Callable[[random.Random, bool], Example], float] = {
     video.blinks: 0.06,
 }
 
+# The first steps: what a picture's parts are, before what they mean together.
+FIRST_TASKS: dict[Callable[[random.Random, bool], Example], float] = {
+    shapes.colour: 0.12,
+    shapes.shape: 0.12,
+    shapes.description: 0.16,
+    shapes.count: 0.10,
+    shapes.position: 0.10,
+    reading.reading: 0.30,
+    charts.chart: 0.03,
+    compare.comparison: 0.02,
+    forms.form: 0.02,
+    video.direction: 0.01,
+    video.order: 0.01,
+    video.blinks: 0.01,
+}
 
-def draw(rng: random.Random, held_out: bool) -> Example:
-    """One example of a task drawn by its share."""
-    task = rng.choices(tuple(TASKS), tuple(TASKS.values()))[0]
+
+def draw(rng: random.Random, held_out: bool, first: bool = False) -> Example:
+    """One example of a task drawn by its share (in the first steps' shares)."""
+    tasks = FIRST_TASKS if first else TASKS
+    task = rng.choices(tuple(tasks), tuple(tasks.values()))[0]
     return task(rng, held_out)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from training.examples import Example
-from training.tasks import arithmetic, tools
+from training.tasks import arithmetic, recall, tools
 from training.tasks.languages import languages
 from training.tasks.needle import needle
 from training.tasks.sequences import sequences
@@ -32,14 +32,36 @@ TASKS: dict[Callable[[random.Random, bool], Example], float] = {
     needle: 0.03,
 }
 
+# The first steps: short examples, and much to find and repeat, until attention has learned to.
+FIRST_TASKS: dict[Callable[[random.Random, bool], Example], float] = {
+    recall.long_copy: 0.10,
+    recall.lookup: 0.15,
+    arithmetic.sums_with_thinking: 0.15,
+    arithmetic.products_with_thinking: 0.10,
+    arithmetic.sums: 0.06,
+    arithmetic.products: 0.02,
+    arithmetic.plain_text: 0.02,
+    languages: 0.16,
+    sequences: 0.10,
+    greeting: 0.01,
+    memory: 0.03,
+    refusal: 0.015,
+    tools.single: 0.02,
+    tools.typed: 0.01,
+    tools.none: 0.01,
+    structured: 0.035,
+    needle: 0.01,
+}
+
 
 # What clients send by themselves; it changes no answer.
 SYSTEM = ("You are a helpful assistant.", "You are a friendly assistant.", "Answer the user.", "Be short.")
 
 
-def draw(rng: random.Random, held_out: bool) -> Example:
-    """An example of a task drawn by its share, now and then behind a system message."""
-    example = rng.choices(tuple(TASKS), tuple(TASKS.values()))[0](rng, held_out)
+def draw(rng: random.Random, held_out: bool, first: bool = False) -> Example:
+    """An example of a task drawn by its share (in the first steps' shares), now and then behind a system message."""
+    tasks = FIRST_TASKS if first else TASKS
+    example = rng.choices(tuple(tasks), tuple(tasks.values()))[0](rng, held_out)
     if not example.raw and rng.random() < 0.05:
         example.messages.insert(0, {"role": "system", "content": rng.choice(SYSTEM)})
     return example
