@@ -22,7 +22,7 @@ TEXTS, PICTURES = "demo_examples_text.png", "demo_examples_pictures.png"
 FACE = "DejaVu Sans Mono"  # comes with matplotlib
 COLUMNS = 4
 TWICE = ("picture: count", "picture: position", "picture: reading", "picture: comparison")
-NOT_SHOWN = ("arithmetic, 3 digits", "arithmetic", "multiplication", "copy", "count", "tools: single")
+NOT_SHOWN = ("arithmetic, 3 digits", "arithmetic", "multiplication", "copy", "count", "long copy", "tools: single")
 LINE = 84  # characters of a line of the text examples
 LONGEST = 700  # characters of a text example
 

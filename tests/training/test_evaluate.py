@@ -30,7 +30,7 @@ from qwill.model.batch import allocate_cache
 from qwill.prompt import PromptBuilder
 from qwill.quant.types import TYPES
 
-EVERY_GENERATOR = (*text.TASKS, *pictures.TASKS)
+EVERY_GENERATOR = (*text.TASKS, *text.FIRST_TASKS, *pictures.TASKS)
 CHAINED = ("tools: chain", "tools: result")  # rows with calls before the last answer
 
 

@@ -11,7 +11,7 @@ from qwill import LLM
 from training.evaluation.asking import answers, turns
 from training.evaluation.judging import is_right
 from training.examples import Example
-from training.tasks import arithmetic, charts, compare, forms, reading, shapes, structured, talk, tools, video
+from training.tasks import arithmetic, charts, compare, forms, reading, recall, shapes, structured, talk, tools, video
 from training.tasks.languages import languages
 from training.tasks.needle import needle
 from training.tasks.sequences import sequences
@@ -45,6 +45,8 @@ TEXT_ROWS = {
     "reverse": Row(sequences),
     "sort": Row(sequences),
     "count": Row(sequences),
+    "long copy": Row(recall.long_copy),
+    "lookup": Row(recall.lookup),
     "greeting": Row(talk.greeting),
     "memory": Row(talk.memory),
     "refusal": Row(talk.refusal),
