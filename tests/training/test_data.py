@@ -12,7 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from training.batch import IGNORED, TextBatch
-from training.data import Encoded, answer_text, collate, encode, micro_batches, prompt_text, targets, training_part
+from training.data import (
+    FIRST_STEPS,
+    PICTURE_EXAMPLES,
+    TEXT_EXAMPLES,
+    Encoded,
+    answer_text,
+    collate,
+    encode,
+    micro_batches,
+    prompt_text,
+    targets,
+    training_part,
+)
 from training.examples import Example, Mark, Picture, Video
 from training.tasks.drawing import COLOUR_NAMES, LABELS
 from training.tasks.toolbox import TOOLS, definition
@@ -212,6 +224,19 @@ def test_seed_step_and_part_fix_the_examples(tokenizer: Tokenizer, monkeypatch: 
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     for other in (part(2, 5, 0), part(1, 6, 0), part(1, 5, 1)):
         assert not torch.equal(first[0], other[0])
+
+
+def test_first_steps_have_the_simpler_examples(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(rng: random.Random, held_out: bool, first: bool) -> Example:
+        assert not held_out
+        return Example("", [USER], f"{first}")
+
+    monkeypatch.setattr("training.tasks.text.draw", draw)
+    monkeypatch.setattr("training.tasks.pictures.draw", draw)
+    for step, first in ((FIRST_STEPS - 1, True), (FIRST_STEPS, False)):
+        (batch,) = training_part(1, step, 1, tokenizer, 4096)
+        answers = tokenizer.decode(batch.tokens[batch.trained].tolist())
+        assert answers == f"{first}" * (TEXT_EXAMPLES + PICTURE_EXAMPLES)
 
 
 def test_vocabulary_ends_with_the_added_tokens(tokenizer: Tokenizer) -> None:
