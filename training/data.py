@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -32,7 +32,8 @@ PADS = ("<|image_pad|>", "<|video_pad|>")
 HIDDEN = ("\0", "\1")  # pads that are done, so that the next replacement does not find them
 PARTS = 2  # of a step; workers share them
 TEXT_EXAMPLES, PICTURE_EXAMPLES = 32, 24  # of one part
-FIRST_STEPS = 1700  # with simpler examples
+SEEN_PICTURES = 24  # of one part, for the vision tower alone
+FIRST_STEPS = 1500  # with simpler examples
 MICRO_BATCH_TOKENS = 6144
 
 # What the assistant says, its reasoning included; an empty block of reasoning belongs to the prompt.
@@ -195,10 +196,15 @@ def positions(encoded: Encoded, pads: tuple[int, int]) -> np.ndarray:
     return result
 
 
-def media_groups(entries: list[Encoded]) -> tuple[list[MediaGroup], np.ndarray]:
-    """The pictures by size, and for every pad, row by row, its row in the groups' embeddings one after the other."""
+def media_groups(entries: list[Encoded], more: Sequence[Placed] = ()) -> tuple[list[MediaGroup], np.ndarray]:
+    """The pictures by size, and for every pad, row by row, its row in the groups' embeddings one after the other.
+
+    `more`: pictures that no text asks about.
+    """
     groups: dict[tuple[int, ...], list[tuple[int, Placed]]] = defaultdict(list)
     everything = [placed for entry in entries for placed in entry.media]
+    asked = len(everything)
+    everything += more
     for index, placed in enumerate(everything):
         groups[placed.frames.shape].append((index, placed))
     rows: list[np.ndarray] = [np.empty(0, np.int64)] * len(everything)
@@ -219,11 +225,11 @@ def media_groups(entries: list[Encoded]) -> tuple[list[MediaGroup], np.ndarray]:
                 ),
             )
         )
-    return result, np.concatenate(rows) if rows else np.empty(0, np.int64)
+    return result, np.concatenate(rows[:asked]) if asked else np.empty(0, np.int64)
 
 
-def collate(entries: list[Encoded], tokenizer: Tokenizer) -> TextBatch:
-    """One batch; entries in the order of their lengths."""
+def collate(entries: list[Encoded], tokenizer: Tokenizer, more: Sequence[Placed] = ()) -> TextBatch:
+    """One batch; entries in the order of their lengths; `more`: pictures for the vision tower alone."""
     image_pad, video_pad = (token_id(tokenizer, pad) for pad in PADS)
     layout = Layout([len(entry.ids) for entry in entries])
     tokens = np.full(layout.rows, token_id(tokenizer, "<|endoftext|>"), np.int64)
@@ -234,7 +240,7 @@ def collate(entries: list[Encoded], tokenizer: Tokenizer) -> TextBatch:
         tokens[part] = entry.ids
         places[part] = positions(entry, (image_pad, video_pad)).T
         trained[part] = entry.trained
-    groups, order = media_groups(entries)
+    groups, order = media_groups(entries, more)
     pads = (tokens == image_pad) | (tokens == video_pad)
     assert int(pads.sum()) == len(order), (int(pads.sum()), len(order))
     return TextBatch(
@@ -267,4 +273,6 @@ def training_part(seed: int, step: int, part: int, tokenizer: Tokenizer, most: i
     first = step < FIRST_STEPS
     examples = [text.draw(rng, False, first) for _ in range(TEXT_EXAMPLES)]
     examples += [pictures.draw(rng, False, first) for _ in range(PICTURE_EXAMPLES)]
-    return [collate(group, tokenizer) for group in micro_batches([encode(e, tokenizer) for e in examples], most)]
+    seen = [placed for _ in range(SEEN_PICTURES) for placed in place_media(pictures.draw_to_see(rng), "")[1]]
+    groups = micro_batches([encode(example, tokenizer) for example in examples], most)
+    return [collate(group, tokenizer, seen if index == 0 else ()) for index, group in enumerate(groups)]

@@ -17,7 +17,7 @@ from training.vision import VisionShape, VisionTower
 
 MTP_LOSS_WEIGHT = 0.3
 BALANCE_LOSS_WEIGHT = 0.01
-SIGHT_LOSS_WEIGHT = 0.3
+SIGHT_LOSS_WEIGHT = 1.0
 EMPTY_PATCH_WEIGHT = 0.05  # most patches show nothing
 MOST_ORDERS = 8
 
