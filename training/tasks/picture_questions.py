@@ -44,7 +44,7 @@ def picture_question(
     before: Iterable[Turn] = (),
     thinking_share: float = 0.25,
 ) -> Example:
-    """The example that asks `last`, in training after the questions `before`, none of them with its answer and thought."""
+    """The example that asks `last`, in training after those of `before` whose answer and thought are others."""
     turns = {} if held_out else {turn[2:]: turn for turn in before if turn[2:] != last[2:]}
     messages: list[dict[str, Any]] = []
     for turn in turns.values():
