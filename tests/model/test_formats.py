@@ -121,7 +121,9 @@ def test_quantized_gguf(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     A random model amplifies noise: rounding alone (0.5% of a product's spread) moves the logits by 10 to 30% of theirs,
     so the reference must round as the kernels do. What is left are single activations that fall on the other side of a
     rounding boundary, for float32 differences of 1e-7: about one of 40 x 30 x 64 values, by one step of 1/127 of
-    its block, an error of 1e-3 in one product of one token, and up to 30 times that in its logits.
+    its block, an error of 1e-3 in one product of one token, and up to 30 times that in its logits and, less, in those
+    after it. How far one token's logits can go has no sharp bound (0.034 of the spread was seen once in some hundred
+    models); their root mean square over all tokens is about 0.001, and 0.009 to 0.019 where one side does not round.
     """
     seed, rng = seeded()
     made = make(tmp_path, tiny_config(), seed=seed)
@@ -137,4 +139,4 @@ def test_quantized_gguf(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     expected = Ours(tmp_path / "model.gguf", specification).logits(prompt)
     for backend in BACKENDS[1:]:
         got = Ours(tmp_path / "model.gguf", backend).logits(prompt)
-        assert np.abs(got - expected).max() <= 0.03 * np.ptp(expected)
+        assert np.sqrt(np.square(got - expected).mean()) <= 0.005 * np.ptp(expected)
