@@ -44,9 +44,10 @@ def assert_close(got: Tensor, expected: Tensor, tolerance: float, floor: float =
 
 
 # bfloat16 runs in the compiled kernel, float32 in the portable form. Both compute in float32 and read the same numbers,
-# so that results differ from float64 by its rounding (6e-8), grown by 70 steps of sums over 64: 1e-6 was measured.
+# so that results differ from float64 by its rounding (6e-8), grown by 70 steps of sums over 64: mostly 1e-6, but more than
+# 2e-5 in one of a hundred draws, where terms cancel. A wrong formula is off by a share of the whole.
 # The kernel's gradient of the bfloat16 input is rounded to it (by 2^-8 of each number at most).
-@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float32, 2e-5)])
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float32, 1e-4)])
 @pytest.mark.parametrize(
     ("lengths", "key_heads", "value_heads"), [([1, 31, 32, 33, 70], 2, 4), ([5], 1, 1), ([64, 64], 1, 3)]
 )
@@ -76,7 +77,7 @@ def test_forward_and_gradients(
     starts = layout.starts.tolist()
     parts = [looped(exact[0][a:b], exact[1][a:b], *exact[2:]) for a, b in itertools.pairwise(starts)]
     expected = torch.cat(parts)
-    assert_close(output[:used], expected, 2e-5)
+    assert_close(output[:used], expected, 1e-4)
     expected_gradients = torch.autograd.grad(expected, exact, into_output[:used].double())
     for index, (got, wanted) in enumerate(zip(gradients, expected_gradients, strict=True)):
         assert (got[used:] == 0).all() or index > 1
