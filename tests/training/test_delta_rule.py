@@ -44,8 +44,8 @@ def assert_close(got: Tensor, expected: Tensor, tolerance: float, floor: float =
 
 
 # bfloat16 runs in the compiled kernel, float32 in the portable form. Both compute in float32 and read the same numbers,
-# so that results differ from float64 by its rounding (6e-8), grown by 70 steps of sums over 64: mostly 1e-6, but more than
-# 2e-5 in one of a hundred draws, where terms cancel. A wrong formula is off by a share of the whole.
+# so that results differ from float64 by its rounding (6e-8), grown by 70 steps of sums over 64: mostly 1e-6, but
+# more than 2e-5 in one of a hundred draws, where terms cancel. A wrong formula is off by a share of the whole.
 # The kernel's gradient of the bfloat16 input is rounded to it (by 2^-8 of each number at most).
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float32, 1e-4)])
 @pytest.mark.parametrize(
