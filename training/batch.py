@@ -8,27 +8,23 @@ from torch import Tensor
 
 from training.layout import Layout
 
-IGNORED = -100  # a patch without a target
-
 
 @dataclass
 class MediaGroup:
     """Pictures of one size: pixels float32 [pictures, patches, 768 (a picture) or 1536 (two frames of a video)], the
-    patch grid's height and width, and what the vision tower shall see in each patch, int64 [pictures, patches]."""
+    patch grid's height and width, and what the vision tower shall see, the fields of `training.sight.Sight`."""
 
     pixels: Tensor
     height: int
     width: int
-    labels: Tensor
-    colours: Tensor
-    orders: Tensor
+    sight: list[Tensor]
 
     def to(self, device: torch.device) -> Self:
         return type(self)(
             self.pixels.to(device),
             self.height,
             self.width,
-            *(target.to(device) for target in (self.labels, self.colours, self.orders)),
+            [target.to(device) for target in self.sight],
         )
 
 

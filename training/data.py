@@ -18,12 +18,14 @@ import torch
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from training.batch import IGNORED, MediaGroup, TextBatch
+from training.batch import MediaGroup, TextBatch
 from training.examples import Example, Picture, Video
 from training.layout import Layout
+from training.sight import Sight, sight
 from training.tasks import pictures, text
-from training.tasks.drawing import COLOUR_NAMES, LABELS
+from training.tasks.common import is_held_out, made_up
 from training.tasks.languages import languages
+from training.tasks.words import COPIED
 from training.tokenizer import train_tokenizer
 from training.vision import MERGE, PATCH, TEMPORAL, patches
 
@@ -32,21 +34,20 @@ PADS = ("<|image_pad|>", "<|video_pad|>")
 HIDDEN = ("\0", "\1")  # pads that are done, so that the next replacement does not find them
 PARTS = 2  # of a step; workers share them
 TEXT_EXAMPLES, PICTURE_EXAMPLES = 32, 24  # of one part
-SEEN_PICTURES = 24  # of one part, for the vision tower alone
+SEEN_PICTURES = 64  # of one part, for the vision tower alone
 FIRST_STEPS = 1500  # with simpler examples
 MICRO_BATCH_TOKENS = 6144
+MADE_UP_WORDS = 600  # that the tokenizer is shown
 
 # What the assistant says, its reasoning included; an empty block of reasoning belongs to the prompt.
 SPOKEN = re.compile(r"<\|im_start\|>assistant\n(?:<think>\n(?:\n</think>\n\n)?)?(.*?<\|im_end\|>)", re.DOTALL)
 
 
 class Placed(NamedTuple):
-    """One picture, or one pair of a video's frames: frames [1 or 2, height, width, 3], and its patches' targets."""
+    """One picture, or one pair of a video's frames: frames [1 or 2, height, width, 3], and what they show."""
 
     frames: np.ndarray
-    labels: np.ndarray
-    colours: np.ndarray
-    orders: np.ndarray
+    sight: Sight
 
 
 class Encoded(NamedTuple):
@@ -102,7 +103,8 @@ def answer_text(example: Example) -> str:
 
 def build_tokenizer(seed: int, vocab_size: int, count: int = 20_000) -> Tokenizer:
     """A tokenizer learned from `count` text examples, the languages' answers several times (they are short and rare),
-    and some picture questions. Strings to read are left out: each character stays a token of its own."""
+    and some picture questions. Strings to read are left out: each character stays a token of its own. Words to copy
+    are known to be such."""
     rng = random.Random(f"tokenizer {seed}")
     texts = []
     for _ in range(count):
@@ -113,27 +115,9 @@ def build_tokenizer(seed: int, vocab_size: int, count: int = 20_000) -> Tokenize
         example = pictures.draw(rng, False)
         if "reading" not in example.task:
             texts.append(prompt_text(example) + answer_text(example))
-    return train_tokenizer(texts, vocab_size)
-
-
-def targets(media: Picture | Video, frame: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What stands in each patch, in merge order: label (the last one: nothing), colour and order (IGNORED: none)."""
-    shape = (height // PATCH, width // PATCH)
-    labels = np.full(shape, len(LABELS), np.int64)
-    colours, orders = np.full(shape, IGNORED, np.int64), np.full(shape, IGNORED, np.int64)
-    for mark in media.marks:
-        if isinstance(media, Video) and not frame <= mark.frame < frame + TEMPORAL:
-            continue
-        place = min(int(mark.y) // PATCH, shape[0] - 1), min(int(mark.x) // PATCH, shape[1] - 1)
-        labels[place] = LABELS.index(mark.label)
-        colours[place] = COLOUR_NAMES.index(mark.colour) if mark.colour else IGNORED
-        orders[place] = min(mark.order, 7)
-
-    def merged(grid: np.ndarray) -> np.ndarray:
-        blocks = grid.reshape(shape[0] // MERGE, MERGE, shape[1] // MERGE, MERGE)
-        return blocks.transpose(0, 2, 1, 3).reshape(-1)
-
-    return merged(labels), merged(colours), merged(orders)
+    made = [made_up(rng, False) for _ in range(MADE_UP_WORDS)]
+    taught = [word for word in COPIED if not is_held_out(word)] + made + [word.capitalize() for word in made]
+    return train_tokenizer(texts, vocab_size, taught, [word for word in COPIED if is_held_out(word)])
 
 
 def place_media(example: Example, prompt: str) -> tuple[str, list[Placed]]:
@@ -144,12 +128,12 @@ def place_media(example: Example, prompt: str) -> tuple[str, list[Placed]]:
         height, width = frames.shape[1:3]
         pads = height * width // (PATCH * MERGE) ** 2
         if isinstance(media, Picture):
-            placed.append(Placed(frames, *targets(media, 0, height, width)))
+            placed.append(Placed(frames, sight(media, 0, height, width)))
             prompt = prompt.replace(PADS[0], HIDDEN[0] * pads, 1)
             continue
         pieces = []
         for frame in range(0, len(frames), TEMPORAL):
-            placed.append(Placed(frames[frame : frame + TEMPORAL], *targets(media, frame, height, width)))
+            placed.append(Placed(frames[frame : frame + TEMPORAL], sight(media, frame, height, width)))
             seconds = (frame + frame + TEMPORAL - 1) / 2 / media.fps
             pieces.append(f"<{seconds:.1f} seconds><|vision_start|>{PADS[1] * pads}<|vision_end|>")
         video = "".join(pieces).replace(PADS[1], HIDDEN[1])
@@ -219,10 +203,7 @@ def media_groups(entries: list[Encoded], more: Sequence[Placed] = ()) -> tuple[l
                 torch.from_numpy(np.stack([patches(placed.frames) for _, placed in members])),
                 height // PATCH,
                 width // PATCH,
-                *(
-                    torch.from_numpy(np.stack([getattr(placed, name) for _, placed in members]))
-                    for name in ("labels", "colours", "orders")
-                ),
+                [torch.from_numpy(np.stack(targets)) for targets in zip(*(p.sight for _, p in members), strict=True)],
             )
         )
     return result, np.concatenate(rows[:asked]) if asked else np.empty(0, np.int64)

@@ -7,19 +7,17 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from training.batch import IGNORED, MediaGroup, TextBatch
+from training.batch import TextBatch
 from training.decoder import DecoderLayer
 from training.layers import RMSNorm, TextShape, Weight, linear, mrope
 from training.layout import ROWS, Layout
 from training.mixers import GatedDeltaNet
-from training.tasks.drawing import COLOUR_NAMES, LABELS
+from training.sight import Questions
 from training.vision import VisionShape, VisionTower
 
 MTP_LOSS_WEIGHT = 0.3
 BALANCE_LOSS_WEIGHT = 0.01
 SIGHT_LOSS_WEIGHT = 1.0
-EMPTY_PATCH_WEIGHT = 0.05  # most patches show nothing
-MOST_ORDERS = 8
 
 
 class Loss(NamedTuple):
@@ -73,53 +71,33 @@ class MultiTokenHead(nn.Module):
         return self.norm(x).to(dtype), balance
 
 
-class Auxiliary(nn.Module):
-    """What the vision tower's patches are asked while it learns: what is here, in which colour, the how-manieth.
-
-    Thrown away when the model is exported.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.label = nn.Linear(size, len(LABELS) + 1)
-        self.colour = nn.Linear(size, len(COLOUR_NAMES))
-        self.order = nn.Linear(size, MOST_ORDERS)
-        weights = torch.ones(len(LABELS) + 1)
-        weights[-1] = EMPTY_PATCH_WEIGHT
-        self.register_buffer("label_weights", weights, persistent=False)
-
-    def forward(self, seen: Tensor, group: MediaGroup) -> Tensor:
-        """The sum of the three cross-entropies, each the mean of its targets."""
-        assert isinstance(self.label_weights, Tensor)
-        flat = functional.layer_norm(seen.flatten(0, 1), (seen.shape[-1],))
-        loss = functional.cross_entropy(self.label(flat), group.labels.flatten(), self.label_weights)
-        for head, wanted in ((self.colour, group.colours), (self.order, group.orders)):
-            known = wanted.flatten() != IGNORED
-            if known.any():
-                loss = loss + functional.cross_entropy(head(flat[known]), wanted.flatten()[known])
-        return loss
-
-
 class DemoModel(nn.Module):
-    def __init__(self, text: TextShape, vision: VisionShape, compute_dtype: torch.dtype) -> None:
+    """`words`: the tokens of each of `training.sight.WORDS`."""
+
+    def __init__(
+        self, text: TextShape, vision: VisionShape, words: list[list[int]], compute_dtype: torch.dtype
+    ) -> None:
         super().__init__()
+        self.words = words
         self.shape = text
         self.compute_dtype = compute_dtype
         self.model = Body(text, vision)
         self.mtp = MultiTokenHead(text)
         self.lm_head = Weight(text.vocab_size, text.hidden_size)
-        self.auxiliary = Auxiliary(vision.hidden_size)
+        self.auxiliary = Questions(vision.hidden_size)
 
     def embed(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """Token embeddings with the pictures' in place, float32 [rows, hidden], and the loss of sight."""
-        embedded = functional.embedding(batch.tokens, self.model.language_model.embed_tokens.weight)
+        table = self.model.language_model.embed_tokens.weight
+        embedded = functional.embedding(batch.tokens, table)
         if not batch.media:
             return embedded, embedded.new_zeros(())
+        words = torch.stack([table.detach()[ids].mean(0) for ids in self.words])
         tokens, sight = [], []
         for group in batch.media:
             merged, seen = self.model.visual(group.pixels, group.height, group.width, self.compute_dtype)
             tokens.append(merged.flatten(0, 1))
-            sight.append(self.auxiliary(seen, group) * group.pixels.shape[0])
+            sight.append(self.auxiliary(seen, merged, words, group.sight) * group.pixels.shape[0])
         pictures = torch.cat(tokens).float()[batch.media_rows]
         count = sum(group.pixels.shape[0] for group in batch.media)
         return embedded.masked_scatter(batch.pads.unsqueeze(-1), pictures), torch.stack(sight).sum() / count

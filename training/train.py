@@ -21,6 +21,7 @@ from training.curve import plot
 from training.data import MICRO_BATCH_TOKENS, PARTS, build_tokenizer
 from training.layers import TextShape
 from training.model import DemoModel, Loss, initialize
+from training.sight import WORDS
 from training.vision import VisionShape
 from training.workers import Plan, Shared, run_worker
 
@@ -42,7 +43,10 @@ def rates(steps: int, peaks: tuple[float, float], step: int) -> tuple[float, flo
 
 def build_model(tokenizer: Tokenizer, dtype: torch.dtype) -> DemoModel:
     shape = TextShape(vocab_size=tokenizer.get_vocab_size())
-    return DemoModel(shape, VisionShape(out_hidden_size=shape.hidden_size), dtype)
+    # As questions write them; a character as answers write it. The first form wins where both are as short.
+    forms = [(word,) if len(word) == 1 else (f" {word}", word) for word in WORDS]
+    words = [min((tokenizer.encode(form).ids for form in each), key=len) for each in forms]
+    return DemoModel(shape, VisionShape(out_hidden_size=shape.hidden_size), words, dtype)
 
 
 def save_checkpoint(path: Path, step: int, shared: Shared) -> None:

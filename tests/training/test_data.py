@@ -1,4 +1,4 @@
-"""From examples to batches: what is trained, what the patches show, where tokens stand, what a seed fixes."""
+"""From examples to batches: what is trained, where tokens stand, what a seed fixes."""
 
 import itertools
 import random
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from training.batch import IGNORED, TextBatch
+from training.batch import TextBatch
 from training.data import (
     FIRST_STEPS,
     PICTURE_EXAMPLES,
@@ -22,14 +22,11 @@ from training.data import (
     encode,
     micro_batches,
     prompt_text,
-    targets,
     training_part,
 )
 from training.examples import Example, Mark, Picture, Video
-from training.tasks.drawing import COLOUR_NAMES, LABELS
 from training.tasks.toolbox import TOOLS, definition
 from training.tokenizer import ADDED_TOKENS
-from training.vision import patches
 
 USER = {"role": "user", "content": "Hi"}
 CALL = {"function": {"name": "get_time", "arguments": {"city": "Oslo"}}}
@@ -111,48 +108,6 @@ def test_pads_of_pictures_and_videos(tokenizer: Tokenizer) -> None:
     assert [placed.frames.shape for placed in entry.media] == [(2, 64, 64, 3)] * 2 + [(1, 32, 96, 3), (1, 64, 32, 3)]
 
 
-def painted(height: int, width: int, places: list[tuple[int, int, int]]) -> np.ndarray:
-    """A picture that is 255 in the patches (row, column, channel) of `places`."""
-    pixels = np.zeros((1, height, width, 3), np.uint8)
-    for row, column, channel in places:
-        pixels[0, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16, channel] = 255
-    return pixels
-
-
-@given(st.integers(1, 4), st.integers(1, 4), st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
-def test_targets_lie_where_the_marks_are(rows: int, columns: int, rng: random.Random) -> None:
-    """Patches painted where the marks are come out of `patches` in the targets' order."""
-    height, width = 32 * rows, 32 * columns
-    grid = [(row, column) for row in range(2 * rows) for column in range(2 * columns)]
-    places = rng.sample(grid, rng.randint(1, min(6, len(grid))))
-    marks = []
-    for row, column in places:
-        x, y = 16 * column + rng.uniform(0, 15.99), 16 * row + rng.uniform(0, 15.99)
-        colour = rng.choice([*COLOUR_NAMES, ""])
-        marks.append(Mark(x, y, rng.choice(LABELS), colour, rng.randint(0, 9)))
-    labels, colours, orders = targets(blank(height, width, *marks), 0, height, width)
-    assert int((labels != len(LABELS)).sum()) == len(marks)
-    for (row, column), mark in zip(places, marks, strict=True):
-        seen = patches(painted(height, width, [(row, column, 1)])).max(1)
-        (where,) = np.flatnonzero(seen > 0)
-        assert labels[where] == LABELS.index(mark.label)
-        assert colours[where] == (COLOUR_NAMES.index(mark.colour) if mark.colour else IGNORED)
-        assert orders[where] == min(mark.order, 7)
-
-
-def test_targets_of_a_video_are_those_of_the_pair_of_frames() -> None:
-    marks = tuple(Mark(8 + 16 * frame, 8, "star", "red", 0, frame) for frame in range(4))
-    video = Video(np.zeros((4, 32, 64, 3), np.uint8), 2.0, marks)
-    found = [np.flatnonzero(targets(video, frame, 32, 64)[0] == LABELS.index("star")).tolist() for frame in (0, 2)]
-    assert found == [[0, 1], [4, 5]]
-
-
-def test_a_mark_at_the_edge_stays_inside() -> None:
-    labels, _, _ = targets(blank(32, 32, Mark(32.0, 32.0, "star")), 0, 32, 32)
-    assert labels.tolist() == [len(LABELS)] * 3 + [LABELS.index("star")]
-
-
 def coloured(value: int, height: int, width: int) -> Picture:
     return Picture(np.full((height, width, 3), value, np.uint8))
 
@@ -207,7 +162,7 @@ def test_micro_batches_hold_all_and_never_too_much(lengths: list[int], most: int
 
 def tensors(batch: TextBatch) -> list[torch.Tensor]:
     result = [getattr(batch, field.name) for field in fields(batch) if field.name not in ("layout", "media")]
-    return [*result, *(getattr(g, name) for g in batch.media for name in ("pixels", "labels", "colours", "orders"))]
+    return [*result, *(tensor for group in batch.media for tensor in (group.pixels, *group.sight))]
 
 
 def test_seed_step_and_part_fix_the_examples(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ from model.harness import BACKENDS, Ours, assert_same_logits
 from PIL import Image
 from tokenizers import Tokenizer
 from training.data import Encoded, collate, encode, prompt_text
+from training.decoder import MixtureOfExperts
 from training.examples import Example, Mark, Picture, Video
 from training.export import export
-from training.layers import TextShape, linear
+from training.layers import TextShape, linear, rms_norm
 from training.mixers import SHORT
 from training.model import DemoModel, initialize
 from training.tasks import arithmetic, shapes, tools, video
@@ -142,6 +145,31 @@ def media_arguments(prompt: Prompt, tokenizer: Tokenizer) -> dict[str, torch.Ten
     return {names[0]: pixels, names[1]: grids, "mm_token_type_ids": kinds}
 
 
+@contextmanager
+def watched_routers(model: DemoModel) -> Iterator[list[torch.Tensor]]:
+    """Fills a list with the routers' gaps [rows], between the logits of the last expert chosen and the next one."""
+    gaps: list[torch.Tensor] = []
+
+    def look(mixture: MixtureOfExperts, arguments: tuple[Any, ...]) -> None:
+        x, norm, _ = arguments
+        logits = linear(rms_norm(x, norm, mixture.shape.rms_norm_eps), mixture.gate.weight)
+        best = logits.topk(mixture.shape.num_experts_per_tok + 1).values
+        gaps.append(best[:, -2] - best[:, -1])
+
+    mixtures = [module for module in model.modules() if isinstance(module, MixtureOfExperts)]
+    hooks = [mixture.register_forward_pre_hook(look) for mixture in mixtures]
+    yield gaps
+    for hook in hooks:
+        hook.remove()
+
+
+def before_ties(gaps: list[torch.Tensor], start: int, end: int) -> int:
+    """How many of the rows come before one whose router's choice float32 rounding can turn (a gap of 6e-7 was): what
+    another expert says differs altogether, and later rows see it."""
+    tied = torch.stack(gaps)[:, start:end].amin(0) < 1e-5
+    return int(tied.int().argmax()) if tied.any() else end - start
+
+
 def test_logits_equal_qwills_and_transformers(made: Made, seed: int, tmp_path: Path) -> None:
     """Text, tool calls, one picture, two of different sizes and a video, all in one batch; from the same raw media."""
     long = Example("", [{"role": "user", "content": "Go on. " * 130}], "On and on.")
@@ -149,7 +177,8 @@ def test_logits_equal_qwills_and_transformers(made: Made, seed: int, tmp_path: P
     batch = collate(entries, made.tokenizer)
     assert len(batch.layout.buckets) > 1
     assert max(bucket.tokens for bucket in batch.layout.buckets) > SHORT
-    with torch.no_grad():
+    compared = 0
+    with torch.no_grad(), watched_routers(made.model) as gaps:
         logits = made.model.logits(batch).numpy()
         starts = batch.layout.starts.tolist()
         for example, entry, start in zip(examples, entries, starts, strict=False):
@@ -158,10 +187,13 @@ def test_logits_equal_qwills_and_transformers(made: Made, seed: int, tmp_path: P
             assert entry.ids[: len(question.token_ids)] == question.token_ids, prompt_text(example)
             prompt = answered(question, entry.ids)
             assert np.array_equal(batch.positions[start:end].T.numpy(), prompt.positions)
-            assert_same_logits(logits[start:end], made.ours.logits(prompt))
+            clear = before_ties(gaps, start, end)
+            compared += clear
+            assert_same_logits(logits[start : start + clear], made.ours.logits(prompt)[:clear])
             media = media_arguments(prompt, made.tokenizer)
             expected = made.reference(input_ids=torch.tensor([entry.ids]), **media).logits[0].numpy()
-            assert_same_logits(logits[start:end], expected)
+            assert_same_logits(logits[start : start + clear], expected[:clear])
+    assert compared > batch.layout.rows / 4
 
 
 def test_multi_token_head_equals_qwills(made: Made, seed: int) -> None:
@@ -178,7 +210,8 @@ def test_multi_token_head_equals_qwills(made: Made, seed: int) -> None:
         states = [hidden[start:end].numpy() for start, end in itertools.pairwise(starts)]
         for draft in (1, 2):  # the second from the first's own states
             arguments = (embedded.roll(-draft, 0), hidden, batch.positions.roll(-draft, 0))
-            hidden, _ = model.mtp(*arguments, batch.layout, torch.float32)
+            with watched_routers(model) as gaps:
+                hidden, _ = model.mtp(*arguments, batch.layout, torch.float32)
             for index, (start, entry) in enumerate(zip(starts, entries, strict=False)):
                 count = len(entry.ids) - draft
                 step = Batch(
@@ -190,10 +223,11 @@ def test_multi_token_head_equals_qwills(made: Made, seed: int) -> None:
                     block_tables=np.arange(16, dtype=np.int32)[None],
                 )
                 states[index] = mtp.forward(step, states[index][:count], made.ours.engine._runner._cache)
-                rows = hidden[start : start + count]
-                assert_same_logits(rows.numpy(), states[index])
+                clear = before_ties(gaps, start, start + count)
+                rows = hidden[start : start + clear]
+                assert_same_logits(rows.numpy(), states[index][:clear])
                 ours = linear(rows, model.lm_head.weight).numpy()
-                assert_same_logits(ours, made.ours.model.text.logits(states[index]))
+                assert_same_logits(ours, made.ours.model.text.logits(states[index])[:clear])
     assert 16 * made.ours.engine._runner._cache.keys[-1].shape[2] >= max(len(entry.ids) for entry in entries)
 
 
@@ -231,7 +265,8 @@ def test_bfloat16_has_about_the_gradients_of_float32(tokenizer: Tokenizer, seed:
     All experts are chosen, for one that rounding exchanges for another changes everything before it.
     """
     text = TextShape(tokenizer.get_vocab_size(), num_hidden_layers=4, num_experts=4)
-    models = [DemoModel(text, VisionShape(depth=2), dtype) for dtype in (torch.float32, torch.bfloat16)]
+    words = build_model(tokenizer, torch.float32).words
+    models = [DemoModel(text, VisionShape(depth=2), words, dtype) for dtype in (torch.float32, torch.bfloat16)]
     randomize(models[0])
     models[1].load_state_dict(models[0].state_dict())
     _, entries = in_order(drawn(seed), tokenizer)

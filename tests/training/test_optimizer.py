@@ -12,7 +12,7 @@ from training.vision import VisionShape
 @pytest.fixture
 def small_model() -> DemoModel:
     text = TextShape(64, 64, 4, 1, 1, 64, 1, 1, num_experts=3, moe_intermediate_size=16)
-    return DemoModel(text, VisionShape(2, 32, 48, 2, 16, 64), torch.float32)
+    return DemoModel(text, VisionShape(2, 32, 48, 2, 16, 64), [[1]], torch.float32)
 
 
 def fresh(parameters: dict[str, nn.Parameter]) -> Optimizer:

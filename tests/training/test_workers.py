@@ -16,6 +16,7 @@ from training import train
 from training.data import training_part
 from training.layers import TextShape
 from training.model import DemoModel, Loss, initialize
+from training.sight import WORDS
 from training.train import rates
 from training.vision import VisionShape
 from training.workers import Plan, Shared, prepared, run_worker
@@ -23,7 +24,7 @@ from training.workers import Plan, Shared, prepared, run_worker
 
 def small_model(tokenizer: Tokenizer, dtype: torch.dtype = torch.bfloat16) -> DemoModel:
     text = TextShape(tokenizer.get_vocab_size(), 64, 4, 1, 1, 64, 1, 1, num_experts=4, moe_intermediate_size=16)
-    return DemoModel(text, VisionShape(1, 32, 32, 2, 16, 64), dtype)
+    return DemoModel(text, VisionShape(1, 32, 32, 2, 16, 64), [[i] for i in range(len(WORDS))], dtype)
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ PICTURE_ROWS = {
     "picture: shape and colour": Row(shapes.description, 0.98),
     "picture: count": Row(shapes.count, 0.98),
     "picture: position": Row(shapes.position, 0.98),
+    "picture: list": Row(shapes.several),
     "picture: reading": Row(reading.reading, 0.95),
     "picture: chart": Row(charts.chart),
     "picture: comparison": Row(compare.comparison),

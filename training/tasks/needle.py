@@ -5,7 +5,7 @@ import random
 
 from training.examples import Example
 from training.tasks.common import draw_until, made_up
-from training.tasks.words import ADJECTIVES, ANIMALS, COLOURS, NAMES, NOUNS
+from training.tasks.words import ANIMALS, COLOURS, NAMES, NOUNS, QUALITIES, SCENERY
 
 SHORTEST, LONGEST, LONG = 150, 3400, 2000  # characters of text in training
 FILLER = (
@@ -33,12 +33,14 @@ FORMS = ("Read this text.\n{text}\n{question}", "{text}\n\n{question}", "Text: {
 
 
 def filler(rng: random.Random) -> str:
-    noun, other, place = rng.sample(NOUNS, 3)
+    noun, other, place = rng.sample(SCENERY, 3)
+    if rng.random() < 0.2:
+        noun = rng.choice(NOUNS)  # as those that have secret words
     return rng.choice(FILLER).format(
         noun=noun,
         other=other,
         place=place,
-        adjective=rng.choice(ADJECTIVES),
+        adjective=rng.choice(QUALITIES),
         animal=rng.choice(ANIMALS),
         colour=rng.choice(COLOURS),
     )

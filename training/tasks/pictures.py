@@ -7,16 +7,17 @@ from training.examples import Example
 from training.tasks import charts, compare, forms, reading, shapes, video
 
 TASKS: dict[Callable[[random.Random, bool], Example], float] = {
-    shapes.colour: 0.04,
-    shapes.shape: 0.04,
-    shapes.description: 0.06,
-    shapes.count: 0.09,
-    shapes.position: 0.09,
-    reading.reading: 0.30,
-    charts.chart: 0.07,
-    compare.comparison: 0.08,
-    forms.form: 0.06,
-    video.direction: 0.05,
+    shapes.colour: 0.08,
+    shapes.shape: 0.03,
+    shapes.description: 0.05,
+    shapes.several: 0.20,
+    shapes.count: 0.10,
+    shapes.position: 0.12,
+    reading.reading: 0.18,
+    charts.chart: 0.03,
+    compare.comparison: 0.04,
+    forms.form: 0.03,
+    video.direction: 0.02,
     video.order: 0.06,
     video.blinks: 0.06,
 }
@@ -25,7 +26,8 @@ TASKS: dict[Callable[[random.Random, bool], Example], float] = {
 FIRST_TASKS: dict[Callable[[random.Random, bool], Example], float] = {
     shapes.colour: 0.12,
     shapes.shape: 0.12,
-    shapes.description: 0.16,
+    shapes.description: 0.08,
+    shapes.several: 0.08,
     shapes.count: 0.10,
     shapes.position: 0.10,
     reading.reading: 0.30,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from training.examples import Example, Mark, Picture
 from training.tasks.drawing import SHAPES, Canvas, background, colours_on, shade, with_noise
-from training.tasks.picture_questions import Turn, number, picture_question, sentence, with_article
+from training.tasks.picture_questions import NUMBERS, Turn, number, picture_question, sentence, with_article
 
 SIZES = ((64, 64), (64, 64), (96, 96), (128, 128), (64, 128), (128, 64))
 SMALLEST_RADIUS = 7.5
@@ -277,8 +277,50 @@ def ask_relation(rng: random.Random, scene: Scene) -> Turn | None:
     )
 
 
+def listed_colours(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str, str]]]:
+    forms = ("Which colours have these: {}?", "Name the colours: {}.", "List the colours of: {}.")
+    return rng.choice(forms), [(thing.shape, thing.colour) for thing in only_one(scene, "shape")]
+
+
+def listed_shapes(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str, str]]]:
+    forms = ("Which shapes are these: {}?", "Name the shapes: {}.", "List the shapes that are: {}.")
+    return rng.choice(forms), [(thing.colour, thing.shape) for thing in only_one(scene, "colour")]
+
+
+def listed_places(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str, str]]]:
+    forms = ("Where are these: {}?", "Name the places: {}.", "List the places of: {}.")
+    places = [(thing.shape, place(scene, thing)) for thing in only_one(scene, "shape")]
+    return rng.choice(forms), [(shape, where) for shape, where in places if where]
+
+
+def listed_counts(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str, str]]]:
+    forms = ("How many are there of each: {}?", "Count each: {}.", "List how many there are: {}.")
+    attribute = rng.choice(("shape", "colour"))
+    counts = Counter(getattr(thing, attribute) for thing in scene.things)
+    return rng.choice(forms), [(name, NUMBERS[count]) for name, count in counts.items()]
+
+
+def ask_list(rng: random.Random, scene: Scene) -> Turn | None:
+    """The same about several shapes at once: one picture shows how each answer is found."""
+    form, entries = rng.choice((listed_colours, listed_shapes, listed_places, listed_counts))(rng, scene)
+    if not entries:
+        return None
+    entries = rng.sample(entries, rng.randint(min(2, len(entries)), len(entries)))
+    question = form.format(", ".join(asked for asked, _ in entries))
+    reasoning = "; ".join(f"{asked}: {answer}" for asked, answer in entries)
+    return Turn("picture: list", question, sentence(", ".join(answer for _, answer in entries)), reasoning)
+
+
 Ask = Callable[[random.Random, Scene], Turn | None]
-QUESTIONS: tuple[Ask, ...] = (ask_colour, ask_shape, ask_description, ask_any_count, ask_place, ask_relation)
+QUESTIONS: tuple[Ask, ...] = (
+    ask_colour,
+    ask_shape,
+    ask_description,
+    ask_any_count,
+    ask_place,
+    ask_relation,
+    ask_list,
+)
 
 
 def example(rng: random.Random, held_out: bool, scene: Scene, last: Turn) -> Example:
@@ -312,6 +354,15 @@ def description(rng: random.Random, held_out: bool) -> Example:
 
 def position(rng: random.Random, held_out: bool) -> Example:
     return example(rng, held_out, *first_answerable(rng, (ask_place, ask_relation), (1, 2, 2, 3, 3, 4)))
+
+
+def several(rng: random.Random, held_out: bool) -> Example:
+    """Questions about two to six shapes at once."""
+    while True:
+        scene = distinct_scene(rng, rng.randint(2, 4)) if rng.random() < 0.7 else mixed_scene(rng, rng.randint(2, 6))
+        turn = ask_list(rng, scene)
+        if turn is not None:
+            return example(rng, held_out, scene, turn)
 
 
 def count(rng: random.Random, held_out: bool) -> Example:

@@ -172,27 +172,33 @@ def listed(words: str) -> tuple[str, ...]:
 
 
 NAMES = listed(
-    "Anna Ben Carla David Eva Felix Greta Hugo Ida Jonas Karin Leo Maria Nina Oscar Paul Rosa Sam Tina Ugo Vera Will "
-    "Yuki Zoe Adam Bella Chris Dora Emil Fatima George Hana Ivan Julia Kofi Lena Mark Nora Omar Petra Quinn Ravi Sara "
-    "Tom Uma Victor Wanda Xenia Yusuf Zara Alice Bruno Clara Diego Elena Frank Grace Henry Iris Jack Kate Luis Mona "
-    "Noah Olga Peter Rita Simon Thea Walter"
+    "Ben Carla David Eva Felix Hugo Ida Jonas Karin Leo Maria Nina Oscar Paul Rosa Sam Tina Ugo Vera Yuki Zoe Adam "
+    "Chris Dora Emil Fatima George Hana Ivan Julia Kofi Lena Mark Nora Omar Quinn Ravi Sara Tom Uma Wanda Xenia Yusuf "
+    "Zara Bruno Clara Diego Elena Frank Iris Kate Luis Mona Noah Olga Rita Simon Amara Bela Carmen Dina Edda Fiona "
+    "Gina Hilda Jana Klara Lara Marina Nadia Otto Rafael Selma Tobias Ursula Valeria Mila Kira Tara Dario Igor Boris "
+    "Ramon Kamal Aida Mara Malik Pedro"
 )
 CITIES = listed(
-    "Paris London Berlin Rome Madrid Oslo Vienna Prague Athens Lisbon Dublin Cairo Tokyo Delhi Lima Quito Boston "
-    "Chicago Sydney Zurich Kyiv Milan Porto Lyon Bonn Hamburg Munich Geneva Seoul Osaka Turin Naples Seville Bergen "
-    "Tampere Riga Vilnius Tallinn Warsaw Krakow Sofia Ankara Izmir Dakar Accra Lagos Nairobi Hanoi Manila Jakarta "
-    "Perth Denver Dallas Seattle Toronto Bogota Havana Santiago Tunis Beirut"
+    "Paris Berlin Madrid Oslo Vienna Lisbon Tokyo Lima Quito Sydney Zurich Kyiv Milan Porto Lyon Bonn Munich Geneva "
+    "Osaka Bergen Riga Vilnius Sofia Dakar Accra Lagos Hanoi Manila Jakarta Seattle Toronto Bogota Havana Santiago "
+    "Tunis Malaga Bari Dubai Kobe Nara Baku Tirana Bilbao Verona Modena Parma Pisa Siena Minsk Muscat Luanda Kigali "
+    "Dodoma Maputo Lusaka Harare Santos Natal Panama Merida Tijuana Toledo Topeka Fargo Tulsa Tucson"
 )
 COLOURS = ("red", "green", "blue", "yellow", "silver", "purple", "black", "white", "brown", "pink", "grey")
 ANIMALS = ("cat", "dog", "fish", "horse", "rabbit", "parrot", "turtle", "mouse", "goat", "hamster")
 NOUNS = listed(
-    "pear book cake house lamp moon river stone sun table tree wolf bread chair cloud door flower boat bridge garden "
-    "mountain window road village forest lake hill field tower clock bird farmer king ship train letter market "
-    "school kitchen mirror piano ladder basket candle bottle hammer pencil blanket"
+    "pear lamp moon sun table wolf boat bridge road lake bird farmer train market kitchen piano basket candle bottle "
+    "hammer blanket banana potato tomato lemon melon carpet robot barn belt bus cart corn desk fan farm flag gate "
+    "guitar jar lion magnet marble palm panda petal pilot pirate radio ribbon sand sail salad sofa spoon tulip tunnel "
+    "violin wagon canal tablet sandal"
 )
-ADJECTIVES = listed(
-    "rich young small large quiet loud green white dark bright cold warm happy tired slow quick tall round plain heavy "
-    "broken clean strange gentle wooden golden"
-)
+ADJECTIVES = listed("rich large dark warm plain broken clean modern elegant solid vivid fancy lazy damp rapid")
 JOBS = ("teacher", "doctor", "baker", "farmer", "pilot", "nurse", "painter", "driver", "cook", "gardener")
 HOBBIES = ("chess", "music", "tennis", "reading", "cooking", "running", "skiing", "dancing", "fishing", "drawing")
+COPIED = NAMES + CITIES + NOUNS + ADJECTIVES  # words that answers take over from the prompt
+# What long texts are about; nothing asks for it.
+SCENERY = listed(
+    "book cloud flower hill house king letter mountain needle pillow river ship stone tiger tower tree window cactus "
+    "camel comet boot opera pencil"
+)
+QUALITIES = listed("bitter bright happy heavy loud quick quiet round slow small strange tall tired wooden young")
