@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -33,7 +34,25 @@ def seed() -> int:
 
 
 @pytest.fixture(scope="session")
-def tokenizer():
+def tokenizer() -> Tokenizer:
     from training.data import build_tokenizer
 
     return build_tokenizer(3, 1024, 600)
+
+
+@pytest.fixture(scope="session")
+def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model, exported."""
+    from training.export import export
+    from training.train import build_model
+
+    run = tmp_path_factory.mktemp("run")
+    tokenizer.save(str(run / "tokenizer.json"))
+    torch.manual_seed(5)
+    model = build_model(tokenizer, torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.05)
+    torch.save({"model": model.state_dict()}, run / "checkpoint.pt")
+    export(run, run / "exported")
+    return run / "exported"

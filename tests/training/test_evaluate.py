@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tokenizers import Tokenizer
 from training.data import PADS, encode, positions, token_id
 from training.evaluate import DRAFTS, LONG, arguments, tables
@@ -19,9 +18,7 @@ from training.evaluation.asking import Turn, turns
 from training.evaluation.card import CARD, Table, write_section
 from training.evaluation.judging import follows, is_right
 from training.examples import Example
-from training.export import export
 from training.tasks import arithmetic, compare, needle, pictures, reading, structured, text, tools, video
-from training.train import build_model
 from training.vision import patches
 
 from qwill import LLM, SamplingParams
@@ -32,21 +29,6 @@ from qwill.quant.types import TYPES
 
 EVERY_GENERATOR = (*text.TASKS, *text.FIRST_TASKS, *pictures.TASKS)
 CHAINED = ("tools: chain", "tools: result")  # rows with calls before the last answer
-
-
-@pytest.fixture(scope="module")
-def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model, exported."""
-    run = tmp_path_factory.mktemp("run")
-    tokenizer.save(str(run / "tokenizer.json"))
-    torch.manual_seed(5)
-    model = build_model(tokenizer, torch.float32)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.05)
-    torch.save({"model": model.state_dict()}, run / "checkpoint.pt")
-    export(run, run / "exported")
-    return run / "exported"
 
 
 @pytest.fixture(scope="module")

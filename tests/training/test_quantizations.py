@@ -7,30 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer
 from training import quantizations
 from training.evaluation import asking
 from training.evaluation.tasks import Score
-from training.export import export
 from training.gguf_export import MODEL_NAME, export_gguf
-from training.train import build_model
 
 from qwill import LLM, SamplingParams
-
-
-@pytest.fixture(scope="module")
-def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model, exported."""
-    run = tmp_path_factory.mktemp("run")
-    tokenizer.save(str(run / "tokenizer.json"))
-    model = build_model(tokenizer, torch.float32)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.05)
-    torch.save({"model": model.state_dict()}, run / "checkpoint.pt")
-    export(run, run / "exported")
-    return run / "exported"
 
 
 def test_shares_are_of_f32(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
