@@ -7,13 +7,13 @@ from training.examples import Example
 from training.tasks import charts, compare, forms, reading, shapes, video
 
 TASKS: dict[Callable[[random.Random, bool], Example], float] = {
-    shapes.colour: 0.08,
+    shapes.colour: 0.07,
     shapes.shape: 0.03,
     shapes.description: 0.05,
-    shapes.several: 0.20,
-    shapes.count: 0.10,
+    shapes.several: 0.15,
+    shapes.count: 0.13,
     shapes.position: 0.12,
-    reading.reading: 0.18,
+    reading.reading: 0.21,
     charts.chart: 0.03,
     compare.comparison: 0.04,
     forms.form: 0.03,

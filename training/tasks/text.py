@@ -12,26 +12,26 @@ from training.tasks.structured import structured
 from training.tasks.talk import greeting, memory, refusal
 
 TASKS: dict[Callable[[random.Random, bool], Example], float] = {
-    recall.long_copy: 0.02,
-    recall.lookup: 0.03,
-    arithmetic.sums_with_thinking: 0.10,
-    arithmetic.products_with_thinking: 0.08,
+    recall.long_copy: 0.01,
+    recall.lookup: 0.02,
+    arithmetic.sums_with_thinking: 0.08,
+    arithmetic.products_with_thinking: 0.06,
     arithmetic.sums: 0.05,
     arithmetic.products: 0.02,
     arithmetic.plain_text: 0.02,
-    languages: 0.11,
+    languages: 0.12,
     sequences: 0.12,
     greeting: 0.01,
-    memory: 0.06,
+    memory: 0.05,
     refusal: 0.02,
     tools.single: 0.03,
     tools.typed: 0.03,
-    tools.parallel: 0.04,
-    tools.none: 0.04,
-    tools.chain: 0.05,
-    tools.result: 0.02,
-    structured: 0.11,
-    needle: 0.04,
+    tools.parallel: 0.07,
+    tools.none: 0.06,
+    tools.chain: 0.06,
+    tools.result: 0.04,
+    structured: 0.10,
+    needle: 0.03,
 }
 
 # The first steps: short examples, and much to find and repeat, until attention has learned to.

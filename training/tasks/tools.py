@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from training.examples import Example
-from training.tasks.arithmetic import sums
+from training.tasks.arithmetic import sums_with_thinking
 from training.tasks.common import draw_until, made_up
 from training.tasks.languages import languages
 from training.tasks.talk import REFUSAL, greeting, memory, untaught_question
@@ -102,7 +102,7 @@ def none(rng: random.Random, held_out: bool) -> Example:
     kind = rng.randrange(6)
     if kind < 4:
         # Sums are for the calculator, and words for the translator, where they are offered; so they are not, here.
-        example = (sums, greeting, languages, memory)[kind](rng, held_out)
+        example = (sums_with_thinking, greeting, languages, memory)[kind](rng, held_out)
         hidden = {"calculator", "translate"}
     elif kind == 4:
         example = Example("", [user(untaught_question(rng, held_out))], REFUSAL, "I was never taught that.")
