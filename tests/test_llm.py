@@ -249,7 +249,9 @@ def test_keys_and_values_in_fewer_bits(tmp_path: Path) -> None:
     """The trained model's logits hardly move: attention averages over rounding errors of 2^-12 and 1/254 of a value.
 
     In float32 the few attention layers pass on at most their own relative error; five times that is allowed. (Products
-    with eight-bit weights round what they read to eight bits as well, and so add errors of their own.)
+    with eight-bit weights round what they read to eight bits as well, and so add errors of their own.) A router whose
+    fourth and fifth expert nearly tie can turn to the other: then a token moves by up to 70 times as much. Hence nine
+    tokens of ten, and half of that for the median.
     """
     path = tmp_path / "demo.gguf"
     save_as_float32(path, resolve_model("demo"))
@@ -259,4 +261,6 @@ def test_keys_and_values_in_fewer_bits(tmp_path: Path) -> None:
     expected = exact.forward(token_ids)
     for kv, error in (("f16", 2**-12), ("q8_0", 1 / 254)):
         logits = LLM(str(path), kv=kv, threads=2).forward(token_ids)
-        assert 0 < np.sqrt(np.mean((logits - expected) ** 2)) <= 5 * error * expected.std()
+        moved = np.sqrt(np.mean((logits - expected) ** 2, axis=1)) / expected.std()
+        assert 0 < np.median(moved) <= 2.5 * error
+        assert np.quantile(moved, 0.9) <= 5 * error

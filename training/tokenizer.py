@@ -34,7 +34,7 @@ ADDED_TOKENS = tuple((content, content not in TEXT_LIKE.split()) for content in 
 
 BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 SPACE = "\u0120"  # how byte-level BPE writes it
-SPACED_WORDS = 300  # at most so many words get a token with the space before them
+SPACED_WORDS = 300  # at most so many words get a token with the space before them, and a quarter of all merges
 # A split-off piece: the one character that may lead a word, and the rest.
 LED = regex.compile(r"([^\r\n\p{L}\p{N}]?)([\p{L}\p{M}].*)", regex.DOTALL)
 
@@ -60,12 +60,12 @@ def count_words(texts: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
     return words, spaced
 
 
-def spaced_merges(spaced: Counter[str], merges: list[Merge], copied: Iterable[str]) -> list[Merge]:
-    """Joins a space to the most frequent of the words that are one token and begin no copied word."""
+def spaced_merges(spaced: Counter[str], merges: list[Merge], copied: Iterable[str], most: int) -> list[Merge]:
+    """Joins a space to the `most` most frequent of the words that are one token and begin no copied word."""
     ranks = ranked(merges)
     first = {spelled(word, ranks)[0] for word in copied}
     single = (word for word, _ in spaced.most_common() if len(spelled(word, ranks)) == 1 and word not in first)
-    return [(SPACE, word) for word, _ in zip(single, range(SPACED_WORDS), strict=False)]
+    return [(SPACE, word) for word, _ in zip(single, range(most), strict=False)]
 
 
 def train_tokenizer(
@@ -82,7 +82,8 @@ def train_tokenizer(
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     room = vocab_size - len(ADDED_TOKENS) - len(alphabet)
     merges = shared_pieces_only(words, taught, unseen, room)
-    joined = spaced_merges(spaced, merges[: room - SPACED_WORDS], (*taught, *unseen))
+    most = min(SPACED_WORDS, room // 4)
+    joined = spaced_merges(spaced, merges[: room - most], (*taught, *unseen), most)
     merges = merges[: room - len(joined)] + joined
     tokens = alphabet + [first + second for first, second in merges]
     tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merges))

@@ -37,7 +37,7 @@ def seed() -> int:
 def tokenizer() -> Tokenizer:
     from training.data import build_tokenizer
 
-    return build_tokenizer(3, 1024, 600)
+    return build_tokenizer(3, 1280, 600)
 
 
 @pytest.fixture(scope="session")

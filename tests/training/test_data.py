@@ -195,8 +195,8 @@ def test_first_steps_have_the_simpler_examples(tokenizer: Tokenizer, monkeypatch
 
 
 def test_vocabulary_ends_with_the_added_tokens(tokenizer: Tokenizer) -> None:
-    assert tokenizer.get_vocab_size() == 1024
+    assert tokenizer.get_vocab_size() == 1280
     ids = [tokenizer.token_to_id(content) for content, _ in ADDED_TOKENS]
-    assert ids == list(range(1024 - len(ADDED_TOKENS), 1024))
+    assert ids == list(range(1280 - len(ADDED_TOKENS), 1280))
     text = "naïve 東京 Ω\r\n\t12345 don't"
     assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
