@@ -46,11 +46,11 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
-    """A random model as training.export would write it."""
+    """A random model as training.export would write it. All experts are chosen: of two that nearly tie, rounding would
+    choose one in the one file and the other in the other, and all that follows would differ."""
     tower = {"intermediate_size": 64}
-    config = tiny_config(
-        moe=True, vision=True, vision_overrides=tower, linear_key_head_dim=32, linear_value_head_dim=32
-    )
+    heads = {"linear_key_head_dim": 32, "linear_value_head_dim": 32}
+    config = tiny_config(moe=True, vision=True, vision_overrides=tower, num_experts_per_tok=8, **heads)
     made = save_hf(tmp_path_factory.mktemp("made") / "hf", config, mtp=True, tokenizer=True)
     edit_text_config(made.folder, pad_token_id=token_id("<|endoftext|>"))
     edit_json(made.folder / "generation_config.json", do_sample=False)
