@@ -171,6 +171,8 @@ def listed(words: str) -> tuple[str, ...]:
     return tuple(words.split())
 
 
+# Left out are words whose letters would keep frequent words of the prompts from being one token ("Athens": "the"); see
+# training/merges.py.
 NAMES = listed(
     "Ben Carla David Eva Felix Hugo Ida Jonas Karin Leo Maria Nina Oscar Paul Rosa Sam Tina Ugo Vera Yuki Zoe Adam "
     "Chris Dora Emil Fatima George Hana Ivan Julia Kofi Lena Mark Nora Omar Quinn Ravi Sara Tom Uma Wanda Xenia Yusuf "
