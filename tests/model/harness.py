@@ -65,17 +65,35 @@ def random_prompt(rng: np.random.Generator, count: int, vocab_size: int) -> Prom
 
 @torch.no_grad()
 def reference_logits(model: torch.nn.Module, prompt: Prompt, **media: torch.Tensor) -> np.ndarray:
-    """Logits of transformers' model at every token of a prompt."""
-    return model(input_ids=torch.tensor([prompt.token_ids]), **media).logits[0].numpy()
+    """Logits of transformers' model at every token of a prompt; NaN from the first on whose router float32 rounding can
+    turn (gaps of 6e-7 between the last expert chosen and the next were seen to): what follows is not determined."""
+    tied = torch.zeros(len(prompt.token_ids), dtype=torch.bool)
+
+    def look(router: torch.nn.Module, _: object, output: tuple[torch.Tensor, ...]) -> None:
+        logits = output[0].float()
+        if router.top_k < logits.shape[-1]:
+            best = logits.topk(router.top_k + 1).values
+            tied.logical_or_(best[:, -2] - best[:, -1] < 3e-6)
+
+    routers = [module for name, module in model.named_modules() if name.endswith("mlp.gate")]
+    hooks = [router.register_forward_hook(look) for router in routers]
+    logits = model(input_ids=torch.tensor([prompt.token_ids]), **media).logits[0].numpy()
+    for hook in hooks:
+        hook.remove()
+    logits[np.logical_or.accumulate(tied.numpy())] = np.nan
+    return logits
 
 
 def assert_same_logits(got: np.ndarray, expected: np.ndarray) -> None:
     """The bound of the project: 2e-4 of the spread of the logits, both in float32.
 
     Observed differences are 1e-7 to 2e-5 of it: float32 rounding (6e-8) grown by a few layers of sums over up to a few
-    hundred terms, and by the recurrence over up to 257 tokens.
+    hundred terms, and by the recurrence over up to 257 tokens. Expected tokens that are NaN are not compared.
     """
     assert got.shape == expected.shape
+    determined = ~np.isnan(expected).any(-1)
+    assert determined.any()
+    got, expected = got[determined], expected[determined]
     assert np.abs(got - expected).max() <= 2e-4 * (expected.max() - expected.min())
 
 

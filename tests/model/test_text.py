@@ -100,5 +100,5 @@ def test_yarn_by_request_of_the_user(tmp_path: Path, rng: np.random.Generator) -
     scaled = make(tmp_path / "scaled", tiny_config(rope_parameters=YARN), seed=seed)
     prompt = random_prompt(rng, 50, 288)
     expected = reference_logits(scaled.model, prompt)
-    assert np.abs(reference_logits(plain.model, prompt) - expected).max() > 1e-3
+    assert np.nanmax(np.abs(reference_logits(plain.model, prompt) - expected)) > 1e-3
     assert_same_logits(Ours(plain.folder, BACKENDS[-1], yarn=4.0).logits(prompt), expected)
