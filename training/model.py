@@ -84,7 +84,7 @@ class DemoModel(nn.Module):
         self.model = Body(text, vision)
         self.mtp = MultiTokenHead(text)
         self.lm_head = Weight(text.vocab_size, text.hidden_size)
-        self.auxiliary = Questions(vision.hidden_size)
+        self.auxiliary = Questions(vision.hidden_size, vision.out_hidden_size)
 
     def embed(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """Token embeddings with the pictures' in place, float32 [rows, hidden], and the loss of sight."""

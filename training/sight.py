@@ -29,13 +29,16 @@ class Sight(NamedTuple):
     """Targets of a picture (or of several, with a first axis more), in the order of its patches.
 
     labels, colours int64 [patches]: what is there (the last one: nothing) and in which colour; orders int64 [3,
-    patches]: how many things of a picture come before it, of all, of its label and of its colour; words float32
-    [tokens, words]: the words for what a token's patches show, 1 over their number each. IGNORED: nothing to say.
+    patches]: how many things of a picture come before it, of all, of its label and of its colour; numbers int64 [6,
+    tokens]: the same of a token's last thing, then how many others of all, of its label and of its colour the picture
+    has; words float32 [tokens, words]: the words for what a token's patches show, 1 over their number each. IGNORED:
+    nothing to say.
     """
 
     labels: np.ndarray
     colours: np.ndarray
     orders: np.ndarray
+    numbers: np.ndarray
     words: np.ndarray
 
 
@@ -52,7 +55,9 @@ def sight(media: Picture | Video, frame: int, height: int, width: int) -> Sight:
     labels = np.full((rows, columns), len(LABELS), np.int64)
     colours = np.full((rows, columns), IGNORED, np.int64)
     orders = np.full((3, rows, columns), IGNORED, np.int64)
+    numbers = np.full((6, rows // MERGE, columns // MERGE), IGNORED, np.int64)
     words = np.zeros((rows // MERGE, columns // MERGE, len(WORDS)), np.float32)
+    totals = Counter(name for mark in media.marks for name in (mark.label, mark.colour))
     before: Counter[str] = Counter()
     for mark in sorted(media.marks, key=lambda mark: mark.order):
         if isinstance(media, Video) and not frame <= mark.frame < frame + TEMPORAL:
@@ -62,28 +67,32 @@ def sight(media: Picture | Video, frame: int, height: int, width: int) -> Sight:
         colours[row, column] = COLOUR_NAMES.index(mark.colour) if mark.colour else IGNORED
         if isinstance(media, Picture):  # what came before in a video is not to be seen in its frame
             counts = mark.order, before[mark.label], before[mark.colour]
+            others = len(media.marks) - 1, totals[mark.label] - 1, totals[mark.colour] - 1
             orders[:, row, column] = np.minimum(counts, MOST_ORDERS - 1)
+            numbers[:, row // MERGE, column // MERGE] = np.minimum(counts + others, MOST_ORDERS - 1)
             before.update((mark.label, mark.colour))
-        said = (mark.label, *((mark.colour,) if mark.colour else ()), *place_words(mark, height, width))
-        words[row // MERGE, column // MERGE, [WORDS.index(word) for word in said]] = 1.0
+        names = (mark.label, *((mark.colour,) if mark.colour else ()), *place_words(mark, height, width))
+        words[row // MERGE, column // MERGE, [WORDS.index(word) for word in names]] = 1.0
     words /= np.maximum(words.sum(-1, keepdims=True), 1.0)
 
     def merged(grid: np.ndarray) -> np.ndarray:
         blocks = grid.reshape(*grid.shape[:-2], rows // MERGE, MERGE, columns // MERGE, MERGE)
         return blocks.swapaxes(-3, -2).reshape(*grid.shape[:-2], -1)
 
-    return Sight(merged(labels), merged(colours), merged(orders), words.reshape(-1, len(WORDS)))
+    said = words.reshape(-1, len(WORDS))
+    return Sight(merged(labels), merged(colours), merged(orders), numbers.reshape(6, -1), said)
 
 
 class Questions(nn.Module):
     """A linear answer to each question of a patch; a token's words are those whose embeddings it is near to, so that
     the text model finds in a picture what it knows how to find in a text."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, out: int) -> None:
         super().__init__()
         self.label = nn.Linear(size, len(LABELS) + 1)
         self.colour = nn.Linear(size, len(COLOUR_NAMES))
         self.order = nn.Linear(size, 3 * MOST_ORDERS)
+        self.number = nn.Linear(out, 6 * MOST_ORDERS)
         weights = torch.ones(len(LABELS) + 1)
         weights[-1] = EMPTY_PATCH_WEIGHT
         self.register_buffer("label_weights", weights, persistent=False)
@@ -95,11 +104,15 @@ class Questions(nn.Module):
         out]: the embeddings of WORDS; targets: the fields of Sight.
         """
         assert isinstance(self.label_weights, Tensor)
-        labels, colours, orders, said = targets
+        labels, colours, orders, numbers, said = targets
         flat = functional.layer_norm(patches.flatten(0, 1), (patches.shape[-1],))
         loss = functional.cross_entropy(self.label(flat), labels.flatten(), self.label_weights)
-        order = self.order(flat).unflatten(1, (3, MOST_ORDERS))
-        for answer, wanted in ((self.colour(flat), colours.flatten()), (order, orders.transpose(1, 2).flatten(0, 1))):
+        merged = functional.layer_norm(tokens.flatten(0, 1).float(), (tokens.shape[-1],))
+        for answer, wanted in (
+            (self.colour(flat), colours.flatten()),
+            (self.order(flat).unflatten(1, (3, MOST_ORDERS)), orders.transpose(1, 2).flatten(0, 1)),
+            (self.number(merged).unflatten(1, (6, MOST_ORDERS)), numbers.transpose(1, 2).flatten(0, 1)),
+        ):
             known = wanted != IGNORED
             if known.any():
                 loss = loss + functional.cross_entropy(answer[known], wanted[known])

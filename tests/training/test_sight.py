@@ -27,6 +27,10 @@ def painted(height: int, width: int, places: list[tuple[int, int, int]]) -> np.n
     return pixels
 
 
+def same_token(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] // 2 == other[0] // 2 and one[1] // 2 == other[1] // 2
+
+
 @given(st.integers(1, 4), st.integers(1, 4), st.randoms(use_true_random=False))
 @settings(max_examples=30, deadline=None)
 def test_targets_lie_where_the_marks_are(rows: int, columns: int, rng: random.Random) -> None:
@@ -51,6 +55,15 @@ def test_targets_lie_where_the_marks_are(rows: int, columns: int, rng: random.Ra
         )
         wanted = [min(count, MOST_ORDERS - 1) for count in (mark.order, same_label, same_colour)]
         assert seen.orders[:, where].tolist() == wanted
+        others = [
+            len(marks) - 1,
+            *(sum(getattr(other, name) == getattr(mark, name) for other in marks) - 1 for name in ("label", "colour")),
+        ]
+        in_token = [other for place, other in zip(places, marks, strict=True) if same_token(place, (row, column))]
+        if mark is max(in_token, key=lambda other: other.order):
+            assert seen.numbers[:, where // 4].tolist() == wanted + others
+        else:
+            assert seen.numbers[0, where // 4] >= wanted[0]
         assert seen.words[where // 4, WORDS.index(mark.label)] > 0
         if mark.colour:
             assert seen.words[where // 4, WORDS.index(mark.colour)] > 0
@@ -72,7 +85,7 @@ def test_targets_of_a_video_are_those_of_the_pair_of_frames() -> None:
     video = Video(np.zeros((4, 32, 64, 3), np.uint8), 2.0, marks)
     seen = [sight(video, frame, 32, 64) for frame in (0, 2)]
     assert [np.flatnonzero(each.labels == LABELS.index("star")).tolist() for each in seen] == [[0, 1], [4, 5]]
-    assert all((each.orders == IGNORED).all() for each in seen)
+    assert all((each.orders == IGNORED).all() and (each.numbers == IGNORED).all() for each in seen)
 
 
 def test_a_mark_at_the_edge_stays_inside() -> None:
@@ -98,7 +111,9 @@ def test_right_answers_cost_little_and_wrong_ones_much(seed: int) -> None:
         ],
         -1,
     ).float()
-    questions = Questions(answers.shape[-1])
+    numbers = [one_hot(number.clamp(0), MOST_ORDERS) for number in named.numbers.unbind(1)]
+    tokens = torch.cat([named.words, *(0.05 * number for number in numbers)], -1)  # little beside the words
+    questions = Questions(answers.shape[-1], tokens.shape[-1])
     with torch.no_grad():
         sizes = [len(LABELS) + 1, len(COLOUR_NAMES), 3 * MOST_ORDERS]
         for head, rows in zip(
@@ -106,9 +121,11 @@ def test_right_answers_cost_little_and_wrong_ones_much(seed: int) -> None:
         ):
             head.weight.copy_(9 * rows)
             head.bias.zero_()
-    words = torch.eye(len(WORDS))
-    right = questions(answers, named.words, words, targets)
-    wrong = questions(answers, named.words, words, [target.roll(1, 0) for target in targets])
+        questions.number.weight.copy_(180 * torch.eye(tokens.shape[-1])[len(WORDS) :])
+        questions.number.bias.zero_()
+    words = torch.eye(len(WORDS), tokens.shape[-1])
+    right = questions(answers, tokens, words, targets)
+    wrong = questions(answers, tokens, words, [target.roll(1, 0) for target in targets])
     # What is left: several words share a token's loss (log 3 or 4, halved), and softmax never reaches one.
     assert right < 1.0
     assert wrong > 3 * right
@@ -118,7 +135,7 @@ def test_pictures_without_marks_ask_for_nothing_but_that(seed: int) -> None:
     targets = [torch.from_numpy(field)[None] for field in sight(blank(32, 32), 0, 32, 32)]
     generator = torch.Generator().manual_seed(seed)
     seen, tokens = torch.randn(1, 4, 8, generator=generator), torch.randn(1, 1, 6, generator=generator)
-    loss = Questions(8)(seen, tokens, torch.randn(len(WORDS), 6, generator=generator), targets)
+    loss = Questions(8, 6)(seen, tokens, torch.randn(len(WORDS), 6, generator=generator), targets)
     assert loss.isfinite()
 
 

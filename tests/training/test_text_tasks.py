@@ -103,7 +103,7 @@ def test_prompts_and_answers_stay_short():
         assert told <= 160, example.task
         lengths["all"] += asked + told
     # An average example costs no more than this; most of it is long prompts.
-    assert lengths["all"] / len(examples) < 170
+    assert lengths["all"] / len(examples) < 180
 
 
 # Arithmetic

@@ -212,7 +212,7 @@ def ask_count(rng: random.Random, scene: Scene, wanted: str = "") -> Turn:
             f"What is the number of {things}?",
         )
     )
-    reasoning = ", ".join(thing.name for thing in counted) + f": {len(counted)}"
+    reasoning = ", ".join(f"{NUMBERS[index]} {thing.name}" for index, thing in enumerate(counted, 1)) + "."
     return Turn("picture: count", question, number(len(counted)), reasoning)
 
 
@@ -238,6 +238,8 @@ def ask_place(rng: random.Random, scene: Scene) -> Turn | None:
 
 # How each relation reads: the axis it compares, the sign of (other - reference) it needs.
 RELATIONS = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1)}
+
+OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
 def along(scene: Scene, axis: str) -> str:
@@ -269,11 +271,12 @@ def ask_relation(rng: random.Random, scene: Scene) -> Turn | None:
         )
         return Turn("picture: position", question, sentence(there[0].shape), reasoning)
     thing = rng.choice(list(distances))
+    true = relation if thing in there else OPPOSITES[relation]
     return Turn(
         "picture: position",
         f"Is the {thing.shape} {relation} the {reference.shape}?",
         "Yes." if thing in there else "No.",
-        reasoning,
+        f"{reasoning} The {thing.shape} is {true} the {reference.shape}.",
     )
 
 
@@ -293,6 +296,27 @@ def listed_places(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str
     return rng.choice(forms), [(shape, where) for shape, where in places if where]
 
 
+def listed_sides(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str, str]]]:
+    """On which side of one shape the others are."""
+    things = only_one(scene, "shape")
+    if not things:
+        return "", []
+    reference = rng.choice(things)
+    axis, forward, back = rng.choice((("x", "right", "left"), ("y", "below", "above")))
+    first, second = rng.sample((forward, back), 2)
+    forms = (
+        f"Are these {first} or {second}, seen from the {reference.shape}: {{}}?",
+        f"Which side of the {reference.shape}, {first} or {second}: {{}}?",
+    )
+    side = scene.width if axis == "x" else scene.height
+    distances = {thing.shape: (getattr(thing, axis) - getattr(reference, axis)) / side for thing in things}
+    return rng.choice(forms), [
+        (shape, forward if distance > 0 else back)
+        for shape, distance in distances.items()
+        if abs(distance) >= CLEARLY_APART
+    ]
+
+
 def listed_counts(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str, str]]]:
     forms = ("How many are there of each: {}?", "Count each: {}.", "List how many there are: {}.")
     attribute = rng.choice(("shape", "colour"))
@@ -300,9 +324,12 @@ def listed_counts(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str
     return rng.choice(forms), [(name, NUMBERS[count]) for name, count in counts.items()]
 
 
+LISTED = (listed_colours, listed_shapes, listed_places, listed_counts, listed_sides, listed_sides)
+
+
 def ask_list(rng: random.Random, scene: Scene) -> Turn | None:
     """The same about several shapes at once: one picture shows how each answer is found."""
-    form, entries = rng.choice((listed_colours, listed_shapes, listed_places, listed_counts))(rng, scene)
+    form, entries = rng.choice(LISTED)(rng, scene)
     if not entries:
         return None
     entries = rng.sample(entries, rng.randint(min(2, len(entries)), len(entries)))

@@ -57,6 +57,14 @@ def thoughts(calls: list[Call]) -> str:
     return "I call " + ", ".join(name for name, _ in calls) + "."
 
 
+def asked_together(rng: random.Random, questions: list[str]) -> str:
+    """Questions one after another; one that ends with free text ends its line, or nobody could say where it ends."""
+    result = questions[0]
+    for question in questions[1:]:
+        result += (rng.choice(" \n") if result.endswith((".", "?", "!")) else "\n") + question
+    return result
+
+
 def one(rng: random.Random, held_out: bool, task: str, keys: list[str], typed: bool) -> Example:
     key = rng.choice(keys)
     request = TOOLS[key].request(rng, held_out, typed)
@@ -91,7 +99,7 @@ def parallel(rng: random.Random, held_out: bool) -> Example:
         keys = [rng.choice(list(TOOLS)) for _ in range(rng.choice((2, 2, 3)))]
         names, tools = offer(rng, list(dict.fromkeys(keys)))
         requests = [TOOLS[key].request(rng, held_out, False) for key in keys]
-        question = rng.choice((" ", "\n")).join(request.question for request in requests)
+        question = asked_together(rng, [request.question for request in requests])
         calls = [(names[key], request.arguments) for key, request in zip(keys, requests, strict=True)]
     thinking = rng.random() < THINKING_SHARE
     return Example("tools: parallel", [user(question)], written(calls), thoughts(calls), thinking, tools=tools)
@@ -127,7 +135,7 @@ def result(rng: random.Random, held_out: bool) -> Example:
     calls = [(names[key], request.arguments) for key, request in zip(keys, requests, strict=True)]
     thinking = rng.random() < THINKING_SHARE
     messages = [
-        user(" ".join(request.question for request in requests)),
+        user(asked_together(rng, [request.question for request in requests])),
         turn(calls, thoughts(calls) if thinking else ""),
         *({"role": "tool", "content": request.result} for request in requests),
     ]

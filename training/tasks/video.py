@@ -146,6 +146,36 @@ def blink_pattern(rng: random.Random, pairs: int, blinks: int) -> list[bool]:
             return lit
 
 
+def lit_pairs(pattern: list[bool]) -> dict[str, bool]:
+    """Whether each pair of frames shows the shape, by the time the model is told: its middle."""
+    return {f"{(index + 0.5) / FPS:.1f}": any(pattern[index : index + 2]) for index in range(0, len(pattern), 2)}
+
+
+def counted_pairs(pattern: list[bool]) -> str:
+    count, notes = 0, []
+    for time, lit in lit_pairs(pattern).items():
+        count += lit
+        notes.append(f"{time}: {NUMBERS[count] if lit else 'dark'}")
+    return ", ".join(notes) + "."
+
+
+def ask_moment(rng: random.Random, name: str, pattern: list[bool]) -> Turn:
+    """About a part of the film: what counting needs, in smaller pieces."""
+    pairs = lit_pairs(pattern)
+    time = rng.choice(tuple(pairs))
+    kind = rng.randrange(3)
+    if kind == 0:
+        lit = "Yes." if pairs[time] else "No."
+        return Turn("video: blinks", f"Does the {name} light up at {time} seconds?", lit, f"At {time}.")
+    if kind == 1:
+        times = [each for each, lit in pairs.items() if lit]
+        return Turn("video: blinks", f"When does the {name} light up?", f"At {', '.join(times)} seconds.", "I look.")
+    upto = pattern[: 2 * (tuple(pairs).index(time) + 1)]
+    count = sum(lit_pairs(upto).values())
+    question = f"How many times does the {name} blink up to {time} seconds?"
+    return Turn("video: blinks", question, number(count), counted_pairs(upto))
+
+
 def blinks(rng: random.Random, held_out: bool) -> Example:
     """A shape is seen one to five times, for one frame or two."""
     side, times = rng.choice(SIDES), rng.randint(1, 5)
@@ -167,7 +197,7 @@ def blinks(rng: random.Random, held_out: bool) -> Example:
             f"Count the blinks of the {name}.",
         )
     )
-    reasoning = ", ".join(NUMBERS[1 : times + 1]) + "."
-    last = Turn("video: blinks", question, number(times), reasoning)
+    last = Turn("video: blinks", question, number(times), counted_pairs(pattern))
     video = Video(with_noise(np.stack([light if lit else dark for lit in pattern]), rng), FPS, marks)
-    return picture_question(rng, held_out, [video], last, [ask_subject(rng, shape, colour)])
+    before = [ask_moment(rng, name, pattern) for _ in range(rng.randint(1, 4))]
+    return picture_question(rng, held_out, [video], last, [ask_subject(rng, shape, colour), *before], 0.4)
