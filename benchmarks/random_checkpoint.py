@@ -2,17 +2,16 @@
 
     python benchmarks/random_checkpoint.py Qwen3.5-0.8B Q4_K FOLDER [--layers N]
 
-Blocks are drawn at random in their stored form, so that a file is made at the speed of the disk, one tensor at a time.
-The values are of a trained model's size (a standard deviation near 0.02), so nothing overflows. The vocabulary has the
-released size and consistent merges, so that other programs load the file too. What such a model says is noise.
+Tensors are those of `qwill bench --random-weights`: blocks drawn at random in their stored form, one tensor at a time,
+so that a file is made at the speed of the disk. The vocabulary has the released size and consistent merges, so that
+other programs load the file too. What such a model says is noise.
 """
 
 import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +19,12 @@ import gguf
 import numpy as np
 
 from qwill.fit.family import family_config
+from qwill.weights.names import gguf_name
+from qwill.weights.random import MIXES, Planned, draw, plan
 
-STANDARD_DEVIATION = 0.02
 SPARE_BYTES = 2 << 30  # left free on the disk
 BASE_TOKENS = 248_044
 END_OF_TURN, END_OF_TEXT = "<|im_end|>", "<|endoftext|>"
-# Types of the matrices, and of embeddings and head, by the name of a mix. Q4_K raises the head as llama-quantize does.
-MIXES = {
-    "F16": ("F16", "F16"),
-    "BF16": ("BF16", "BF16"),
-    "Q8_0": ("Q8_0", "Q8_0"),
-    "Q6_K": ("Q6_K", "Q6_K"),
-    "Q4_K": ("Q4_K", "Q6_K"),
-    "Q4_0": ("Q4_0", "Q6_K"),
-}
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A tensor to write: name, shape (rows first), type."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: str
-
-    @property
-    def kind(self) -> gguf.GGMLQuantizationType:
-        return gguf.GGMLQuantizationType[self.type]
-
-    @property
-    def blocks(self) -> int:
-        return int(np.prod(self.shape)) // gguf.GGML_QUANT_SIZES[self.kind][0]
-
-    @property
-    def nbytes(self) -> int:
-        return self.blocks * gguf.GGML_QUANT_SIZES[self.kind][1]
 
 
 def text_shape(member: str, layers: int | None = None) -> dict[str, Any]:
@@ -65,113 +35,9 @@ def text_shape(member: str, layers: int | None = None) -> dict[str, Any]:
     return text
 
 
-def plan(text: dict[str, Any], mix: str) -> Iterator[Planned]:
-    """All tensors of the language model, without draft head."""
-    matrix, head = MIXES[mix]
-    hidden, vocab = text["hidden_size"], text["vocab_size"]
-    yield Planned("token_embd.weight", (vocab, hidden), head)
-    if not text["tie_word_embeddings"]:
-        yield Planned("output.weight", (vocab, hidden), head)
-    yield Planned("output_norm.weight", (hidden,), "F32")
-    for layer in range(text["num_hidden_layers"]):
-        full = layer % text["full_attention_interval"] == text["full_attention_interval"] - 1
-        parts = _attention(text, matrix) if full else _gated_delta(text, matrix)
-        for name, shape, kind in (*parts, *_feed_forward(text, matrix)):
-            yield Planned(f"blk.{layer}.{name}", shape, kind)
-
-
-Parts = list[tuple[str, tuple[int, ...], str]]
-
-
-def _attention(text: dict[str, Any], matrix: str) -> Parts:
-    hidden, head_dim = text["hidden_size"], text["head_dim"]
-    heads, kv_heads = text["num_attention_heads"], text["num_key_value_heads"]
-    return [
-        ("attn_norm.weight", (hidden,), "F32"),
-        ("attn_q.weight", (2 * heads * head_dim, hidden), matrix),
-        ("attn_k.weight", (kv_heads * head_dim, hidden), matrix),
-        ("attn_v.weight", (kv_heads * head_dim, hidden), matrix),
-        ("attn_q_norm.weight", (head_dim,), "F32"),
-        ("attn_k_norm.weight", (head_dim,), "F32"),
-        ("attn_output.weight", (hidden, heads * head_dim), matrix),
-        ("post_attention_norm.weight", (hidden,), "F32"),
-    ]
-
-
-def _gated_delta(text: dict[str, Any], matrix: str) -> Parts:
-    hidden, width = text["hidden_size"], text["linear_value_head_dim"]
-    keys, values = text["linear_num_key_heads"], text["linear_num_value_heads"]
-    channels = (2 * keys + values) * width
-    return [
-        ("attn_norm.weight", (hidden,), "F32"),
-        ("attn_qkv.weight", (channels, hidden), matrix),
-        ("attn_gate.weight", (values * width, hidden), matrix),
-        ("ssm_alpha.weight", (values, hidden), matrix),
-        ("ssm_beta.weight", (values, hidden), matrix),
-        ("ssm_conv1d.weight", (channels, text["linear_conv_kernel_dim"]), "F32"),
-        ("ssm_a", (values,), "F32"),
-        ("ssm_dt.bias", (values,), "F32"),
-        ("ssm_norm.weight", (width,), "F32"),
-        ("ssm_out.weight", (hidden, values * width), matrix),
-        ("post_attention_norm.weight", (hidden,), "F32"),
-    ]
-
-
-def _feed_forward(text: dict[str, Any], matrix: str) -> Parts:
-    hidden = text["hidden_size"]
-    if "num_experts" not in text:
-        width = text["intermediate_size"]
-        return [
-            ("ffn_gate.weight", (width, hidden), matrix),
-            ("ffn_up.weight", (width, hidden), matrix),
-            ("ffn_down.weight", (hidden, width), matrix),
-        ]
-    experts, width, shared = text["num_experts"], text["moe_intermediate_size"], text["shared_expert_intermediate_size"]
-    return [
-        ("ffn_gate_inp.weight", (experts, hidden), "F32"),
-        ("ffn_gate_exps.weight", (experts, width, hidden), matrix),
-        ("ffn_up_exps.weight", (experts, width, hidden), matrix),
-        ("ffn_down_exps.weight", (experts, hidden, width), matrix),
-        ("ffn_gate_inp_shexp.weight", (hidden,), "F32"),
-        ("ffn_gate_shexp.weight", (shared, hidden), matrix),
-        ("ffn_up_shexp.weight", (shared, hidden), matrix),
-        ("ffn_down_shexp.weight", (hidden, shared), matrix),
-    ]
-
-
-def draw(tensor: Planned, rng: np.random.Generator) -> np.ndarray:
-    """Random bytes of a tensor in its stored form, [blocks, bytes a block] or values."""
-    if tensor.type == "F32":
-        return _draw_small(tensor, rng)
-    if tensor.type in ("F16", "BF16"):
-        values = rng.standard_normal(tensor.blocks, np.float32) * np.float32(STANDARD_DEVIATION)
-        return values.astype(np.float16) if tensor.type == "F16" else (values.view(np.uint32) >> 16).astype(np.uint16)
-    size = gguf.GGML_QUANT_SIZES[tensor.kind][1]
-    blocks = np.frombuffer(rng.bytes(tensor.blocks * size), np.uint8).reshape(-1, size).copy()
-    for offset, scale in SCALES[tensor.type]:
-        blocks[:, offset : offset + 2] = np.array([scale], np.float16).view(np.uint8)
-    return blocks
-
-
-# Where a block's half-precision scales lie, and what makes random bytes elsewhere decode to the standard deviation.
-# Q4_K: scale * (6 bits) * (4 bits) - minimum * (6 bits), centred when the minimum is 7.5 times the scale.
-SCALES: dict[str, list[tuple[int, float]]] = {
-    "Q8_0": [(0, STANDARD_DEVIATION / 73.9)],
-    "Q4_0": [(0, STANDARD_DEVIATION / 4.6)],
-    "Q4_K": [(0, STANDARD_DEVIATION / 255), (2, 7.5 * STANDARD_DEVIATION / 255)],
-    "Q6_K": [(208, STANDARD_DEVIATION / 1366)],
-}
-
-
-def _draw_small(tensor: Planned, rng: np.random.Generator) -> np.ndarray:
-    """Vectors and small matrices: norms near one, decays between fast and slow, the rest at the usual size."""
-    if tensor.name.endswith("norm.weight"):
-        return np.ones(tensor.shape, np.float32)
-    if tensor.name.endswith("ssm_a"):
-        return -np.exp(rng.uniform(-3, 2, tensor.shape)).astype(np.float32)
-    if "conv1d" in tensor.name:
-        return rng.normal(0, 0.5, tensor.shape).astype(np.float32)
-    return rng.normal(0, STANDARD_DEVIATION, tensor.shape).astype(np.float32)
+def stored_shape(tensor: Planned) -> tuple[int, ...]:
+    """GGUF keeps the row that gates the shared expert as a vector."""
+    return tensor.shape[1:] if tensor.shape[0] == 1 else tensor.shape
 
 
 def vocabulary(size: int) -> tuple[list[str], list[str], list[int]]:
@@ -248,13 +114,14 @@ def write(path: Path, text: dict[str, Any], mix: str, seed: int = 0) -> None:
     writer.add_pad_token_id(tokens.index(END_OF_TEXT))
     writer.add_add_bos_token(False)
     for tensor in tensors:
-        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, tensor.kind)
+        name, kind = gguf_name(tensor.name, text["num_hidden_layers"]), gguf.GGMLQuantizationType[tensor.type.name]
+        writer.add_tensor_info(name, stored_shape(tensor), np.dtype(np.float32), tensor.nbytes, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     rng = np.random.default_rng(seed)
     for tensor in tensors:
-        writer.write_tensor_data(draw(tensor, rng))
+        writer.write_tensor_data(np.concatenate(draw(tensor, rng)))
     writer.close()
     os.replace(unfinished, path)
 

@@ -1,0 +1,55 @@
+"""Random weights in their stored form: drawn as blocks, never quantized, so as fast as bytes are drawn."""
+
+import math
+
+import numpy as np
+
+from qwill.quant.types import TensorType
+
+STANDARD_DEVIATION = 0.02  # of a trained model's size, so nothing overflows
+
+# Where a block's half-precision scales lie, and what of the standard deviation each is, when all other bits are random.
+# A value is a product of independent uniform numbers: its variance is the product of their mean squares.
+# - Q4_K, Q5_K: scale * (6 bits) * (4 or 5 bits) - minimum * (6 bits), centred when the minimum is 7.5 or 15.5 scales
+# - Q6_K, IQ4_XS: scale * (8 or 6 bits, signed) * (6 bits, signed, or one of the 16 levels)
+_SCALES: dict[str, tuple[tuple[int, float], ...]] = {
+    "Q8_0": ((0, 1 / 73.9),),
+    "Q6_K": ((208, 1 / 1366),),
+    "Q5_K": ((0, 1 / 527), (2, 15.5 / 527)),
+    "Q4_K": ((0, 1 / 258), (2, 7.5 / 258)),
+    "Q4_0": ((0, 1 / 4.63),),
+    "IQ4_NL": ((0, 1 / 67.4),),
+    "IQ4_XS": ((0, 1 / 1246),),
+}
+_MXFP4_LEVELS = 5.85  # root mean square of its 16 levels, twice the values of the format
+_MXFP4_UNIT = 128  # the exponent's code at which a level counts as it is
+
+
+def random_blocks(
+    tensor_type: TensorType,
+    elements: int,
+    rng: np.random.Generator,
+    standard_deviation: float = STANDARD_DEVIATION,
+) -> np.ndarray:
+    """Stored bytes, flat uint8, of `elements` values of about that standard deviation and a mean near 0.
+
+    MXFP4 has powers of two for scales, so its deviation may be off by a factor of √2. Types: F32, F16, BF16 and those
+    of `_SCALES`.
+    """
+    if tensor_type.name in ("F32", "F16", "BF16"):
+        values = rng.standard_normal(elements, np.float32) * np.float32(standard_deviation)
+        if tensor_type.name == "F16":
+            return values.astype(np.float16).view(np.uint8)
+        return (
+            values.view(np.uint8) if tensor_type.name == "F32" else values.view(np.uint16)[1::2].copy().view(np.uint8)
+        )
+    total = tensor_type.row_bytes(elements)
+    words = rng.integers(0, 2**64, -(-total // 8), np.uint64)
+    stored: np.ndarray = words.view(np.uint8)[:total]
+    blocks = stored.reshape(-1, tensor_type.block_bytes)
+    if tensor_type.name == "MXFP4":
+        blocks[:, 0] = _MXFP4_UNIT + round(math.log2(standard_deviation / _MXFP4_LEVELS))
+    else:
+        for offset, share in _SCALES[tensor_type.name]:
+            blocks[:, offset : offset + 2] = np.array([standard_deviation * share], np.float16).view(np.uint8)
+    return stored

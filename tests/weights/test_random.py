@@ -1,0 +1,132 @@
+"""Random weights: their size, their types, and a model that runs on them."""
+
+import secrets
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qwill.errors import CheckpointError
+from qwill.fit.family import family_config, members
+from qwill.model.config import model_config
+from qwill.model.model import Model
+from qwill.model.parameters import parameter_count
+from qwill.ops import native_operations
+from qwill.quant.types import TYPES
+from qwill.weights.load import memory_needed
+from qwill.weights.random import MIXES, plan, random_checkpoint
+from qwill.weights.random_blocks import random_blocks
+from qwill.weights.tensor import Tensor
+
+DRAWN = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4")
+
+
+def tiny_family_config(moe: bool = False, tied: bool = True) -> dict[str, Any]:
+    """A released configuration made small; rows are whole blocks of every type."""
+    config = family_config("Qwen3.5-35B-A3B" if moe else "Qwen3.5-0.8B")
+    text = config["text_config"] | {
+        "vocab_size": 512,
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 64,
+        "linear_value_head_dim": 64,
+        "tie_word_embeddings": tied,
+    }
+    sizes = ("moe_intermediate_size", "shared_expert_intermediate_size") if moe else ("intermediate_size",)
+    text |= dict.fromkeys(sizes, 256)
+    if moe:
+        text |= {"num_experts": 4, "num_experts_per_tok": 2}
+    return config | {"text_config": text, "tie_word_embeddings": tied}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@given(st.floats(0.005, 0.5))
+@settings(max_examples=5, deadline=None)
+def test_blocks_decode_to_the_asked_deviation(name: str, deviation: float) -> None:
+    seed = secrets.randbits(32)
+    print("seed", seed)
+    elements = 400 * 256
+    stored = random_blocks(TYPES[name], elements, np.random.default_rng(seed), deviation)
+    assert stored.dtype == np.uint8
+    assert stored.shape == (TYPES[name].row_bytes(elements),)
+    values = gguf.quants.dequantize(stored.reshape(400, -1), gguf.GGMLQuantizationType[name])
+    assert np.isfinite(values).all()
+    # At least 3,200 groups share a scale; the mean of their squares, of relative deviation below 2, has one of 3.5%,
+    # its root half of that, and 10% are more than 5 of these. MXFP4's scale is the nearest power of two.
+    tolerance = 2**0.5 * 1.02 - 1 if name == "MXFP4" else 0.1
+    assert 1 / (1 + tolerance) < values.std() / deviation < 1 + tolerance
+    assert abs(values.mean()) < 0.2 * deviation  # Q4_0 has levels from -8 to 7
+
+
+def test_draws_differ_and_repeat_with_their_seed() -> None:
+    first, same, other = (random_blocks(TYPES["Q4_K"], 2560, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("member", members())
+def test_the_plan_has_every_parameter_of_the_text_model(member: str) -> None:
+    config = family_config(member)
+    elements = sum(int(np.prod(tensor.shape)) for tensor in plan(config["text_config"], "Q4_K"))
+    assert elements == parameter_count(model_config(config)).text
+
+
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("moe", [False, True])
+def test_a_model_takes_every_tensor(mix: str, moe: bool) -> None:
+    """Model asks for each tensor by name and shape, once, and for no other."""
+    checkpoint = random_checkpoint("tiny", tiny_family_config(moe=moe, tied=not moe), mix)
+    assert memory_needed(checkpoint) == sum(t.nbytes for t in plan(checkpoint.config["text_config"], mix))
+    model = Model(model_config(checkpoint.config), checkpoint.tensors, native_operations(1), checkpoint.v_heads_tiled)
+    assert model.vision is None
+    assert model.mtp is None
+
+
+def types_of(config: dict[str, Any], mix: str) -> dict[str, str]:
+    return {tensor.name: tensor.type.name for tensor in plan(config["text_config"], mix)}
+
+
+def test_types_are_those_of_llama_quantize() -> None:
+    tied, untied = tiny_family_config(), tiny_family_config(moe=True, tied=False)
+    assert types_of(tied, "Q4_K")["embed_tokens.weight"] == "Q6_K"
+    assert "lm_head.weight" not in types_of(tied, "Q4_K")
+    shown = types_of(untied, "Q4_K")
+    assert (shown["embed_tokens.weight"], shown["lm_head.weight"]) == ("Q4_K", "Q6_K")
+    assert shown["layers.0.mlp.gate.weight"] == "F32"
+    shown = types_of(untied, "MXFP4_MOE")
+    assert (shown["layers.0.mlp.experts.up_proj"], shown["layers.0.mlp.shared_expert.up_proj.weight"]) == (
+        "MXFP4",
+        "Q8_0",
+    )
+
+
+def test_the_medium_mix_raises_half_of_some_matrices() -> None:
+    shown = types_of(family_config("Qwen3.5-0.8B"), "Q4_K_M")
+    raised = [layer for layer in range(24) if shown[f"layers.{layer}.mlp.down_proj.weight"] == "Q6_K"]
+    assert raised == [0, 1, 2, 5, 8, 11, 14, 17, 20, 21, 22, 23]
+    assert all(shown[f"layers.{layer}.mlp.up_proj.weight"] == "Q4_K" for layer in range(24))
+    assert shown["layers.0.linear_attn.in_proj_qkv.weight"] == "Q6_K"
+    assert shown["layers.3.self_attn.v_proj.weight"] == "Q4_K"
+
+
+def test_tensors_are_drawn_when_they_are_taken() -> None:
+    tensors = random_checkpoint("tiny", tiny_family_config(), "Q8_0").tensors
+    name = "layers.0.mlp.up_proj.weight"
+    assert tensors.peek(name).parts[0].strides == (0,)
+    with pytest.raises(CheckpointError, match=r"has shape \[256, 256\], the configuration says \[1, 256\]"):
+        tensors.take(name, (1, 256))
+    taken: Tensor = tensors.take(name, (256, 256))
+    assert len(np.unique(taken.parts[0])) > 200
+
+
+def test_fewer_layers() -> None:
+    checkpoint = random_checkpoint("tiny", tiny_family_config(), "Q8_0", layers=2)
+    assert model_config(checkpoint.config).text.layers == 2
+    assert not any(tensor.name.startswith("layers.2.") for tensor in checkpoint.tensors)
