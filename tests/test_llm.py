@@ -24,6 +24,7 @@ from qwill.errors import (
     UnsupportedModel,
 )
 from qwill.weights.hub import resolve_model
+from qwill.weights.load import open_checkpoint
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
 
@@ -95,6 +96,57 @@ def test_closing_a_stream_frees_everything(llm: LLM) -> None:
     next(stream)
     stream.close()
     llm._engine.scheduler.check_integrity()
+
+
+def test_given_tokens_are_read_like_a_prompt(llm: LLM) -> None:
+    """To the bit: extended by 70 tokens at once, an answer goes on as after a prompt that has them all."""
+    rng = np.random.default_rng()
+    prompts, given = (rng.integers(0, 288, (2, count)).tolist() for count in (5, 70))
+    params = SamplingParams(temperature=0, max_tokens=90, repetition_penalty=1.1, ignore_eos=True)
+    answers = [llm.answer(prompt, params) for prompt in prompts]
+    steps = llm.steps(answers)
+    next(steps)
+    first = [answer.request.output_ids[0] for answer in answers]
+    for answer, tokens in zip(answers, given, strict=True):
+        answer.request.extend(tokens)
+    list(steps)
+    whole = [[*prompt, token, *tokens] for prompt, token, tokens in zip(prompts, first, given, strict=True)]
+    # repetition counts prompt and answer alike
+    expected = llm.generate(
+        whole, SamplingParams(temperature=0, max_tokens=19, repetition_penalty=1.1, ignore_eos=True)
+    )
+    assert [answer.request.output_ids[71:] for answer in answers] == [done.token_ids for done in expected]
+    assert [answer.completion().usage["completion_tokens"] for answer in answers] == [90, 90]
+    llm._engine.scheduler.check_integrity()
+
+
+def test_an_answer_can_be_ended_between_steps(llm: LLM) -> None:
+    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+    answers = [llm.answer([token], params) for token in (1, 2)]
+    for _ in llm.steps(answers):
+        if len(answers[0].request.output_ids) == 3:
+            answers[0].request.finish_reason = "stop"
+    assert [len(answer.request.output_ids) for answer in answers] == [3, 12]
+    llm._engine.scheduler.check_integrity()
+
+
+def test_closing_the_steps_cancels_what_is_left(llm: LLM) -> None:
+    steps = llm.steps([llm.answer([token], GREEDY) for token in range(20)])
+    next(steps)
+    steps.close()
+    llm._engine.scheduler.check_integrity()
+
+
+def test_room_for_several_long_contexts(made: TinyCheckpoint, llm: LLM) -> None:
+    wide = LLM(open_checkpoint(made.folder), max_context=256, cache_tokens=4 * 256, max_sequences=4, threads=1)
+    answers = [wide.answer([token] * 200, GREEDY) for token in range(4)]
+    steps = wide.steps(answers)
+    while not all(answer.request.output_ids for answer in answers):
+        next(steps)
+    assert [answer.request.finish_reason for answer in answers] == [None] * 4  # none waited for another's pages
+    list(steps)
+    expected = llm.generate([[token] * 200 for token in range(4)], GREEDY)
+    assert [answer.request.output_ids for answer in answers] == [done.token_ids for done in expected]
 
 
 def test_several_conversations_give_a_list(llm: LLM) -> None:
@@ -230,6 +282,8 @@ def test_not_enough_memory_is_said_before_loading(copy: Path, monkeypatch: pytes
     with pytest.raises(NotEnoughMemory, match="take a smaller"):
         LLM(str(copy), progress=lambda done, total: loaded.append(done))
     assert loaded == []
+    with pytest.raises(NotEnoughMemory, match="for 3 contexts of 64, "):
+        LLM(str(copy), max_context=50, cache_tokens=3 * 64, max_sequences=3)
 
 
 def test_not_enough_memory_for_logits(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,10 @@ class LLM:
 
     def __init__(
         self,
-        model: str = "demo",
+        model: str | Checkpoint = "demo",
         *,
         max_context: int | None = None,
+        cache_tokens: int | None = None,
         threads: int | None = None,
         kv: str = "auto",
         yarn: float | None = None,
@@ -47,19 +48,24 @@ class LLM:
     ) -> None:
         """Loads `model`: "demo", a folder in released layout, a .gguf file, an alias or a downloaded repository.
 
-        max_context: tokens of prompts and answers together, by default the model's, at most 32,768. threads: by default
-        one a core. kv: type of cached keys and values, f32, f16 or q8_0; "auto" is f32 for f32 checkpoints, else f16.
+        A checkpoint that is already open is taken as it is. max_context: tokens of a prompt and its answer together, by
+        default the model's, at most 32,768. cache_tokens: room for the contexts of all that are answered at a time, by
+        default one of max_context, which they share. threads: by default one a core. kv: type of cached keys and
+        values, f32, f16 or q8_0; "auto" is f32 for f32 checkpoints, else f16.
         yarn: extends the context by that factor. isa: an instruction set by name. mmproj: the vision file of a GGUF
         model, by default the one beside it. max_sequences: how many are answered at a time, each with a recurrent state
         of its own. progress: called with bytes loaded and bytes in all. Raises subclasses of UserError.
         """
-        self.checkpoint: Checkpoint = open_checkpoint(resolve_model(model), _path(mmproj))
+        self.checkpoint: Checkpoint = (
+            model if isinstance(model, Checkpoint) else open_checkpoint(resolve_model(model), _path(mmproj))
+        )
         self.config: ModelConfig = model_config(self.checkpoint.config, yarn)
         self.max_context = _context(max_context, self.config)
         if max_sequences < 1:
             raise InvalidArgument(f"max_sequences must be at least 1, not {max_sequences}")
+        cache_tokens = self.max_context if cache_tokens is None else max(cache_tokens, self.max_context)
         kv_type = _kv_type(kv, self.checkpoint, self.config)
-        self._check_memory(kv_type, max_sequences)
+        self._check_memory(kv_type, cache_tokens, max_sequences)
         operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
         self._model = Model(
@@ -69,7 +75,7 @@ class LLM:
             self.checkpoint.v_heads_tiled,
             _report_to(progress, memory_needed(self.checkpoint)),
         )
-        self._engine = Engine(self._model, self.max_context, max_sequences, kv_type)
+        self._engine = Engine(self._model, cache_tokens, max_sequences, kv_type)
         self.tokenizer: Tokenizer | None = _tokenizer(self.checkpoint)
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
@@ -79,8 +85,33 @@ class LLM:
     ) -> list[Completion]:
         """Continues texts or token ids, together; answers come in the order of the prompts."""
         texts: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
-        answers = [self._answer(self._prompts.tokens(prompt), params, None) for prompt in texts]
-        return self._finish(answers)
+        return self._finish([self.answer(prompt, params) for prompt in texts])
+
+    def answer(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Answer:
+        """The answer to a text or to token ids, not begun yet; `steps` works on it."""
+        return self._answer(self._prompts.tokens(prompt), params, None)
+
+    def steps(self, answers: Sequence[Answer]) -> Iterator[None]:
+        """Works on answers together and pauses after each step of the engine, until all are finished.
+
+        Between steps a caller may read them, and end one that just got a token by setting its request's
+        `finish_reason`. Closing the iterator cancels what is not finished.
+        """
+        waiting = {id(answer.request): answer for answer in answers}
+        for answer in answers:
+            self._engine.add(answer.request)
+        try:
+            while self._engine.has_work:
+                grown = self._engine.step()
+                for request in grown:
+                    waiting[id(request)].advance()
+                yield
+                for request in grown:
+                    if request.finish_reason is not None:
+                        self._engine.cancel(request)
+        finally:
+            for answer in answers:
+                self._engine.cancel(answer.request)
 
     @overload
     def chat(
@@ -144,18 +175,8 @@ class LLM:
         return Answer(Request(prompt, resolved, sampler, self._eos_ids), self.tokenizer, router)
 
     def _finish(self, answers: list[Answer]) -> list[Completion]:
-        waiting = {id(answer.request): answer for answer in answers}
-        for answer in answers:
-            self._engine.add(answer.request)
-        try:
-            while self._engine.has_work:
-                for request in self._engine.step():
-                    waiting[id(request)].advance()
-                    if request.finish_reason is not None:
-                        self._engine.cancel(request)
-        finally:
-            for answer in answers:
-                self._engine.cancel(answer.request)
+        for _ in self.steps(answers):
+            pass
         return [answer.completion() for answer in answers]
 
     def _stream(self, answer: Answer) -> Iterator[StreamDelta]:
@@ -167,14 +188,17 @@ class LLM:
         finally:
             self._engine.cancel(answer.request)
 
-    def _check_memory(self, kv_type: TensorType, max_sequences: int) -> None:
+    def _check_memory(self, kv_type: TensorType, cache_tokens: int, max_sequences: int) -> None:
         weights = memory_needed(self.checkpoint)
-        cache = cache_bytes(self.config.text, self.max_context // PAGE_SIZE + 1, PAGE_SIZE, max_sequences, kv_type)
+        cache = cache_bytes(self.config.text, cache_tokens // PAGE_SIZE + 1, PAGE_SIZE, max_sequences, kv_type)
         available = available_memory()
         if weights + cache > available:
+            held = f"a context of {self.max_context}"
+            if cache_tokens > self.max_context:
+                held = f"{max_sequences} contexts of {cache_tokens // max_sequences}"
             raise NotEnoughMemory(
-                f"{self.checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for a"
-                f" context of {self.max_context}, {available / 1e9:.1f} GB are free; take a smaller file or context"
+                f"{self.checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for {held},"
+                f" {available / 1e9:.1f} GB are free; take a smaller file or context"
             )
 
 

@@ -22,17 +22,16 @@ class Engine:
     def __init__(
         self,
         model: Model,
-        max_context: int,
+        cache_tokens: int,
         max_sequences: int,
         kv_type: TensorType,
         token_budget: int = TOKEN_BUDGET,
     ) -> None:
-        """Pages for `max_context` tokens in all, which the requests share; slots for `max_sequences` at a time.
+        """Pages for `cache_tokens` tokens in all, which the requests share; slots for `max_sequences` at a time.
 
         A step computes at most `token_budget` tokens of prompts.
         """
-        pages = max_context // PAGE_SIZE + 1
-        self.max_context = max_context
+        pages = cache_tokens // PAGE_SIZE + 1
         self.scheduler = Scheduler(Pool(pages), Pool(max_sequences), PAGE_SIZE, token_budget)
         self._runner = Runner(model, allocate_cache(model.config.text, pages, PAGE_SIZE, max_sequences, kv_type))
 
@@ -41,7 +40,7 @@ class Engine:
         return self.scheduler.has_work
 
     def add(self, request: Request) -> None:
-        """Queues a request; prompt and longest answer must fit into `max_context`."""
+        """Queues a request; prompt and longest answer must fit into `cache_tokens`."""
         self.scheduler.add(request)
 
     def step(self) -> list[Request]:

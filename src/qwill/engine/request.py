@@ -1,6 +1,7 @@
 """One request on its way through the engine."""
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +69,15 @@ class Request:
         after = np.arange(offset, offset + count - inside.shape[1], dtype=np.int32)
         outside = np.broadcast_to(after, (3, len(after)))
         return np.concatenate([inside, outside], axis=1) if inside.shape[1] else outside
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Appends tokens that were given, not drawn. The next steps read them together, as they read a prompt."""
+        assert self.finish_reason is None
+        assert len(self.output_ids) + len(token_ids) < self.max_tokens
+        self.output_ids.extend(token_ids)
+        for token in token_ids:
+            self.samples.append(Sampled(token))
+            self.sampler.commit(token)
 
     def commit(self, sampled: Sampled) -> None:
         """Appends a token, and finishes the request when it was the last."""
