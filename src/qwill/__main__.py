@@ -1,5 +1,7 @@
 """`python -m qwill` is the command line."""
 
+import sys
+
 from qwill.cli import main
 
-main()
+sys.exit(main())

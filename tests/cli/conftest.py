@@ -63,10 +63,10 @@ def model(monkeypatch: pytest.MonkeyPatch) -> list[FakeLLM]:
     return made
 
 
-def run_process(*arguments: object, stdin: bytes = b"", **environment: str) -> Result:
+def run_process(*arguments: object, stdin: bytes = b"", module: str = "qwill.cli", **environment: str) -> Result:
     """The command line in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "qwill.cli", *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         input=stdin,
         capture_output=True,
         timeout=60,

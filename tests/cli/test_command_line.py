@@ -120,5 +120,7 @@ def test_main_reads_the_process_arguments(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().out.startswith("qwill ")
 
 
-def test_as_a_module() -> None:
-    assert run_process("--version").out == f"qwill {qwill.__version__}\n"
+@pytest.mark.parametrize("module", ["qwill", "qwill.cli"])
+def test_as_a_module(module: str) -> None:
+    assert run_process("--version", module=module).out == f"qwill {qwill.__version__}\n"
+    assert "walk" in run_process("walk", module=module).mistake()
