@@ -1,5 +1,10 @@
 #include <cstring>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "kernels.h"
 
 namespace qwill {
@@ -8,6 +13,8 @@ namespace scalar { const Kernels& kernels(); }
 #if defined(__x86_64__)
 namespace avx2 { const Kernels& kernels(); }
 namespace avx512 { const Kernels& kernels(); }
+#elif defined(__aarch64__)
+namespace neon { const Kernels& kernels(); }
 #endif
 
 namespace {
@@ -25,6 +32,14 @@ bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
+#elif defined(__aarch64__)
+bool has_dot_product() {
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return true;  // every Apple processor that runs macOS
+#endif
+}
 #endif
 
 constexpr Candidate kCandidates[] = {
@@ -32,6 +47,8 @@ constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
     {"avx2", avx2::kernels, has_avx2},
     {"avx512", avx512::kernels, has_avx512},
+#elif defined(__aarch64__)
+    {"neon", neon::kernels, has_dot_product},
 #endif
 };
 constexpr int kCount = sizeof(kCandidates) / sizeof(kCandidates[0]);

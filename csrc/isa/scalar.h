@@ -1,7 +1,7 @@
 // The vector types in plain C++, for any processor: what each operation means, lane by lane.
 //
 // Every instruction set offers vectors of the same sixteen lanes, so that an algorithm adds in the same order everywhere;
-// AVX2 and AVX-512 then agree to the bit. Plain C++ rounds twice in fma (a fused one is a slow library call without the
+// AVX2, AVX-512 and NEON then agree to the bit. Plain C++ rounds twice in fma (a fused one is a slow library call without the
 // hardware), which is the only difference.
 #pragma once
 

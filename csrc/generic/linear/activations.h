@@ -16,7 +16,7 @@ namespace qwill { namespace QWILL_ISA_NS {
 
 #if defined(__AVX512F__)
 constexpr int kTileTokens = 4, kTilePanels = 2;
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 constexpr int kTileTokens = 4, kTilePanels = 1;
 #else
 constexpr int kTileTokens = 2, kTilePanels = 1;

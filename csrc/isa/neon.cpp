@@ -1,0 +1,3 @@
+#define QWILL_ISA_NS neon
+#include "isa/neon.h"
+#include "generic/table.h"
