@@ -17,19 +17,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
 import numpy as np
-from random_checkpoint import MIXES, cached
+from random_checkpoint import cached
 
 from qwill import LLM, SamplingParams, _native
+from qwill.fit.bandwidth import read_bandwidth
+from qwill.weights.random import MIXES
 
 ROOT = Path(__file__).parents[1]
-BANDWIDTH_BYTES = 512 << 20  # a thread; far more than any cache holds
 QUICK_TESTS = ["tests/ops", "tests/quant"]
 
 
@@ -84,19 +84,6 @@ def generate(llm: LLM, prompt: list[int], count: int) -> float:
     elapsed = time.perf_counter() - start
     assert len(answer.token_ids) == count
     return elapsed
-
-
-def read_bandwidth(threads: int) -> float:
-    """Bytes per second that dot products of long vectors read, all threads together; the best of three passes."""
-    vectors = [np.ones(BANDWIDTH_BYTES // 4, np.float32) for _ in range(threads)]
-
-    def seconds() -> float:
-        start = time.perf_counter()
-        list(pool.map(lambda vector: np.dot(vector, vector), vectors))
-        return time.perf_counter() - start
-
-    with ThreadPoolExecutor(threads) as pool:
-        return threads * BANDWIDTH_BYTES / min(seconds() for _ in range(3))
 
 
 class TimedCpu:

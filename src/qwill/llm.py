@@ -1,6 +1,6 @@
 """The offline API: load a checkpoint, then generate, chat, or read logits."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
@@ -91,7 +91,7 @@ class LLM:
         """The answer to a text or to token ids, not begun yet; `steps` works on it."""
         return self._answer(self._prompts.tokens(prompt), params, None)
 
-    def steps(self, answers: Sequence[Answer]) -> Iterator[None]:
+    def steps(self, answers: Sequence[Answer]) -> Generator[None, None, None]:
         """Works on answers together and pauses after each step of the engine, until all are finished.
 
         Between steps a caller may read them, and end one that just got a token by setting its request's
@@ -194,7 +194,7 @@ class LLM:
         available = available_memory()
         if weights + cache > available:
             held = f"a context of {self.max_context}"
-            if cache_tokens > self.max_context:
+            if cache_tokens >= 2 * self.max_context:
                 held = f"{max_sequences} contexts of {cache_tokens // max_sequences}"
             raise NotEnoughMemory(
                 f"{self.checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for {held},"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_members import tiny_family_config
 
 from qwill.errors import CheckpointError
 from qwill.fit.family import family_config, members
@@ -22,28 +23,6 @@ from qwill.weights.random_blocks import random_blocks
 from qwill.weights.tensor import Tensor
 
 DRAWN = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4")
-
-
-def tiny_family_config(moe: bool = False, tied: bool = True) -> dict[str, Any]:
-    """A released configuration made small; rows are whole blocks of every type."""
-    config = family_config("Qwen3.5-35B-A3B" if moe else "Qwen3.5-0.8B")
-    text = config["text_config"] | {
-        "vocab_size": 512,
-        "hidden_size": 256,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4,
-        "linear_key_head_dim": 64,
-        "linear_value_head_dim": 64,
-        "tie_word_embeddings": tied,
-    }
-    sizes = ("moe_intermediate_size", "shared_expert_intermediate_size") if moe else ("intermediate_size",)
-    text |= dict.fromkeys(sizes, 256)
-    if moe:
-        text |= {"num_experts": 4, "num_experts_per_tok": 2}
-    return config | {"text_config": text, "tie_word_embeddings": tied}
 
 
 @pytest.mark.parametrize("name", DRAWN)

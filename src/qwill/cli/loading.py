@@ -9,16 +9,17 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from qwill.llm import LLM
+    from qwill.weights.load import Checkpoint
 
 PATIENCE = 1.0  # seconds without a bar
 
 
-def load_model(name: str, **options: Any) -> "LLM":
-    """The model of that name; `options` are those of `LLM`."""
+def load_model(model: "str | Checkpoint", **options: Any) -> "LLM":
+    """The model of that name, or of an open checkpoint; `options` are those of `LLM`."""
     from qwill.llm import LLM
 
     with LoadingBar() as bar:
-        return LLM(name, progress=bar.update, **options)
+        return LLM(model, progress=bar.update, **options)
 
 
 class LoadingBar:

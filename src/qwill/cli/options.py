@@ -1,6 +1,7 @@
 """Arguments that several verbs share."""
 
 import argparse
+from collections.abc import Callable
 
 MODEL_HELP = (
     "nothing: the built-in demonstration model; a folder or .gguf file; an alias such as qwen3.5:0.8b-q4_k_m;"
@@ -19,6 +20,19 @@ def at_least_one(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
     return value
+
+
+def counts(least: int) -> Callable[[str], list[int]]:
+    """Reads whole numbers from `least` on, with commas between."""
+
+    def read(text: str) -> list[int]:
+        values = [int(word) for word in text.split(",")]
+        if min(values) < least:
+            raise argparse.ArgumentTypeError(f"{min(values)} is not at least {least}")
+        return values
+
+    read.__name__ = "list of whole numbers"  # what argparse calls it in its message
+    return read
 
 
 def above_zero(text: str) -> float:

@@ -4,6 +4,7 @@ Control groups: https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgrou
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def physical_cores(root: Path = ROOT) -> int:
         if quota is not None:
             cores = min(cores, int(quota))
     return max(cores, 1)
+
+
+def peak_memory(root: Path = ROOT) -> int:
+    """Most bytes of memory that the process has held so far."""
+    table = _table(root / "proc/self/status")
+    if "VmHWM:" in table:
+        return table["VmHWM:"] * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # in bytes there, elsewhere in kibibytes
 
 
 def _mem_available(root: Path) -> int:

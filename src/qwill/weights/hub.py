@@ -83,10 +83,23 @@ def hub_model(name: str) -> HubModel:
     if (match := _REPOSITORY.fullmatch(name)) and not name.lower().endswith((".gguf", ".safetensors")):
         return HubModel(name, match[1], match[2].upper() if match[2] else None)
     if re.match(r"qwen-?3\.5\b", name, re.IGNORECASE):
-        raise ModelNotFound(f"{name}: no such member of the family; there are {', '.join(aliases())}")
+        raise _no_member(name)
     if "/" in name or "\\" in name or name.endswith((".gguf", ".safetensors")):
         raise ModelNotFound(f"{name}: no such file or folder")
     raise ModelNotFound(f"{name}: no such file, folder or model; try {aliases()[-1]}, or org/name of the hub")
+
+
+def family_member(name: str) -> tuple[str, str]:
+    """The released name behind an alias or a released name, and the quantization that an alias ends in, else "".
+
+    Raises ModelNotFound for anything else.
+    """
+    if match := _ALIAS.fullmatch(name):
+        return RELEASES[match[1].lower()], (match[2] or "").upper()
+    for release in RELEASES.values():
+        if release.lower() == name.lower():
+            return release, ""
+    raise _no_member(name)
 
 
 def aliases() -> list[str]:
@@ -153,6 +166,10 @@ def choose_files(model: HubModel, files: Iterable[str]) -> list[str]:
     vision = {_quant_of(file): file for file in files if _is_vision(file)}
     preferred = [vision[quant] for quant in (*PREFERRED_VISION, *vision) if quant in vision][:1]
     return gguf[_choose_quant(model, list(gguf))] + preferred
+
+
+def _no_member(name: str) -> ModelNotFound:
+    return ModelNotFound(f"{name}: no such member of the family; there are {', '.join(aliases())}")
 
 
 def _choose_quant(model: HubModel, present: list[str]) -> str:

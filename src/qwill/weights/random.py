@@ -118,7 +118,7 @@ def random_checkpoint(member: str, config: dict[str, Any], mix: str, layers: int
     if layers is not None:
         text["num_hidden_layers"] = layers
     return Checkpoint(
-        path=Path(member),
+        path=Path(f"{member}-{mix}"),
         format="random",
         config={"model_type": config["model_type"], "text_config": text}
         | {"tie_word_embeddings": text["tie_word_embeddings"]},
