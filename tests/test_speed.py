@@ -183,6 +183,14 @@ def test_weights_that_a_token_reads() -> None:
     assert weight_bytes_per_token(moe) == memory_needed(moe) - 2 * (idle_experts + idle_rows)
 
 
+def test_types_of_the_weights() -> None:
+    """In MB: embeddings, which are the head, 508.6 * 6.5625 / 16 = 208.6, and of 24 layers 12 have some more Q6_K."""
+    name, size = language_weights(random_checkpoint("it", family_config("Qwen3.5-0.8B"), "Q4_K_M"))
+    assert name == "Q6_K+Q4_K"
+    assert 752e6 * 4.5 / 8 < size < 752e6 * 6.6 / 8
+    assert language_weights(random_checkpoint("it", family_config("Qwen3.5-0.8B"), "IQ4_NL"))[0] == "IQ4_NL+Q6_K"
+
+
 def test_vision_and_draft_head_do_not_count() -> None:
     checkpoint = open_checkpoint(resolve_model("demo"))
     language = [t.nbytes for t in checkpoint.tensors if t.name.startswith(("layers.", "embed", "norm.", "lm_head"))]

@@ -243,9 +243,11 @@ def weight_bytes_per_token(checkpoint: Checkpoint) -> int:
 
 
 def language_weights(checkpoint: Checkpoint) -> tuple[str, int]:
-    """The type that takes the most bytes of the language model's weights, and all their bytes."""
+    """The types that take a tenth or more of the language model's weights, most first, and the bytes of all of them."""
     sizes: dict[str, int] = {}
     for tensor in checkpoint.tensors:
         if not tensor.name.startswith(("visual.", "mtp.")):
             sizes[tensor.type.name] = sizes.get(tensor.type.name, 0) + tensor.nbytes
-    return max(sizes, key=lambda name: sizes[name]), sum(sizes.values())
+    total = sum(sizes.values())
+    names = sorted((name for name in sizes if 10 * sizes[name] >= total), key=lambda name: -sizes[name])
+    return "+".join(names), total

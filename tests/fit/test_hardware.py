@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qwill.fit.hardware import available_memory, physical_cores
+from qwill.fit.hardware import available_memory, peak_memory, physical_cores
 
 GB = 10**9
 
@@ -146,6 +146,16 @@ def test_a_version_2_quota_is_rounded_down_but_not_to_zero(
 
 def test_without_proc_it_is_the_installed_memory(tmp_path: Path) -> None:
     assert available_memory(tmp_path) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_the_peak_is_the_high_water_mark(tmp_path: Path) -> None:
+    lay(tmp_path, {"proc/self/status": "Name:\tpython\nVmPeak:\t  900000 kB\nVmHWM:\t  123456 kB\nVmRSS:\t 1000 kB\n"})
+    assert peak_memory(tmp_path) == 123_456 * 1024
+
+
+def test_the_peak_where_proc_is_hidden() -> None:
+    """Both are kept by the kernel; the resource usage also remembers what the process was before its program began."""
+    assert peak_memory(Path("/nowhere")) >= 0.9 * peak_memory() > 10 << 20
 
 
 def test_this_machine() -> None:

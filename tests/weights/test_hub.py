@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qwill.errors import CheckpointError, ModelNotFound
 from qwill.weights import hub
-from qwill.weights.hub import HubModel, choose_files, find_snapshot, hub_model, resolve_model
+from qwill.weights.hub import RELEASES, HubModel, choose_files, family_member, find_snapshot, hub_model, resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -64,6 +64,17 @@ def test_every_member_has_its_alias() -> None:
     from qwill.fit.family import members
 
     assert [hub_model(alias).repository for alias in hub.aliases()] == [f"Qwen/{name}" for name in members()]
+
+
+@pytest.mark.parametrize("size", RELEASES)
+def test_a_member_by_alias_and_by_its_released_name(size: str) -> None:
+    release = RELEASES[size]
+    assert family_member(f"qwen3.5:{size}") == (release, "")
+    assert family_member(f"Qwen3.5:{size.upper()}-ud-q4_k_xl") == (release, "UD-Q4_K_XL")
+    assert family_member(release) == family_member(release.lower()) == (release, "")
+    for other in (f"Qwen/{release}", release + "-", f"qwen3.5:{size}x", ""):
+        with pytest.raises(ModelNotFound, match="no such member"):
+            family_member(other)
 
 
 @pytest.mark.parametrize(
