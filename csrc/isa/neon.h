@@ -70,7 +70,7 @@ inline void store_f16(uint16_t* p, F32x16 a) {
     vst1_u16(p + 12, half(a.v3));
 }
 inline F32x16 load_bf16(const uint16_t* p) {
-    return four<F32x16>([&](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)); });
+    return four<F32x16>([&](int i) { return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(p + 4 * i)), 16)); });
 }
 inline I32x16 round_i32(F32x16 a) { return each<I32x16>([](auto x) { return vcvtnq_s32_f32(x); }, a); }
 inline F32x16 to_f32(I32x16 a) { return each<F32x16>([](auto x) { return vcvtq_f32_s32(x); }, a); }
