@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from conftest import Run
 from random_members import tiny_family_config
+from terminal import CTRL_C, terminal
 
 KEYS = {"model", "isa", "threads", "prefill_tokens_per_second", "decode_tokens_per_second", "peak_memory_bytes", "runs"}
 
@@ -114,3 +115,10 @@ def test_mistakes(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str
     for module in ("qwill.llm", "qwill.speed"):
         monkeypatch.setattr(f"{module}.available_memory", lambda: 8 * 10**9)
     assert says in run("bench", *arguments).mistake()
+
+
+def test_at_a_terminal_it_tells_what_it_measures_and_stops_at_ctrl_c() -> None:
+    with terminal("-m", "qwill", "bench", "-p", "8", "-n", "4,900", "--repeat", "100000", "--threads", "1") as shown:
+        shown.expect("\rpp8 ")
+        assert shown.leave(CTRL_C) == 130
+        assert "tokens/s" not in shown.seen

@@ -87,17 +87,21 @@ def _checkpoint(arguments: argparse.Namespace, cases: list["Case"]) -> "Checkpoi
 
 
 def _measure(llm: "LLM", cases: list["Case"], repeat: int) -> list["Speed"]:
-    """All cases; at a terminal a line tells which one is running."""
-    from rich.console import Console
-
+    """All cases. At a terminal a line tells which one is running, a still one: a moving one would take time of it."""
     from qwill.speed import measure
 
     speeds = []
-    with Console(stderr=True).status("warming up") as status:
-        for case in cases:
-            status.update(case.label)
-            speeds.append(measure(llm, case, repeat))
+    width = max(len(case.label) for case in cases)
+    for case in cases:
+        _show_progress(case.label.ljust(width))
+        speeds.append(measure(llm, case, repeat))
+    _show_progress(" " * width)
     return speeds
+
+
+def _show_progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{text}\r", end="", file=sys.stderr, flush=True)
 
 
 def describe(llm: "LLM", arguments: argparse.Namespace, speeds: list["Speed"]) -> dict[str, Any]:
