@@ -21,6 +21,7 @@ from training.optimizer import Optimizer, is_matrix, shares
 
 STEPS_AHEAD = 4
 MOST_NORM = 1.0
+MOST_LOST = 8  # steps in a row whose gradient is not finite: such a step changes nothing
 DRAFTS = (0, 1, 3)  # lengths of the multi-token head's run, one drawn for each micro-batch
 DRAFT_SHARES = (0.6, 0.25, 0.15)
 
@@ -127,6 +128,7 @@ def run_worker(
         starts[name] = (place, place + parameter.numel())
         parameter.grad = shared.gradients[worker, place : place + parameter.numel()].view_as(parameter)
         place += parameter.numel()
+    lost = 0
     for step, parts in enumerate(prepared(plan, worker, tokenizer), plan.first):
         shared.gradients[worker].zero_()
         figures = [
@@ -145,12 +147,14 @@ def run_worker(
         shared.norms[worker] = torch.stack(norms).norm().cpu()
         barrier.wait()
         norm = float(shared.norms.norm())
-        if not math.isfinite(norm):
+        lost = 0 if math.isfinite(norm) else lost + 1
+        if lost > MOST_LOST:
             raise SystemExit(f"step {step}: the gradient is not finite; lower --matrix-lr or --other-lr")
-        for gradient in owned:
-            assert gradient is not None
-            gradient.mul_(min(1.0, MOST_NORM / (norm + 1e-6)))
-        optimizer.step(step + 1, *plan.rates(step))
+        if not lost:
+            for gradient in owned:
+                assert gradient is not None
+                gradient.mul_(min(1.0, MOST_NORM / (norm + 1e-6)))
+            optimizer.step(step + 1, *plan.rates(step))
         barrier.wait()
         if worker == 0 and after is not None:
             after(step, torch.nanmean(shared.figures, dim=0).tolist())

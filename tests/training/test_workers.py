@@ -3,16 +3,19 @@
 import copy
 import csv
 import functools
+import random
 import sys
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer
-from training import train
+from training import train, workers
+from training.batch import TextBatch
 from training.data import training_part
 from training.layers import TextShape
 from training.model import DemoModel, Loss, initialize
@@ -83,6 +86,32 @@ def test_two_workers_make_the_steps_of_one(tokenizer: Tokenizer) -> None:
     assert distance(moved, also_moved) < 0.1
 
 
+@pytest.mark.usefixtures("few_examples")
+def test_a_gradient_that_is_not_finite_changes_nothing(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, states = fresh(tokenizer, 1, torch.bfloat16), []
+    spoiled = {1, 2}
+    measure = workers.accumulate
+
+    def accumulate(model: DemoModel, batches: list[TextBatch], rng: random.Random) -> list[float]:
+        figures = measure(model, batches, rng)
+        if len(states) in spoiled:
+            model.lm_head.weight.grad[3] = torch.nan
+        return figures
+
+    def record(step: int, figures: list[float]) -> None:
+        states.append([*state_of(shared).values(), *(tensor.clone() for tensor in shared.momentum.values())])
+
+    monkeypatch.setattr(workers, "accumulate", accumulate)
+    run_worker(0, plan_of(1, 4), shared, tokenizer.to_str(), threading.Barrier(1), record)
+    same = [all(map(torch.equal, one, other)) for one, other in pairwise(states)]
+    assert same == [True, True, False]
+    assert all(tensor.isfinite().all() for tensor in states[-1])
+    monkeypatch.setattr(workers, "MOST_LOST", 1)
+    spoiled |= {4, 5}
+    with pytest.raises(SystemExit, match="step 1: the gradient is not finite"):
+        run_worker(0, plan_of(1, 4), shared, tokenizer.to_str(), threading.Barrier(1), record)
+
+
 def test_a_workers_examples_are_its_parts(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, and a mistake in the thread that makes them is not lost."""
 
@@ -92,8 +121,8 @@ def test_a_workers_examples_are_its_parts(tokenizer: Tokenizer, monkeypatch: pyt
         return seed, step, part, most
 
     monkeypatch.setattr("training.workers.training_part", part)
-    for workers, worker, parts in ((1, 0, [0, 1]), (2, 0, [0]), (2, 1, [1])):
-        made = prepared(plan_of(workers, 12), worker, tokenizer)
+    for count, worker, parts in ((1, 0, [0, 1]), (2, 0, [0]), (2, 1, [1])):
+        made = prepared(plan_of(count, 12), worker, tokenizer)
         assert list(made) == [{part: (1, step, part, 1024) for part in parts} for step in range(12)]
     with pytest.raises(ValueError, match="no such step"):
         list(prepared(plan_of(1, 13), 0, tokenizer))
@@ -153,11 +182,11 @@ def test_two_processes_make_the_steps_of_one(
 ) -> None:
     monkeypatch.setattr(train, "build_model", small_model)
     states = []
-    for workers in ("1", "2"):
-        run = tmp_path / workers
+    for count in ("1", "2"):
+        run = tmp_path / count
         run.mkdir()
         tokenizer.save(str(run / "tokenizer.json"))
-        command(monkeypatch, run, "--steps", "2", "--workers", workers)
+        command(monkeypatch, run, "--steps", "2", "--workers", count)
         states.append({name: tensor for name, tensor in checkpoint(run).items() if name.startswith("momentum")})
     assert distance(*states) < 0.05  # bfloat16
 
