@@ -10,12 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Makes the terminal on stdin the controlling one, so that Ctrl-C becomes a signal, then turns into the program. A shell in
-# the background has its commands ignore that signal, and they hand this on.
-_START = (
-    "import os, signal, sys; os.login_tty(0); signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
+# Makes the terminal on stdin the controlling one, so that Ctrl-C becomes a signal, then turns into the program.
+_START = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
 PATIENCE = 30.0  # seconds, for a busy machine
 

@@ -1,0 +1,13 @@
+"""What all tests need of the process they run in."""
+
+import signal
+
+from hypothesis import settings
+
+# A busy machine fails no test.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+# A shell in the background has its commands ignore Ctrl-C, which some tests press.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
