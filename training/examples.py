@@ -11,7 +11,7 @@ class Mark:
     """One thing in a picture, told to the vision tower while it learns (and forgotten after).
 
     x, y: its centre in pixels of the finished picture; frame: the video frame it is in; label: a character or the name
-    of a shape; colour: its name, or empty; order: how many of its kind come before it, in reading order.
+    of a shape; colour: its name, or empty; order: how many things of the picture come before it, from left to right.
     """
 
     x: float

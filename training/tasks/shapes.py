@@ -328,7 +328,7 @@ LISTED = (listed_colours, listed_shapes, listed_places, listed_counts, listed_si
 
 
 def ask_list(rng: random.Random, scene: Scene) -> Turn | None:
-    """The same about several shapes at once: one picture shows how each answer is found."""
+    """The same, and sides, about several shapes at once: one picture shows how each answer is found."""
     form, entries = rng.choice(LISTED)(rng, scene)
     if not entries:
         return None
