@@ -1,6 +1,6 @@
 """What the measurements compute while the clock runs, and how much room they ask for. No speed is judged."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,14 +82,15 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Any:
         (Case("prefill", 40, 30, 3), [[(30, 40)] * 3]),
         (Case("prefill", 513, 3), [[(3, 512)], [(515, 1)]]),
         (Case("decode", 3), [[(0, 1)], [(1, 1)], [(2, 1)]]),
-        (Case("decode", 3, 30), [[(30, 1)], [(31, 1)], [(32, 1)]]),
-        (Case("decode", 2, 30, 3), [[(30, 1)] * 3, [(31, 1)] * 3]),
+        (Case("decode", 3, 30), [[(33, 1)], [(34, 1)], [(35, 1)]]),
+        (Case("decode", 2, 30, 3), [[(32, 1)] * 3, [(33, 1)] * 3]),
         (Case("decode", 2, sequences=5), [[(0, 1)] * 5, [(1, 1)] * 5]),
     ],
 )
 def test_what_is_computed_while_the_clock_runs(watch: Any, moe: bool, case: Case, timed: list[Any]) -> None:
+    case = replace(case, repeat=2)
     watched = watch(case, moe)
-    speed = measure(watched.llm, case, 2)
+    speed = measure(watched.llm, case)
     assert watched.timed() == timed
     # the clock counts entries of the log: one for each step and one for itself
     assert speed.values == (case.sequences * case.tokens / (len(timed) + 1),) * 2
@@ -101,7 +102,7 @@ def test_contexts_that_take_several_steps(watch: Any, kind: Any) -> None:
     """3 contexts of 400 tokens are read in 3 steps; the first sequence writes until the last is ready."""
     case = Case(kind, 5, 400, 3)
     watched = watch(case)
-    measure(watched.llm, case, 1)
+    measure(watched.llm, case)
     timed = watched.timed()
     assert sum(count for step in timed for _, count in step) == 15
     assert all(400 <= context < case.length for step in timed for context, _ in step)
@@ -113,7 +114,7 @@ def test_contexts_that_take_several_steps(watch: Any, kind: Any) -> None:
 def test_room_suffices_for_many_sequences(watch: Any, sequences: int) -> None:
     case = Case("decode", 2, 9, sequences)
     watched = watch(case)
-    measure(watched.llm, case, 1)
+    measure(watched.llm, case)
     assert [len(step) for step in watched.timed()] == [sequences] * 2
 
 

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from training.batch import MediaGroup, TextBatch
 from training.examples import Example, Picture, Video
 from training.layout import Layout
+from training.preparation import prepared
 from training.sight import Sight, sight
 from training.tasks import pictures, text
 from training.tasks.common import is_held_out, made_up
@@ -33,7 +34,7 @@ TEMPLATE_FILE = Path(__file__).parent / "assets" / "chat_template.jinja"
 PADS = ("<|image_pad|>", "<|video_pad|>")
 HIDDEN = ("\0", "\1")  # pads that are done, so that the next replacement does not find them
 PARTS = 2  # of a step; workers share them
-TEXT_EXAMPLES, PICTURE_EXAMPLES = 32, 24  # of one part
+TEXT_EXAMPLES, PICTURE_EXAMPLES = 20, 36  # of one part
 SEEN_PICTURES = 64  # of one part, for the vision tower alone
 FIRST_STEPS = 1500  # with simpler examples
 MICRO_BATCH_TOKENS = 6144
@@ -123,7 +124,8 @@ def build_tokenizer(seed: int, vocab_size: int, count: int = 20_000) -> Tokenize
 def place_media(example: Example, prompt: str) -> tuple[str, list[Placed]]:
     """Pads multiplied to one for each token, a video's with their time stamps; and what they stand for."""
     placed: list[Placed] = []
-    for media in example.media:
+    for drawn in example.media:
+        media = prepared(drawn) if isinstance(drawn, Picture) else drawn
         frames = media.frames if isinstance(media, Video) else media.pixels[None]
         height, width = frames.shape[1:3]
         pads = height * width // (PATCH * MERGE) ** 2
@@ -248,10 +250,12 @@ def micro_batches(entries: list[Encoded], most: int) -> Iterator[list[Encoded]]:
     yield group
 
 
-def training_part(seed: int, step: int, part: int, tokenizer: Tokenizer, most: int) -> list[TextBatch]:
-    """The micro-batches of one part of a step."""
+def training_part(
+    seed: int, step: int, part: int, tokenizer: Tokenizer, most: int, first_steps: int = FIRST_STEPS
+) -> list[TextBatch]:
+    """The micro-batches of one part of a step; those before `first_steps` have simpler examples."""
     rng = random.Random(f"train {seed} {step} {part}")
-    first = step < FIRST_STEPS
+    first = step < first_steps
     examples = [text.draw(rng, False, first) for _ in range(TEXT_EXAMPLES)]
     examples += [pictures.draw(rng, False, first) for _ in range(PICTURE_EXAMPLES)]
     seen = [placed for _ in range(SEEN_PICTURES) for placed in place_media(pictures.draw_to_see(rng), "")[1]]

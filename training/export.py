@@ -16,11 +16,12 @@ from tokenizers import Tokenizer
 from training.data import TEMPLATE_FILE
 from training.gguf_export import export_gguf
 from training.layers import TextShape
+from training.preparation import MAX_PIXELS, MIN_PIXELS
 from training.tokenizer import ADDED_TOKENS
 from training.train import DEFAULT_RUN, build_model
 from training.vision import MERGE, PATCH, TEMPORAL, VisionShape
 
-MIN_PIXELS, MAX_PIXELS = 64 * 64, 96 * 192  # the sizes the model was trained on
+LEAST_FRAME_PIXELS = 64 * 64  # of the videos the model was trained on
 CONTEXT = 1024  # the longest training examples are a little shorter
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 TRAINING_ONLY = "auxiliary."  # prefix of tensors that only the training needs
@@ -182,7 +183,7 @@ def export(run: Path, destination: Path, dtype: str = "bfloat16") -> None:
             "max_new_tokens": 256,
         },
         "preprocessor_config.json": processor("image_processor_type", MIN_PIXELS, MAX_PIXELS),
-        "video_preprocessor_config.json": processor("video_processor_type", MIN_PIXELS, 16 * MAX_PIXELS)
+        "video_preprocessor_config.json": processor("video_processor_type", LEAST_FRAME_PIXELS, 16 * MAX_PIXELS)
         | {"fps": 2, "min_frames": 4, "max_frames": 32},
         "tokenizer_config.json": tokenizer_config(tokenizer),
     }

@@ -188,14 +188,15 @@ def float_values(tensor: Tensor) -> np.ndarray:
     return decode(tensor.type, stored, tensor.shape)
 
 
-def tile_v_heads(name: str, values: np.ndarray, text: dict[str, Any]) -> np.ndarray:
-    """Grouped V heads [k head, its v heads] in GGUF's order, where the v heads of one k head stand K apart.
+def tile_v_heads(name: str, values: np.ndarray, text: dict[str, Any], back: bool = False) -> np.ndarray:
+    """Grouped V heads [k head, its v heads] in GGUF's order, where the v heads of one k head stand K apart; `back`: the other way round.
 
     Rows of projections to V heads and of the conv's V channels move, columns of the projection from them, and the
     entries of what has one value a head.
     """
     key_heads, heads, size = (text[f"linear_{part}"] for part in ("num_key_heads", "num_value_heads", "value_head_dim"))
     order = np.arange(heads).reshape(key_heads, heads // key_heads).T.reshape(-1)
+    order = np.argsort(order) if back else order
     rows = (order[:, None] * size + np.arange(size)).reshape(-1)
     match name.partition("linear_attn.")[2]:
         case "in_proj_qkv.weight" | "conv1d.weight":

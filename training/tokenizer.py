@@ -79,12 +79,18 @@ def train_tokenizer(
     taught, unseen = [as_bytes(word) for word in taught], [as_bytes(word) for word in unseen]
     for word in (*taught, *unseen):
         del words[word], spaced[word]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    room = vocab_size - len(ADDED_TOKENS) - len(alphabet)
+    room = vocab_size - len(ADDED_TOKENS) - len(pre_tokenizers.ByteLevel.alphabet())
     merges = shared_pieces_only(words, taught, unseen, room)
     most = min(SPACED_WORDS, room // 4)
     joined = spaced_merges(spaced, merges[: room - most], (*taught, *unseen), most)
-    merges = merges[: room - len(joined)] + joined
+    tokenizer = from_merges(merges[: room - len(joined)] + joined)
+    assert tokenizer.get_vocab_size() == vocab_size, tokenizer.get_vocab_size()
+    return tokenizer
+
+
+def from_merges(merges: list[Merge]) -> Tokenizer:
+    """The tokenizer that joins bytes by the merges, in their order."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = alphabet + [first + second for first, second in merges]
     tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merges))
     tokenizer.normalizer = normalizers.NFC()
@@ -93,5 +99,4 @@ def train_tokenizer(
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens([AddedToken(content, special=special, normalized=False) for content, special in ADDED_TOKENS])
-    assert tokenizer.get_vocab_size() == vocab_size, tokenizer.get_vocab_size()
     return tokenizer

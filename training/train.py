@@ -18,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tokenizers import Tokenizer
 
 from training.curve import plot
-from training.data import MICRO_BATCH_TOKENS, PARTS, build_tokenizer
+from training.data import FIRST_STEPS, MICRO_BATCH_TOKENS, PARTS, build_tokenizer
 from training.layers import TextShape
 from training.model import DemoModel, Loss, initialize
 from training.sight import WORDS
+from training.start import start_from, tokenizer_of
 from training.vision import VisionShape
 from training.workers import Plan, Shared, run_worker
 
@@ -136,6 +137,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, default=DEFAULT_RUN, help="folder of checkpoints, log and curve")
     parser.add_argument("--steps", type=int, default=16000)
     parser.add_argument("--until", type=int, help="stop after this step; the schedule still follows --steps")
+    parser.add_argument("--start", type=Path, metavar="GGUF", help="begin with the weights and tokenizer of this model")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--matrix-lr", type=float, default=5e-3, help="peak rate of Muon")
     parser.add_argument("--other-lr", type=float, default=3e-3, help="peak rate of Adam")
@@ -154,17 +156,22 @@ def main() -> None:
     options.run.mkdir(parents=True, exist_ok=True)
     tokenizer_file, checkpoint = options.run / "tokenizer.json", options.run / "checkpoint.pt"
     if not tokenizer_file.exists():
-        build_tokenizer(options.seed, TextShape().vocab_size).save(str(tokenizer_file))
+        vocab_size = TextShape().vocab_size
+        made = tokenizer_of(options.start) if options.start else build_tokenizer(options.seed, vocab_size)
+        made.save(str(tokenizer_file))
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     workers = 1 if options.device != "cpu" else max(1, min(options.workers, PARTS))
     model = build_model(tokenizer, torch.bfloat16)
     initialize(model, torch.Generator().manual_seed(options.seed))
+    if options.start:
+        start_from(options.start, model)
     model.to(options.device)
     shared = Shared.of(model, workers)
     first = load_checkpoint(checkpoint, shared) if checkpoint.exists() else 0
     last = max(first, min(options.steps, options.until or options.steps))
     peaks = functools.partial(rates, options.steps, (options.matrix_lr, options.other_lr))
-    plan = Plan(first, last, options.seed, workers, options.micro_batch_tokens, not options.no_compile, peaks)
+    simple = 0 if options.start else FIRST_STEPS
+    plan = Plan(first, last, options.seed, workers, options.micro_batch_tokens, not options.no_compile, simple, peaks)
     common = (plan, shared, tokenizer.to_str())
     if workers == 1:
         work(0, *common, threading.Barrier(1), options.run, options.steps)

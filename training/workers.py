@@ -36,6 +36,7 @@ class Plan:
     workers: int
     micro_batch_tokens: int
     compile: bool
+    first_steps: int
     rates: Callable[[int], tuple[float, float]]
 
 
@@ -72,7 +73,8 @@ def prepared(plan: Plan, worker: int, tokenizer: Tokenizer) -> Iterator[dict[int
 
     def made(step: int) -> dict[int, list[TextBatch]]:
         parts = range(worker, PARTS, plan.workers)
-        return {part: training_part(plan.seed, step, part, tokenizer, plan.micro_batch_tokens) for part in parts}
+        common = tokenizer, plan.micro_batch_tokens, plan.first_steps
+        return {part: training_part(plan.seed, step, part, *common) for part in parts}
 
     waiting: deque[Future[dict[int, list[TextBatch]]]] = deque()
     with ThreadPoolExecutor(1) as thread:

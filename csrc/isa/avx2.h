@@ -113,7 +113,19 @@ inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     return {_mm256_shuffle_epi8(entries, indices.lo), _mm256_shuffle_epi8(entries, indices.hi)};
 }
 inline S8x64 signed_bytes(U8x64 a) { return {a.lo, a.hi, _mm256_abs_epi8(a.lo), _mm256_abs_epi8(a.hi)}; }
+inline S8x64 stored_signed(U8x64 a) { return signed_bytes(a); }
+inline void store_signed(uint8_t* p, S8x64 a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), a.hi);
+}
+template <int offset>
+inline U8x64 less(U8x64 a) {
+    const __m256i offsets = _mm256_set1_epi8(offset);
+    return {_mm256_sub_epi8(a.lo, offsets), _mm256_sub_epi8(a.hi, offsets)};
+}
 inline I32x16 broadcast_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+template <int divisor>
+inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }
 inline I32x16 signed_dot_start(const int32_t*) { return broadcast_i32(0); }
 inline __m256i dot4(__m256i sum, __m256i w, __m256i x) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));

@@ -87,6 +87,14 @@ inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     return {_mm512_shuffle_epi8(entries, indices.v)};
 }
 inline S8x64 signed_bytes(U8x64 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
+// Signed bytes as they lie in memory between store_signed and stored_signed.
+inline S8x64 stored_signed(U8x64 a) { return {a.v}; }
+inline void store_signed(uint8_t* p, S8x64 a) { _mm512_storeu_si512(p, a.v); }
+template <int offset>
+inline U8x64 less(U8x64 a) { return {_mm512_sub_epi8(a.v, _mm512_set1_epi8(offset))}; }
+// *x / divisor, a power of two that divides it.
+template <int divisor>
+inline I32x16 broadcast_part(const int32_t* x) { return {_mm512_srai_epi32(_mm512_set1_epi32(*x), __builtin_ctz(divisor))}; }
 inline I32x16 broadcast_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
 inline I32x16 signed_dot_start(const int32_t* bias) { return {_mm512_set1_epi32(*bias)}; }
 inline I32x16 dot4(I32x16 sum, U8x64 w, const int32_t* x) { return {_mm512_dpbusd_epi32(sum.v, w.v, _mm512_set1_epi32(*x))}; }

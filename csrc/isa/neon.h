@@ -110,7 +110,18 @@ inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     return each<U8x64>([&](auto x) { return vqtbl1q_u8(entries, x); }, indices);
 }
 inline S8x64 signed_bytes(U8x64 a) { return each<S8x64>([](auto x) { return vreinterpretq_s8_u8(x); }, a); }
+inline S8x64 stored_signed(U8x64 a) { return signed_bytes(a); }
+inline void store_signed(uint8_t* p, S8x64 a) {
+    vst1q_s8(reinterpret_cast<int8_t*>(p), a.v0);
+    vst1q_s8(reinterpret_cast<int8_t*>(p + 16), a.v1);
+    vst1q_s8(reinterpret_cast<int8_t*>(p + 32), a.v2);
+    vst1q_s8(reinterpret_cast<int8_t*>(p + 48), a.v3);
+}
+template <int offset>
+inline U8x64 less(U8x64 a) { return each<U8x64>([](auto x) { return vsubq_u8(x, vdupq_n_u8(offset)); }, a); }
 inline I32x16 broadcast_i32(int32_t x) { return four<I32x16>([&](int) { return vdupq_n_s32(x); }); }
+template <int divisor>
+inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }
 inline I32x16 signed_dot_start(const int32_t*) { return broadcast_i32(0); }
 inline I32x16 dot4(I32x16 sum, S8x64 w, const int32_t* x) {
     const int8x16_t bytes = vreinterpretq_s8_s32(vld1q_dup_s32(x));

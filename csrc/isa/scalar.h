@@ -137,7 +137,16 @@ inline U8x64 move_bits(const U8x64& a) { return bytes<U8x64>([&](int i) { return
 inline U8x64 lookup(const int8_t* table, const U8x64& indices) { return bytes<U8x64>([&](int i) { return table[indices.v[i]]; }); }
 // Bytes in two's complement.
 inline S8x64 signed_bytes(const U8x64& a) { return bytes<S8x64>([&](int i) { return a.v[i]; }); }
+// Signed bytes as they lie in memory between store_signed and stored_signed.
+inline S8x64 stored_signed(const U8x64& a) { return signed_bytes(a); }
+inline void store_signed(uint8_t* p, const S8x64& a) { std::memcpy(p, a.v, sizeof a.v); }
+// a - offset
+template <int offset>
+inline U8x64 less(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] - offset; }); }
 inline I32x16 broadcast_i32(int32_t x) { return lanes<I32x16>([&](int) { return x; }); }
+// *x / divisor, a power of two that divides it.
+template <int divisor>
+inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }
 // What a sum of dot4 with signed bytes starts from; `bias` is -128 times the sum of the x that will be multiplied.
 inline I32x16 signed_dot_start(const int32_t*) { return I32x16{}; }
 // sum[lane] += the lane's four bytes times the four signed bytes of *x; unsigned bytes must be below 128, and x above -128.

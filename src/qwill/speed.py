@@ -34,12 +34,17 @@ RESERVE_BYTES = 256 << 20  # for the program itself and what kernels need betwee
 
 @dataclass(frozen=True)
 class Case:
-    """`tokens` of each of `sequences` sequences together, read or written after `context` tokens."""
+    """`tokens` of each of `sequences` sequences together, read or written after `context` tokens, `repeat` times.
+
+    A long context takes longer to read than what is measured in it: an answer goes on from one time to the next, so
+    that it is read once.
+    """
 
     kind: Literal["prefill", "decode"]
     tokens: int
     context: int = 0
     sequences: int = 1
+    repeat: int = 1
 
     @property
     def label(self) -> str:
@@ -57,7 +62,12 @@ class Case:
     @property
     def length(self) -> int:
         """Tokens that a sequence can come to."""
-        return max(self.context, 1) + self.early_tokens + self.tokens + 1
+        return max(self.context, 1) + self.early_tokens + self.written + 1
+
+    @property
+    def written(self) -> int:
+        """Tokens that one answer writes, or reads, behind its context."""
+        return self.tokens * (self.repeat if self.kind == "decode" and self.context else 1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class Speed:
 
 
 def all_cases(
-    prompts: Sequence[int], answers: Sequence[int], contexts: Sequence[int], sequences: Sequence[int]
+    prompts: Sequence[int], answers: Sequence[int], contexts: Sequence[int], sequences: Sequence[int], repeat: int = 1
 ) -> list[Case]:
     """Every combination; a prompt or an answer of no tokens is no case. Raises InvalidArgument when nothing is left."""
     cases: list[Case] = []
@@ -81,8 +91,8 @@ def all_cases(
         for count in sequences:
             if count > MAX_SEQUENCES:
                 raise InvalidArgument(f"{count} sequences are more than the {MAX_SEQUENCES} that are measured together")
-            cases += [Case("prefill", tokens, context, count) for tokens in prompts if tokens]
-            cases += [Case("decode", tokens, context, count) for tokens in answers if tokens]
+            cases += [Case("prefill", tokens, context, count, repeat) for tokens in prompts if tokens]
+            cases += [Case("decode", tokens, context, count, repeat) for tokens in answers if tokens]
     if not cases:
         raise InvalidArgument("nothing to measure: -p and -n are both 0")
     return cases
@@ -148,20 +158,27 @@ def fitting_layers(config: dict[str, Any], mix: str, cases: Sequence[Case], kv_t
     )
 
 
-def measure(llm: LLM, case: Case, repetitions: int) -> Speed:
-    """Runs a case that often, after a short warm-up without context."""
+def measure(llm: LLM, case: Case) -> Speed:
+    """Runs a case as often as it says, after a short warm-up without context."""
     rng = np.random.default_rng()
-    _seconds(llm, replace(case, tokens=min(case.tokens, WARM_UP_TOKENS[case.kind]), context=0), rng)
-    tokens = case.sequences * case.tokens
-    return Speed(case, tuple(tokens / _seconds(llm, case, rng) for _ in range(repetitions)))
+    warm_up = replace(case, tokens=min(case.tokens, WARM_UP_TOKENS[case.kind]), context=0, repeat=1)
+    for _ in _seconds(llm, warm_up, rng):
+        pass
+    return Speed(case, tuple(case.sequences * case.tokens / seconds for seconds in _seconds(llm, case, rng)))
 
 
-def _seconds(llm: LLM, case: Case, rng: np.random.Generator) -> float:
-    if case.kind == "decode":
-        return _decode_seconds(llm, case, rng)
-    if case.context == 0:
-        return _prompt_seconds(llm, case, rng)
-    return _extension_seconds(llm, case, rng)
+def _seconds(llm: LLM, case: Case, rng: np.random.Generator) -> Iterator[float]:
+    """Of each repetition."""
+    if case.kind == "decode" and case.context:
+        yield from _decode_seconds(llm, case, rng)
+        return
+    for _ in range(case.repeat):
+        if case.kind == "decode":
+            yield from _decode_seconds(llm, replace(case, repeat=1), rng)
+        elif case.context == 0:
+            yield _prompt_seconds(llm, case, rng)
+        else:
+            yield _extension_seconds(llm, case, rng)
 
 
 def _prompt_seconds(llm: LLM, case: Case, rng: np.random.Generator) -> float:
@@ -193,21 +210,22 @@ def _extension_seconds(llm: LLM, case: Case, rng: np.random.Generator) -> float:
         return time.perf_counter() - started
 
 
-def _decode_seconds(llm: LLM, case: Case, rng: np.random.Generator) -> float:
+def _decode_seconds(llm: LLM, case: Case, rng: np.random.Generator) -> Iterator[float]:
     """Passes of one token of each sequence; without context the prompt's only token is the first."""
-    room = case.early_tokens + case.tokens + (1 if case.context else 0)
+    room = case.early_tokens + case.tokens * case.repeat + (1 if case.context else 0)
     answers = _answers(llm, case.sequences, max(case.context, 1), room, rng)
     with closing(llm.steps(answers)) as steps:
         if case.context:
             _read_contexts(answers, steps)
-        before = [len(answer.request.output_ids) for answer in answers]
-        started = time.perf_counter()
-        for _ in range(case.tokens):
-            next(steps)
-        elapsed = time.perf_counter() - started
-    written = [len(answer.request.output_ids) for answer in answers]
-    assert written == [count + case.tokens for count in before]
-    return elapsed
+        for _ in range(case.repeat):
+            before = [len(answer.request.output_ids) for answer in answers]
+            started = time.perf_counter()
+            for _ in range(case.tokens):
+                next(steps)
+            elapsed = time.perf_counter() - started
+            written = [len(answer.request.output_ids) for answer in answers]
+            assert written == [count + case.tokens for count in before]
+            yield elapsed
 
 
 def _read_contexts(answers: list[Answer], steps: Iterator[None]) -> None:

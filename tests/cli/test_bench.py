@@ -96,7 +96,7 @@ def test_fewer_layers_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         (["-b", "2,0"], "0 is not at least 1"),
         (["-b", "257"], "257 sequences are more than the 256"),
         (["-p", "0", "-n", "0"], "nothing to measure"),
-        (["-d", "5000000"], "pp512@d5000000 needs a context of 5000513 and "),
+        (["-d", "5000000"], "tg128@d5000000 needs a context of 5000641 and "),
         (["--repeat", "0"], "0 is not at least 1"),
         (["--threads", "0"], "0 is not at least 1"),
         (["--layers", "3"], "add --random-weights"),

@@ -16,7 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from training import train, workers
 from training.batch import TextBatch
-from training.data import training_part
+from training.data import FIRST_STEPS, training_part
 from training.layers import TextShape
 from training.model import DemoModel, Loss, initialize
 from training.sight import WORDS
@@ -43,7 +43,7 @@ def fresh(tokenizer: Tokenizer, workers: int, dtype: torch.dtype) -> Shared:
 
 
 def plan_of(workers: int, last: int) -> Plan:
-    return Plan(0, last, 1, workers, 1024, False, functools.partial(rates, 10, (5e-3, 3e-3)))
+    return Plan(0, last, 1, workers, 1024, False, FIRST_STEPS, functools.partial(rates, 10, (5e-3, 3e-3)))
 
 
 def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:

@@ -47,7 +47,11 @@ inline void gate_and_up(const PanelRange& range, float* scratch) {
         for (int64_t block = 0; block < group.tiles; block += step) {
             const int64_t end = block + step < group.tiles ? block + step : group.tiles;
             for (int64_t p = range.first; p < range.last; ++p) {
-                const Panel gate_panel(gate, group.expert, p, scratch), up_panel(up, group.expert, p, up_scratch);
+                Panel gate_panel(gate, group.expert, p, scratch), up_panel(up, group.expert, p, up_scratch);
+                if (gate.type == up.type) {
+                    gate_panel.unfold(end - block, scratch);
+                    up_panel.unfold(end - block, up_scratch);
+                }
                 const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
                 for (int64_t i = block; i < end; ++i) {
                     const Tile& tile = stage.inputs[group.first_tile + i];
@@ -95,7 +99,7 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
         for (int64_t first = 0; first < gate.panels(); first += step) {
             ranges.push_back({&stage, first, first + step < gate.panels() ? first + step : gate.panels()});
         }
-        for (const int64_t size : {Panel::scratch_size(gate) + Panel::scratch_size(up), Panel::scratch_size(down)}) {
+        for (const int64_t size : {Panel::scratch_size(gate) + Panel::scratch_size(up), 2 * Panel::scratch_size(down)}) {
             scratch_size = size > scratch_size ? size : scratch_size;
         }
         Forms forms;

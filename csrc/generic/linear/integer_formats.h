@@ -84,25 +84,33 @@ struct Codes<8> {
     }
 };
 
-// What a code stands for: the operand that is multiplied, and what a sum starts from, given -128 times the sum of the
-// activations.
+// What a code stands for: the operand that is multiplied, what a sum starts from, given -128 times the sum of the
+// activations, and the value itself.
 struct Plain {
+    static constexpr bool kLooksUp = false;
     static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
+    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return signed_bytes(code); }
     static QWILL_INLINE inline I32x16 start(const int32_t*) { return broadcast_i32(0); }
 };
 struct TwosComplement {
+    static constexpr bool kLooksUp = false;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(code); }
+    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return signed_bytes(code); }
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
 };
 // The code less `offset`, a power of two: the code is multiplied, and offset times the sum taken off.
 template <int offset>
 struct Centred {
+    static constexpr bool kLooksUp = false;
     static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
-    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return broadcast_i32(*bias / (128 / offset)); }
+    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return signed_bytes(less<offset>(code)); }
+    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return broadcast_part<128 / offset>(bias); }
 };
 template <const int8_t* table>
 struct Table {
+    static constexpr bool kLooksUp = true;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(lookup(table, code)); }
+    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return operand(code); }
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
 };
 
@@ -163,23 +171,25 @@ template <int bits, typename Meaning, typename ScaleLayout>
 struct Format : ScaleLayout {
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return Meaning::start(bias); }
     static constexpr int kBits = bits;
+    // Whether taking codes apart costs enough to do it once for many tokens: not for bytes, nor for plain nibbles.
+    static constexpr bool kUnfolds = bits != 8 && (bits != 4 || Meaning::kLooksUp);
     static constexpr int64_t kQuantBytes = Codes<bits>::kBytes;
     static constexpr int64_t kSpanBytes = ScaleLayout::kBytes + ScaleLayout::kColumns / 32 * kQuantBytes;
     static int64_t panel_bytes(int64_t columns) {
         return (columns + ScaleLayout::kColumns - 1) / ScaleLayout::kColumns * kSpanBytes;
     }
-    // each(panel, group, operand) for 2 * pairs groups from 2 * first on, of every panel; the 32 columns lie at `quants` in
+    // each(panel, group, code) for 2 * pairs groups from 2 * first on, of every panel; the 32 columns lie at `quants` in
     // its span.
     template <int panels, int first, int pairs, typename Each>
     static QWILL_INLINE inline void each_group(const uint8_t* const* span, int64_t quants, const Each& each) {
         unroll<pairs>([&](auto v) QWILL_INLINE {
             unroll<panels>([&](auto p) QWILL_INLINE {
-                Codes<bits>::template groups<first + v>(span[p] + quants, [&](auto g, const U8x64& code) QWILL_INLINE {
-                    each(p, g, Meaning::operand(code));
-                });
+                Codes<bits>::template groups<first + v>(span[p] + quants, [&](auto g, const U8x64& code) QWILL_INLINE { each(p, g, code); });
             });
         });
     }
+    static QWILL_INLINE inline auto operand(const U8x64& code) { return Meaning::operand(code); }
+    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return Meaning::value(code); }
 };
 
 }}  // namespace qwill::QWILL_ISA_NS

@@ -1,7 +1,7 @@
 // Products of quantized weights and quantized activations: P panels of sixteen rows by N tokens.
 //
-// Each 32 columns (or 16, where these have a scale) are summed exactly in integers, turned to float, scaled, and added to
-// the output's sum: one order of additions for every N and P and every instruction set.
+// Each 32 columns (or 16, where these have a scale) are summed exactly in integers, turned to float and scaled; 32 columns
+// together are added to the output's sum: one order of additions for every N and P and every instruction set.
 #pragma once
 
 #include "generic/linear/activations.h"
@@ -9,6 +9,13 @@
 #include "generic/unroll.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
+
+constexpr int64_t kLookAhead = 3072;  // bytes
+
+template <int64_t bytes>
+QWILL_INLINE inline void prefetch(const uint8_t* p) {
+    unroll<static_cast<int>((bytes + 63) / 64)>([&](auto line) QWILL_INLINE { __builtin_prefetch(p + 64 * line); });
+}
 
 template <typename Format, int N, int P>
 void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
@@ -29,7 +36,10 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
         left -= blocks;
         for (int64_t b = 0; b < blocks; ++b) {
             const int64_t quants = Format::kBytes + Format::kQuantBytes * b;
+            // A single token waits for memory; the processor's own look-ahead is short of what the kernel reads.
+            if constexpr (N == 1) unroll<P>([&](auto p) QWILL_INLINE { prefetch<Format::kSpanBytes * 32 / Format::kColumns>(span[p] + quants + kLookAhead); });
             // All 32 columns, or 16 and 16.
+            F32x16 scaled[P][N];
             unroll<kSums>([&](auto s) QWILL_INLINE {
                 I32x16 sum[P][N];
                 unroll<N>([&](auto t) QWILL_INLINE {
@@ -37,17 +47,22 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
                     unroll<P>([&](auto p) QWILL_INLINE { sum[p][t] = start; });
                 });
                 constexpr int pairs = 4 / kSums;
-                Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const auto& w) QWILL_INLINE {
+                Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const U8x64& code) QWILL_INLINE {
+                    const auto w = Format::operand(code);
                     unroll<N>([&](auto t) QWILL_INLINE { sum[p][t] = dot4(sum[p][t], w, x_quants + g * N + t); });
                 });
                 unroll<P>([&](auto p) QWILL_INLINE {
                     const Scales scales = Format::scales(span[p], b, s);
                     unroll<N>([&](auto t) QWILL_INLINE {
-                        F32x16 scaled = to_f32(sum[p][t]) * scales.scale;
-                        if constexpr (Format::kMinimum) scaled = fma(scales.minimum, broadcast(x_sum[s * N + t]), scaled);
-                        total[p][t] = fma(scaled, broadcast(x_scale[t]), total[p][t]);
+                        const F32x16 exact = to_f32(sum[p][t]);
+                        if constexpr (s == 0) scaled[p][t] = exact * scales.scale;
+                        else scaled[p][t] = fma(exact, scales.scale, scaled[p][t]);
+                        if constexpr (Format::kMinimum) scaled[p][t] = fma(scales.minimum, broadcast(x_sum[s * N + t]), scaled[p][t]);
                     });
                 });
+            });
+            unroll<P>([&](auto p) QWILL_INLINE {
+                unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = fma(scaled[p][t], broadcast(x_scale[t]), total[p][t]); });
             });
             x_quants += 8 * N;
             bias += kSums * N;

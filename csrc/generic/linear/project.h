@@ -39,7 +39,9 @@ inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int
         const int64_t end = block + step < count ? block + step : count;
         int64_t p = first;
         for (; packed && p + 2 <= last; p += 2) {
-            const Panel one(weight, expert, p, nullptr), two(weight, expert, p + 1, nullptr);
+            Panel one(weight, expert, p, nullptr), two(weight, expert, p + 1, nullptr);
+            one.unfold(end - block, scratch);
+            two.unfold(end - block, scratch + Panel::scratch_size(weight));
             for (int64_t i = block; i < end; ++i) {
                 Panel::multiply_two(one, two, tiles[i], out.values);
                 body(p, tiles[i], out.values);
@@ -117,7 +119,7 @@ inline void project(const Projection* projections, int64_t weights, const Tile* 
                     Workspace& workspace) {
     int64_t panels = 0, scratch_size = 0;
     for (int64_t i = 0; i < weights; ++i) {
-        const int64_t size = Panel::scratch_size(*projections[i].weight);
+        const int64_t size = 2 * Panel::scratch_size(*projections[i].weight);
         scratch_size = size > scratch_size ? size : scratch_size;
         panels += projections[i].weight->panels();
     }

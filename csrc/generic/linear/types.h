@@ -6,6 +6,7 @@
 #include "generic/linear/float_tile.h"
 #include "generic/linear/integer_pack.h"
 #include "generic/linear/integer_tile.h"
+#include "generic/linear/unfolded.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
 
@@ -18,14 +19,28 @@ struct TypeKernels {
     bool quantized;       // reads quantized activations
     TileKernel tiles[3];  // one panel by 1, 2, 4 tokens
     TileKernel full;      // kTilePanels panels by kTileTokens tokens
+    // Null where unfolding gains nothing.
+    int64_t (*unfolded_bytes)(int64_t columns) = nullptr;
+    void (*unfold)(const uint8_t* panel, int64_t columns, uint8_t* out) = nullptr;
+    TileKernel full_unfolded = nullptr;
 };
 
 template <typename Packer>
+constexpr TypeKernels integer_type() {
+    using Format = typename Packer::Format;
+    TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, true,
+        {integer_tile<Format, 1, 1>, integer_tile<Format, 2, 1>, integer_tile<Format, kTileTokens, 1>},
+        integer_tile<Format, kTileTokens, kTilePanels>};
+    if constexpr (kUnfoldTiles > 0 && Format::kUnfolds) {
+        kernels.unfolded_bytes = UnfoldedFormat<Format>::panel_bytes;
+        kernels.unfold = unfold_panel<Format>;
+        kernels.full_unfolded = integer_tile<UnfoldedFormat<Format>, kTileTokens, kTilePanels>;
+    }
+    return kernels;
+}
+template <typename Packer>
 struct IntegerType {
-    template <int n, int panels = 1>
-    static constexpr TileKernel kernel = integer_tile<typename Packer::Format, n, panels>;
-    static constexpr TypeKernels kernels = {Packer::Format::panel_bytes, pack_integer_panel<Packer>, true,
-        {kernel<1>, kernel<2>, kernel<kTileTokens>}, kernel<kTileTokens, kTilePanels>};
+    static constexpr TypeKernels kernels = integer_type<Packer>();
 };
 template <typename Element>
 struct FloatType {
@@ -132,7 +147,7 @@ inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
 // A panel of a weight, ready to multiply tiles by.
 class Panel {
 public:
-    // `scratch` [columns][16] receives the decoded panel of a type that is not packed.
+    // `scratch`, of scratch_size floats, receives the panel decoded or unfolded.
     Panel(const Weight& weight, int64_t expert, int64_t panel, float* scratch)
         : kernels_(&type_kernels(weight.type)), columns_(weight.columns) {
         const uint8_t* part = weight.parts[static_cast<size_t>(expert)];
@@ -149,21 +164,40 @@ public:
         }
     }
 
+    // For a panel that full tiles are multiplied by, `tiles` of them.
+    void unfold(int64_t tiles, float* scratch) {
+        if constexpr (kUnfoldTiles > 0) {
+            if (kernels_->unfold == nullptr || tiles < kUnfoldTiles) return;
+            auto* out = reinterpret_cast<uint8_t*>(scratch);
+            kernels_->unfold(data_.data, columns_, out);
+            unfolded_.data = out;
+        }
+    }
+
     // out[token][16]
     void multiply(const Tile& tile, float* out) const { kernels_->tiles[tile.tokens / 2](&data_, columns_, tile, out); }
 
     // out[panel][token][16] of two panels with the same columns.
     static void multiply_two(const Panel& a, const Panel& b, const Tile& tile, float* out) {
         if (kTilePanels == 2 && tile.tokens == kTileTokens && a.kernels_ == b.kernels_) {
-            const PanelData both[2] = {a.data_, b.data_};
-            a.kernels_->full(both, a.columns_, tile, out);
+            if (a.unfolded_.data != nullptr) {
+                const PanelData both[2] = {a.unfolded_, b.unfolded_};
+                a.kernels_->full_unfolded(both, a.columns_, tile, out);
+            } else {
+                const PanelData both[2] = {a.data_, b.data_};
+                a.kernels_->full(both, a.columns_, tile, out);
+            }
         } else {
             a.multiply(tile, out);
             b.multiply(tile, out + kPanelRows * tile.tokens);
         }
     }
 
-    static int64_t scratch_size(const Weight& weight) { return weight.panel_bytes != 0 ? 0 : weight.columns * kPanelRows; }
+    static int64_t scratch_size(const Weight& weight) {
+        if (weight.panel_bytes == 0) return weight.columns * kPanelRows;
+        const TypeKernels& kernels = type_kernels(weight.type);
+        return kernels.unfold != nullptr ? kernels.unfolded_bytes(weight.columns) / static_cast<int64_t>(sizeof(float)) : 0;
+    }
 
 private:
     static void decode(const Weight& weight, const uint8_t* part, int64_t panel, float* out) {
@@ -185,7 +219,7 @@ private:
 
     const TypeKernels* kernels_;
     int64_t columns_;
-    PanelData data_{nullptr, nullptr};
+    PanelData data_{nullptr, nullptr}, unfolded_{nullptr, nullptr};
 };
 
 }}  // namespace qwill::QWILL_ISA_NS

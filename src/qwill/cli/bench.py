@@ -49,11 +49,11 @@ def execute(arguments: argparse.Namespace) -> None:
     from qwill.model.config import model_config
     from qwill.speed import all_cases, room_for
 
-    cases = all_cases(arguments.prompt, arguments.decode, arguments.depth, arguments.batch)
+    cases = all_cases(arguments.prompt, arguments.decode, arguments.depth, arguments.batch, arguments.repeat)
     checkpoint = _checkpoint(arguments, cases)
     room = room_for(cases, model_config(checkpoint.config).text, str(checkpoint.path))
     llm = load_model(checkpoint, threads=arguments.threads, kv=arguments.kv, **room)
-    speeds = _measure(llm, cases, arguments.repeat)
+    speeds = _measure(llm, cases)
     report = describe(llm, arguments, speeds)
     if arguments.json:
         print(json.dumps(report, ensure_ascii=False))
@@ -86,7 +86,7 @@ def _checkpoint(arguments: argparse.Namespace, cases: list["Case"]) -> "Checkpoi
     return checkpoint
 
 
-def _measure(llm: "LLM", cases: list["Case"], repeat: int) -> list["Speed"]:
+def _measure(llm: "LLM", cases: list["Case"]) -> list["Speed"]:
     """All cases. At a terminal a line tells which one is running, a still one: a moving one would take time of it."""
     from qwill.speed import measure
 
@@ -94,7 +94,7 @@ def _measure(llm: "LLM", cases: list["Case"], repeat: int) -> list["Speed"]:
     width = max(len(case.label) for case in cases)
     for case in cases:
         _show_progress(case.label.ljust(width))
-        speeds.append(measure(llm, case, repeat))
+        speeds.append(measure(llm, case))
     _show_progress(" " * width)
     return speeds
 
