@@ -189,7 +189,9 @@ def float_values(tensor: Tensor) -> np.ndarray:
 
 
 def tile_v_heads(name: str, values: np.ndarray, text: dict[str, Any], back: bool = False) -> np.ndarray:
-    """Grouped V heads [k head, its v heads] in GGUF's order, where the v heads of one k head stand K apart; `back`: the other way round.
+    """Grouped V heads [k head, its v heads] in GGUF's order, where the v heads of one k head stand K apart.
+
+    `back`: the other way round.
 
     Rows of projections to V heads and of the conv's V channels move, columns of the projection from them, and the
     entries of what has one value a head.

@@ -97,15 +97,15 @@ def test_raw_text_is_continued_and_ends(tokenizer: Tokenizer) -> None:
 def test_pads_of_pictures_and_videos(tokenizer: Tokenizer) -> None:
     video = Video(np.zeros((4, 64, 64, 3), np.uint8), fps=2.0)
     messages = [see("video", "image"), {"role": "assistant", "content": "<|im"}, see("image")]
-    example = Example("", messages, "Nothing.", media=[video, blank(32, 96), blank(64, 32)])
+    example = Example("", messages, "Nothing.", media=[video, blank(64, 256), blank(128, 32)])
     entry = encode(example, tokenizer)
     assert said(example, tokenizer) == ["<|im<|im_end|>", "Nothing.<|im_end|>"]
     start, end = "<|vision_start|>", "<|vision_end|>"
     text = tokenizer.decode(entry.ids, skip_special_tokens=False)
     frames = "".join(f"<{when} seconds>{start}{'<|video_pad|>' * 4}{end}" for when in ("0.2", "1.2"))
-    assert f"user\n{frames}{start}{'<|image_pad|>' * 3}{end}What?" in text
-    assert f"user\n{start}{'<|image_pad|>' * 2}{end}What?" in text
-    assert [placed.frames.shape for placed in entry.media] == [(2, 64, 64, 3)] * 2 + [(1, 32, 96, 3), (1, 64, 32, 3)]
+    assert f"user\n{frames}{start}{'<|image_pad|>' * 16}{end}What?" in text
+    assert f"user\n{start}{'<|image_pad|>' * 16}{end}What?" in text
+    assert [placed.frames.shape for placed in entry.media] == [(2, 64, 64, 3)] * 2 + [(1, 64, 256, 3), (1, 256, 64, 3)]
 
 
 def coloured(value: int, height: int, width: int) -> Picture:
@@ -115,7 +115,7 @@ def coloured(value: int, height: int, width: int) -> Picture:
 def test_media_rows_follow_the_pads(tokenizer: Tokenizer) -> None:
     """Every token's picture, by its grey value: sizes are grouped, so that groups and texts differ in order."""
     grey = iter(range(1, 100))
-    sizes = [[(64, 64), (32, 96)], [(32, 96)], [(64, 64), (64, 64), (32, 32), (32, 96)]]
+    sizes = [[(128, 128), (64, 256)], [(64, 256)], [(128, 128), (128, 128), (96, 192), (64, 256)]]
     entries, expected = [], []
     for row in sizes:
         media = []
@@ -129,7 +129,7 @@ def test_media_rows_follow_the_pads(tokenizer: Tokenizer) -> None:
     seen = ((torch.cat(values)[batch.media_rows] + 1) * 127.5).round().int().tolist()
     assert seen == expected
     assert int(batch.pads.sum()) == len(expected)
-    assert {(group.height, group.width) for group in batch.media} == {(4, 4), (2, 6), (2, 2)}
+    assert {(group.height, group.width) for group in batch.media} == {(8, 8), (4, 16), (6, 12)}
     for group in batch.media:
         assert group.pixels.shape[1:] == (group.height * group.width, 768)
 

@@ -115,7 +115,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tokenizer: Tokenizer, mon
 def test_a_workers_examples_are_its_parts(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, and a mistake in the thread that makes them is not lost."""
 
-    def part(seed: int, step: int, part: int, tokenizer: Tokenizer, most: int) -> tuple[int, ...]:
+    def part(seed: int, step: int, part: int, tokenizer: Tokenizer, most: int, first_steps: int) -> tuple[int, ...]:
         if step == 12:
             raise ValueError("no such step")
         return seed, step, part, most
