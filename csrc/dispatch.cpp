@@ -13,6 +13,7 @@ namespace scalar { const Kernels& kernels(); }
 #if defined(__x86_64__)
 namespace avx2 { const Kernels& kernels(); }
 namespace avx512 { const Kernels& kernels(); }
+namespace avx512_bf16 { const Kernels& kernels(); }
 #elif defined(__aarch64__)
 namespace neon { const Kernels& kernels(); }
 #endif
@@ -32,6 +33,7 @@ bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #elif defined(__aarch64__)
 bool has_dot_product() {
 #if defined(__linux__)
@@ -47,6 +49,7 @@ constexpr Candidate kCandidates[] = {
 #if defined(__x86_64__)
     {"avx2", avx2::kernels, has_avx2},
     {"avx512", avx512::kernels, has_avx512},
+    {"avx512_bf16", avx512_bf16::kernels, has_avx512_bf16},
 #elif defined(__aarch64__)
     {"neon", neon::kernels, has_dot_product},
 #endif

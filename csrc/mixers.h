@@ -72,6 +72,7 @@ struct VisionAttentionArgs {
     const int32_t* starts;    // [segments + 1]
     float* out;               // [tokens, heads, dim]
     int64_t tokens, segments, heads, dim;
+    bool rounded;  // to BF16: queries, keys, values and weights
 };
 
 struct MixerKernels {

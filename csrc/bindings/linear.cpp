@@ -53,6 +53,7 @@ std::unique_ptr<PackedWeight> pack(Cpu& self, const std::string& type, int type_
     packed->type = type;
     nb::gil_scoped_release unlocked;
     if (!self.kernels->linear.pack(std::move(args), packed->weight, self.pool)) return nullptr;
+    if (packed->weight.type != type_id) packed->type = "BF16";  // F16 that was BF16 before
     return packed;
 }
 

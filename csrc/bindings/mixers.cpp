@@ -92,12 +92,12 @@ void attention(Cpu& self, const Floats2& q_gate, const Floats2& k, const Floats2
 }
 
 void vision_attention(Cpu& self, const Floats2& qkv, const Floats2& cos, const Floats2& sin, const Ints1& starts, int64_t heads,
-                      const Output2& out) {
+                      bool rounded, const Output2& out) {
     const int64_t tokens = dim(qkv, 0), half = dim(cos, 1), width = 2 * half;
     require(heads >= 1 && has_shape(qkv, {tokens, 3 * heads * width}) && has_shape(out, {tokens, heads * width}) &&
             has_shape(cos, {tokens, half}) && has_shape(sin, {tokens, half}), "vision_attention: qkv, cos, sin and out differ in shape");
     require_starts(starts, tokens);
-    const VisionAttentionArgs args{qkv.data(), cos.data(), sin.data(), starts.data(), out.data(), tokens, dim(starts, 0) - 1, heads, width};
+    const VisionAttentionArgs args{qkv.data(), cos.data(), sin.data(), starts.data(), out.data(), tokens, dim(starts, 0) - 1, heads, width, rounded};
     nb::gil_scoped_release unlocked;
     self.kernels->mixers.vision_attention(args, self.pool);
 }

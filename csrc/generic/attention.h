@@ -116,7 +116,7 @@ inline void product_tile(const float* queries, const Key* keys, int64_t dim, F32
     unroll<Rows>([&](auto r) { unroll<Keys>([&](auto k) { acc[r][k] = zero(); }); });
     for (int64_t d = 0; d < dim; d += 16) {
         F32x16 key[Keys];
-        unroll<Keys>([&](auto k) { key[k] = load_floats(keys + k * dim + d); });
+        unroll<Keys>([&](auto k) { key[k] = load_numbers(keys + k * dim + d); });
         unroll<Rows>([&](auto r) {
             const F32x16 query = load(queries + r * dim + d);
             unroll<Keys>([&](auto k) { acc[r][k] = fma(query, key[k], acc[r][k]); });

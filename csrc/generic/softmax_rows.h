@@ -64,21 +64,29 @@ inline void weigh_scores(const SoftmaxRows& rows, int64_t row, float* scores, in
     store(rows.sum + row * 16, sum);
 }
 
-// Keys and values as they lie in a page, or as converted.
-inline F32x16 load_floats(const float* p) { return load(p); }
-inline F32x16 load_floats(const uint16_t* p) { return load_f16(p); }
+// Keys and values as they lie in a page, or as converted; pairs of BF16 where two neighbours of a sum are taken together.
+inline F32x16 load_numbers(const float* p) { return load(p); }
+inline F32x16 load_numbers(const uint16_t* p) { return load_f16(p); }
+inline BF16Pairs load_numbers(const uint32_t* p) { return load_pairs(p); }
 
-// out[row] += sum over keys of weights[row, key] * values[key], for Rows rows and Vectors vectors of their width.
+// What such numbers are multiplied by, and the sum of the products.
+inline F32x16 broadcast_for(F32x16, const float* x) { return broadcast(*x); }
+inline BF16Pairs broadcast_for(BF16Pairs, const float* x) { return broadcast_pair(reinterpret_cast<const uint32_t*>(x)); }
+inline F32x16 add_products(F32x16 factor, F32x16 numbers, F32x16 sum) { return fma(factor, numbers, sum); }
+inline F32x16 add_products(BF16Pairs factor, BF16Pairs numbers, F32x16 sum) { return dot2(sum, numbers, factor); }
+
+// out[row] += sum over keys of weights[row, key] * values[key], for Rows rows and Vectors vectors of their width. With pairs a
+// "key" is two of them.
 template <int Rows, int Vectors, typename Value>
 inline void add_values_tile(const float* weights, const Value* values, int64_t keys, float* out, int64_t width) {
     F32x16 sums[Rows][Vectors];
     unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { sums[r][j] = load(out + r * width + 16 * j); }); });
     for (int64_t key = 0; key < keys; ++key) {
-        F32x16 value[Vectors];
-        unroll<Vectors>([&](auto j) { value[j] = load_floats(values + key * width + 16 * j); });
+        decltype(load_numbers(values)) value[Vectors];
+        unroll<Vectors>([&](auto j) { value[j] = load_numbers(values + key * width + 16 * j); });
         unroll<Rows>([&](auto r) {
-            const F32x16 weight = broadcast(weights[r * kKeyBlock + key]);
-            unroll<Vectors>([&](auto j) { sums[r][j] = fma(weight, value[j], sums[r][j]); });
+            const auto weight = broadcast_for(value[0], weights + r * kKeyBlock + key);
+            unroll<Vectors>([&](auto j) { sums[r][j] = add_products(weight, value[j], sums[r][j]); });
         });
     }
     unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { store(out + r * width + 16 * j, sums[r][j]); }); });
@@ -106,6 +114,10 @@ inline void add_values(const SoftmaxRows& rows, int64_t first, int64_t count, co
         const Value* some = values + key * rows.width;
         const int64_t some_keys = std::min(kKeys, keys - key);
         int64_t d = 0;
+        if (kRegisters == 32 && rows.width == 16 * (kTile + 1)) {  // a vector alone would wait for its own sums
+            add_values_columns<kTile + 1>(rows, first, count, weights + key, some, some_keys, d);
+            continue;
+        }
         for (; d + 16 * kTile <= rows.width; d += 16 * kTile) add_values_columns<kTile>(rows, first, count, weights + key, some, some_keys, d);
         for (; d < rows.width; d += 16) add_values_columns<1>(rows, first, count, weights + key, some, some_keys, d);
     }

@@ -43,14 +43,38 @@ inline F32x16 abs(F32x16 a) {
 }
 inline __m128i load_8x16(const uint16_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 inline F32x16 load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_8x16(p)), _mm256_cvtph_ps(load_8x16(p + 8))}; }
-inline F32x16 load_bf16(const uint16_t* p) {
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8x16(p)), 16)),
-            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8x16(p + 8)), 16))};
-}
 inline void store_f16(uint16_t* p, F32x16 a) {
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.lo, nearest));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(a.hi, nearest));
+}
+struct BF16Pairs { __m256i lo, hi; };
+inline BF16Pairs load_pairs(const void* p) {
+    const auto* halves = static_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
+}
+inline BF16Pairs broadcast_pair(const uint32_t* x) {
+    const __m256i pair = _mm256_set1_epi32(static_cast<int32_t>(*x));
+    return {pair, pair};
+}
+inline __m256 dot2(__m256 sum, __m256i w, __m256i x) {
+    const __m256i odd = _mm256_set1_epi32(-65536);
+    sum = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(w, odd)), _mm256_castsi256_ps(_mm256_and_si256(x, odd)), sum);
+    return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), sum);
+}
+inline F32x16 dot2(F32x16 sum, BF16Pairs w, BF16Pairs x) { return {dot2(sum.lo, w.lo, x.lo), dot2(sum.hi, w.hi, x.hi)}; }
+inline __m256i bf16_bits(__m256 a) {
+    const __m256i bits = _mm256_castps_si256(a), high = _mm256_srli_epi32(bits, 16), one = _mm256_set1_epi32(1);
+    const __m256i up = _mm256_add_epi32(_mm256_and_si256(high, one), _mm256_set1_epi32(0x7fff));
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, up), 16), quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+    const __m256i exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000));
+    const __m256i tiny = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256()), sign = _mm256_and_si256(high, _mm256_set1_epi32(0x8000));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(_mm256_blendv_epi8(rounded, quiet, nan), sign, tiny);
+}
+inline void store_bf16(uint16_t* p, F32x16 a) {
+    const __m256i packed = _mm256_packus_epi32(bf16_bits(a.lo), bf16_bits(a.hi));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
 }
 inline I32x16 round_i32(F32x16 a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
 inline F32x16 to_f32(I32x16 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }

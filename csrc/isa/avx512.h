@@ -1,11 +1,11 @@
-// Vector types over AVX-512 F/BW/DQ/VL + VNNI. See scalar.h for what each operation means.
+// Vector types over AVX-512 F/BW/DQ/VL + VNNI, and BF16 where it is compiled in. See scalar.h for what each operation means.
 #pragma once
 
 #include <immintrin.h>
 
 #include <cstdint>
 
-namespace qwill { namespace avx512 {
+namespace qwill { namespace QWILL_ISA_NS {
 
 constexpr int kRegisters = 32;
 
@@ -29,13 +29,31 @@ inline F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline F32x16 abs(F32x16 a) { return {_mm512_abs_ps(a.v)}; }
 inline F32x16 load_f16(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
-inline F32x16 load_bf16(const uint16_t* p) {
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(
-        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16))};
-}
 inline void store_f16(uint16_t* p, F32x16 a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+struct BF16Pairs { __m512i v; };
+inline BF16Pairs load_pairs(const void* p) { return {_mm512_loadu_si512(p)}; }
+#if defined(__AVX512BF16__)
+inline F32x16 dot2(F32x16 sum, BF16Pairs w, BF16Pairs x) { return {_mm512_dpbf16_ps(sum.v, (__m512bh)w.v, (__m512bh)x.v)}; }
+inline void store_bf16(uint16_t* p, F32x16 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v)); }
+#else
+inline __m512 even_halves(BF16Pairs a) { return _mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16)); }
+inline __m512 odd_halves(BF16Pairs a) { return _mm512_castsi512_ps(_mm512_and_si512(a.v, _mm512_set1_epi32(-65536))); }
+inline F32x16 dot2(F32x16 sum, BF16Pairs w, BF16Pairs x) {
+    return {_mm512_fmadd_ps(even_halves(w), even_halves(x), _mm512_fmadd_ps(odd_halves(w), odd_halves(x), sum.v))};
+}
+inline void store_bf16(uint16_t* p, F32x16 a) {
+    const __m512i bits = _mm512_castps_si512(a.v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x40));
+    const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x8000));
+    const __mmask16 tiny = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f800000));
+    const __m512i value = _mm512_mask_mov_epi32(_mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q), quiet), tiny, sign);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(value));
+}
+#endif
+inline BF16Pairs broadcast_pair(const uint32_t* x) { return {_mm512_set1_epi32(static_cast<int32_t>(*x))}; }
 inline I32x16 round_i32(F32x16 a) { return {_mm512_cvtps_epi32(a.v)}; }
 inline F32x16 to_f32(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 inline F32x16 power_of_two(I32x16 n) {
@@ -113,4 +131,4 @@ inline F32x16 load_e4m3(const uint8_t* p) {
 inline void store_i8(int8_t* p, I32x16 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v)); }
 inline int32_t reduce_add(I32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 
-}}  // namespace qwill::avx512
+}}  // namespace qwill::QWILL_ISA_NS

@@ -69,8 +69,30 @@ inline void store_f16(uint16_t* p, F32x16 a) {
     vst1_u16(p + 8, half(a.v2));
     vst1_u16(p + 12, half(a.v3));
 }
-inline F32x16 load_bf16(const uint16_t* p) {
-    return four<F32x16>([&](int i) { return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vld1_u16(p + 4 * i)), 16)); });
+struct BF16Pairs { uint32x4_t v0, v1, v2, v3; };
+inline BF16Pairs load_pairs(const void* p) {
+    const auto* pairs = static_cast<const uint32_t*>(p);
+    return {vld1q_u32(pairs), vld1q_u32(pairs + 4), vld1q_u32(pairs + 8), vld1q_u32(pairs + 12)};
+}
+inline BF16Pairs broadcast_pair(const uint32_t* x) { return four<BF16Pairs>([&](int) { return vdupq_n_u32(*x); }); }
+inline F32x16 dot2(F32x16 sum, BF16Pairs w, BF16Pairs x) {
+    return each<F32x16>([](auto s, auto a, auto b) {
+        const uint32x4_t odd = vdupq_n_u32(0xffff0000u);
+        s = vfmaq_f32(s, vreinterpretq_f32_u32(vandq_u32(a, odd)), vreinterpretq_f32_u32(vandq_u32(b, odd)));
+        return vfmaq_f32(s, vreinterpretq_f32_u32(vshlq_n_u32(a, 16)), vreinterpretq_f32_u32(vshlq_n_u32(b, 16)));
+    }, sum, w, x);
+}
+inline uint16x4_t bf16_bits(float32x4_t a) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(a), high = vshrq_n_u32(bits, 16);
+    const uint32x4_t up = vaddq_u32(vandq_u32(high, vdupq_n_u32(1)), vdupq_n_u32(0x7fff));
+    uint32x4_t value = vshrq_n_u32(vaddq_u32(bits, up), 16);
+    value = vbslq_u32(vceqq_f32(a, a), value, vorrq_u32(high, vdupq_n_u32(0x40)));
+    const uint32x4_t normal = vtstq_u32(bits, vdupq_n_u32(0x7f800000u));
+    return vmovn_u32(vbslq_u32(normal, value, vandq_u32(high, vdupq_n_u32(0x8000))));
+}
+inline void store_bf16(uint16_t* p, F32x16 a) {
+    vst1q_u16(p, vcombine_u16(bf16_bits(a.v0), bf16_bits(a.v1)));
+    vst1q_u16(p + 8, vcombine_u16(bf16_bits(a.v2), bf16_bits(a.v3)));
 }
 inline I32x16 round_i32(F32x16 a) { return each<I32x16>([](auto x) { return vcvtnq_s32_f32(x); }, a); }
 inline F32x16 to_f32(I32x16 a) { return each<F32x16>([](auto x) { return vcvtq_f32_s32(x); }, a); }

@@ -83,14 +83,36 @@ inline uint16_t f32_to_f16(float f) {
 }
 inline F32x16 load_f16(const uint16_t* p) { return lanes<F32x16>([&](int i) { return f16_to_f32(p[i]); }); }
 inline void store_f16(uint16_t* p, const F32x16& a) { for (int i = 0; i < 16; ++i) p[i] = f32_to_f16(a.v[i]); }
-inline F32x16 load_bf16(const uint16_t* p) {
+// Thirty-two BF16 numbers: an even and an odd one for each of the sixteen lanes.
+struct BF16Pairs { uint16_t v[32]; };
+inline BF16Pairs load_pairs(const void* p) { BF16Pairs r; std::memcpy(r.v, p, sizeof r.v); return r; }
+inline BF16Pairs broadcast_pair(const uint32_t* x) {
+    BF16Pairs r;
+    for (int i = 0; i < 16; ++i) std::memcpy(r.v + 2 * i, x, sizeof *x);
+    return r;
+}
+inline float bf16_to_f32(uint16_t h) {
+    const uint32_t bits = static_cast<uint32_t>(h) << 16;
+    float f;
+    std::memcpy(&f, &bits, sizeof f);
+    return f;
+}
+// sum + the lane's odd product, then + its even one, each rounded once, as the processors' instruction does.
+inline F32x16 dot2(const F32x16& sum, const BF16Pairs& w, const BF16Pairs& x) {
     return lanes<F32x16>([&](int i) {
-        const uint32_t bits = static_cast<uint32_t>(p[i]) << 16;
-        float f;
-        std::memcpy(&f, &bits, sizeof f);
-        return f;
+        const float odd = bf16_to_f32(w.v[2 * i + 1]) * bf16_to_f32(x.v[2 * i + 1]) + sum.v[i];
+        return bf16_to_f32(w.v[2 * i]) * bf16_to_f32(x.v[2 * i]) + odd;
     });
 }
+// Rounds to nearest, ties to even; subnormals become zero, as that instruction would take them.
+inline uint16_t f32_to_bf16(float f) {
+    uint32_t bits;
+    std::memcpy(&bits, &f, sizeof bits);
+    if (f != f) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+    if ((bits & 0x7f800000u) == 0) return static_cast<uint16_t>(bits >> 16 & 0x8000u);
+    return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+inline void store_bf16(uint16_t* p, const F32x16& a) { for (int i = 0; i < 16; ++i) p[i] = f32_to_bf16(a.v[i]); }
 // To the nearest integer, ties to even; the value must fit.
 inline I32x16 round_i32(const F32x16& a) { return lanes<I32x16>([&](int i) { return static_cast<int32_t>(std::nearbyintf(a.v[i])); }); }
 inline F32x16 to_f32(const I32x16& a) { return lanes<F32x16>([&](int i) { return static_cast<float>(a.v[i]); }); }

@@ -81,7 +81,7 @@ def test_norms(isa: str, numbers: Any) -> None:
 
 
 LINEAR = {
-    "F32": "182451d966b4009c", "F16": "bbc222246d438b62", "BF16": "8de8dba0d007715c", "F8_E4M3": "7d8739f7203d4f64",
+    "F32": "182451d966b4009c", "F16": "bbc222246d438b62", "BF16": "8250c544167249f0", "F8_E4M3": "7d8739f7203d4f64",
     "Q8_0": "552fee7a69687ff2", "Q2_K": "e0e989179c9f4989", "Q3_K": "13dbeecc151531dd", "Q4_K": "c769be1e30bd41e6",
     "Q5_K": "3376b38a02736d17", "Q6_K": "8f739aa3ea6a48fc", "Q4_0": "b54222744354f633", "Q4_1": "94608c7052926337",
     "Q5_0": "fdc381735c5ca800", "Q5_1": "2d1397b57b55032d", "IQ4_NL": "95defbbe1c74bcfe", "IQ4_XS": "b0ced24ccd8de6d1",

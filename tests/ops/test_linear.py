@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import EPSILON, ISAS, cpu_of, normal
 from qwill._native import Weight
-from weights import FLOATS, PACKED, UNPACKED, decoded, expected_linear, odd_columns, random_tensor
+from weights import FLOATS, PACKED, UNPACKED, decoded, expected_linear, odd_columns, random_tensor, rounded_to_bf16
 
 from qwill.errors import CheckpointError
 from qwill.ops.activations import ACTIVATIONS
@@ -19,7 +19,7 @@ from qwill.ops.norm.native import rms_norm
 from qwill.quant.types import TYPES
 from qwill.weights.tensor import Tensor
 
-TOKENS = (1, 2, 3, 5, 16, 33)
+TOKENS = (1, 2, 3, 5, 16, 33, 66)
 every_isa = pytest.mark.parametrize("isa", ISAS)
 every_type = pytest.mark.parametrize("name", FLOATS + PACKED + UNPACKED)
 
@@ -63,11 +63,43 @@ def test_a_token_does_not_depend_on_the_others_nor_on_threads(isa: str, name: st
 
 @pytest.mark.skipif(len(ISAS) < 3, reason="needs a processor with AVX2 and AVX-512")
 @every_type
-def test_avx2_and_avx512_agree_to_the_bit(name: str, rng: np.random.Generator) -> None:
+def test_instruction_sets_agree_to_the_bit(name: str, rng: np.random.Generator) -> None:
     tensor = random_tensor(rng, name, 37, odd_columns(TYPES[name]))
-    x = normal(rng, 11, tensor.shape[1])
-    narrow, wide = (poisoned_linear(isa, x, native.pack(cpu_of(isa), tensor)) for isa in ("avx2", "avx512"))
-    np.testing.assert_array_equal(narrow, wide)
+    for tokens in (11, 70):  # 70: enough for panels to be unfolded where that is done
+        x = normal(rng, tokens, tensor.shape[1])
+        narrow, *wide = (poisoned_linear(isa, x, native.pack(cpu_of(isa), tensor)) for isa in ISAS[1:])
+        for other in wide:
+            np.testing.assert_array_equal(narrow, other)
+
+
+@every_isa
+@pytest.mark.parametrize("columns", [1, 2, 64, 131])
+def test_f16_that_is_bf16_is_multiplied_as_bf16(isa: str, columns: int, rng: np.random.Generator) -> None:
+    """As a vision file's F16 is that was converted from BF16; a single value with more digits keeps all in F16."""
+    values = rounded_to_bf16(normal(rng, 37, columns))
+    halves = values.astype(np.float16)
+    assert (halves == values).all()
+    x = normal(rng, 7, columns)
+    as_half = Tensor("w", values.shape, TYPES["F16"], (halves.reshape(-1).view(np.uint8),), "halves")
+    bits = (values.view(np.uint32) >> 16).astype(np.uint16)
+    as_bf16 = Tensor("w", values.shape, TYPES["BF16"], (bits.reshape(-1).view(np.uint8),), "bf16")
+    packed = native.pack(cpu_of(isa), as_half)
+    assert packed.type == "BF16"
+    expected = poisoned_linear(isa, x, native.pack(cpu_of(isa), as_bf16))
+    np.testing.assert_array_equal(poisoned_linear(isa, x, packed), expected)
+    halves[-1, -1] = np.float16(1 + 2**-10)
+    assert native.pack(cpu_of(isa), as_half).type == "F16"
+
+
+@every_isa
+def test_tiny_numbers_count_as_zero_in_bf16(isa: str) -> None:
+    """Subnormals, of weights as of activations: the processors' instruction takes them so."""
+    tiny, one = 2.0**-130, 1.0
+    for weight, x in ((tiny, one), (one, tiny)):
+        bits = (np.full((16, 4), weight, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        tensor = Tensor("w", (16, 4), TYPES["BF16"], (bits.reshape(-1).view(np.uint8),), "tiny")
+        out = poisoned_linear(isa, np.full((1, 4), x, np.float32), native.pack(cpu_of(isa), tensor))
+        assert (out == 0).all()
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from kernels import EPSILON, ISAS, cpu_of, normal, random_starts
+from weights import rounded_to_bf16
 
 from qwill.ops.vision import native, reference
 
@@ -50,6 +51,26 @@ def test_equals_exact_attention(isa: str, patches: int, segments: int, dim: int,
     np.testing.assert_allclose(out, reference.vision_attention(*case), atol=2 * TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("patches", "segments"), [(1, 1), (63, 1), (65, 1), (131, 3), (256, 2)])
+@pytest.mark.parametrize("dim", [2, 16, 64, 72])
+@pytest.mark.usefixtures("poisoned_memory")
+def test_rounded_to_bf16(isa: str, patches: int, segments: int, dim: int, rng: np.random.Generator) -> None:
+    """The exact attention of rounded queries, keys and values, but for the rounding of the weights: each is off by up
+    to 2^-9 of itself. Nothing is turned: that would round some queries and keys to their other neighbours."""
+    qkv, _, _, starts, heads = make_case(rng, patches, segments, 3, dim)
+    cos, sin = np.ones((patches, dim // 2), np.float32), np.zeros((patches, dim // 2), np.float32)
+    out = native.vision_attention(cpu_of(isa), qkv, cos, sin, starts, heads, True)
+    q, k, v = np.moveaxis(qkv.reshape(patches, 3, heads, dim), 1, 0)
+    factor = np.float32(1) / np.sqrt(np.float32(dim))
+    q = rounded_to_bf16(q * factor).astype(np.float64) * np.sqrt(dim)
+    rounded = np.stack([q, rounded_to_bf16(k), rounded_to_bf16(v)], axis=1).reshape(patches, -1)
+    expected = exact(rounded, cos, sin, starts, heads)
+    magnitudes = np.stack([q, rounded_to_bf16(k), np.abs(v)], axis=1).reshape(patches, -1)
+    bound = TOLERANCE + 2**-9 * exact(magnitudes, cos, sin, starts, heads)
+    assert (np.abs(out - expected) <= bound).all()
+
+
 def test_segments_and_threads_do_not_touch_a_result(rng: np.random.Generator) -> None:
     qkv, cos, sin, starts, heads = make_case(rng, 300, 4, 2, 24)
     out = native.vision_attention(cpu_of(ISAS[-1], 3), qkv, cos, sin, starts, heads)
@@ -66,9 +87,10 @@ def test_instruction_sets_with_fused_products_agree_to_the_bit(rng: np.random.Ge
     if len(fused) < 2:
         pytest.skip("fewer than two such instruction sets here")
     case = make_case(rng, 150, 2, 2, 72)
-    first, *others = (native.vision_attention(cpu_of(isa), *case) for isa in fused)
-    for other in others:
-        np.testing.assert_array_equal(first, other)
+    for rounded in (False, True):
+        first, *others = (native.vision_attention(cpu_of(isa), *case, rounded) for isa in fused)
+        for other in others:
+            np.testing.assert_array_equal(first, other)
 
 
 def test_arguments_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:

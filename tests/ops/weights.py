@@ -68,6 +68,12 @@ def rounded_to_int8(x: np.ndarray) -> np.ndarray:
     return (quants.astype(np.float64) * (largest / np.float32(127)).astype(np.float64)).reshape(x.shape)
 
 
+def rounded_to_bf16(x: np.ndarray) -> np.ndarray:
+    """float32 to the nearest BF16, ties to even, as float32."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16 << 16).view(np.float32)
+
+
 def expected_linear(x: np.ndarray, tensor: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """x Wᵀ of a matrix in float64 [tokens, rows], and the rounding error that its float32 sums may have."""
     weight = decoded(tensor).array.astype(np.float64)
@@ -80,6 +86,6 @@ def expected_linear(x: np.ndarray, tensor: Tensor) -> tuple[np.ndarray, np.ndarr
         largest = np.abs(weight).max(axis=-1)
         error = (columns / 16 + 8) * EPSILON * 4 * np.abs(x).sum(-1, keepdims=True) * largest
         return x @ weight.T, 0.1 * error
-    x = x.astype(np.float64)
+    x = (rounded_to_bf16(x) if tensor.type.name == "BF16" else x).astype(np.float64)
     # Two sums of 64 columns each, added, scaled and added to the other 128s; decoding rounds once.
     return x @ weight.T, (64 + columns / 128 + 4) * EPSILON * (np.abs(x) @ np.abs(weight).T)

@@ -1,8 +1,8 @@
 // Activations as the tile kernels read them.
 //
 // Tokens go in tiles of 1, 2, 4 .. kTileTokens. Within a tile the tokens' values lie side by side for every column, so
-// that a kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile holds floats, or
-// int8 with a scale for every 32 columns, or both.
+// that a kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile holds floats, BF16
+// pairs, int8 with a scale for every 32 columns, or several of these.
 #pragma once
 
 #include <cstring>
@@ -42,6 +42,7 @@ struct Tile {
     int64_t first;        // its first token
     const float* values;  // [columns][tokens], null unless a weight needs it
     int32_t* quantized;   // see QuantizedTile, null unless a weight needs it
+    uint32_t* pairs;      // [pairs of columns][tokens], two BF16 each, null unless a weight needs it
 };
 
 // Sixteen rows of a packed weight.
@@ -52,7 +53,7 @@ struct PanelData {
 
 // Which forms of the activations a set of weights reads.
 struct Forms {
-    bool values = false, quantized = false;
+    bool values = false, quantized = false, pairs = false;
 };
 
 // Below this largest magnitude 32 values count as zero: 127 / magnitude must stay finite.
@@ -83,6 +84,19 @@ inline void quantize_row(const float* x, int64_t columns, const QuantizedTile& t
     }
 }
 
+// Rounds row x to BF16, pair i to out[i * stride]; an odd last column's neighbour is zero.
+inline void round_row(const float* x, int64_t columns, uint32_t* out, int64_t stride) {
+    uint32_t pairs[8];
+    int64_t k = 0;
+    for (; k + 16 <= columns; k += 16) {
+        store_bf16(reinterpret_cast<uint16_t*>(pairs), load(x + k));
+        for (int i = 0; i < 8; ++i) out[(k / 2 + i) * stride] = pairs[i];
+    }
+    if (k == columns) return;
+    store_bf16(reinterpret_cast<uint16_t*>(pairs), load_first(x + k, columns - k));
+    for (int i = 0; k + 2 * i < columns; ++i) out[(k / 2 + i) * stride] = pairs[i];
+}
+
 // How many tiles `count` tokens make: whole ones, then ever smaller powers of two.
 inline int64_t tile_count(int64_t count) {
     int64_t tiles = count / kTileTokens;
@@ -99,6 +113,7 @@ inline void plan_tiles(int64_t count, int64_t columns, Forms forms, Workspace& w
         tiles->first = first;
         tiles->values = forms.values ? workspace.take<float>(columns * size) : nullptr;
         tiles->quantized = forms.quantized ? workspace.take<int32_t>(QuantizedTile::words(columns, size)) : nullptr;
+        tiles->pairs = forms.pairs ? workspace.take<uint32_t>((columns + 1) / 2 * size) : nullptr;
     }
 }
 
@@ -111,6 +126,7 @@ inline void fill_tile(const Tile& tile, int64_t columns, const Row& row) {
         if (tile.quantized != nullptr) {
             quantize_row(x, columns, QuantizedTile(tile.quantized, columns, tile.tokens), tile.tokens, t);
         }
+        if (tile.pairs != nullptr) round_row(x, columns, tile.pairs + t, tile.tokens);
         if (values == nullptr) continue;
         if (tile.tokens == 1) {
             std::memcpy(values, x, static_cast<size_t>(columns) * sizeof(float));

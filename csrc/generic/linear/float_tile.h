@@ -1,4 +1,4 @@
-// Products of F32, F16, BF16 and FP8 weights and float activations: P panels of sixteen rows by N tokens.
+// Products of F32, F16 and FP8 weights and float activations: P panels of sixteen rows by N tokens.
 //
 // A panel holds for every column the sixteen rows' values. Sums are taken over 128 columns in two chains (even and odd
 // columns), then added up: less rounding than one long sum, and one order of additions for every N and P.
@@ -24,11 +24,6 @@ struct F16Element {
     using Stored = uint16_t;
     static QWILL_INLINE inline F32x16 load16(const uint16_t* p) { return load_f16(p); }
     static bool finite(uint16_t x) { return (x & 0x7c00u) != 0x7c00u; }
-};
-struct BF16Element {
-    using Stored = uint16_t;
-    static QWILL_INLINE inline F32x16 load16(const uint16_t* p) { return load_bf16(p); }
-    static bool finite(uint16_t x) { return (x & 0x7f80u) != 0x7f80u; }
 };
 struct E4M3Element {
     using Stored = uint8_t;

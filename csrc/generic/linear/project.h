@@ -16,7 +16,11 @@ inline int64_t panels_per_task(int64_t panels, const ThreadPool& pool) {
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 inline void add_forms(Forms& forms, const Weight& weight) {
-    (type_kernels(weight.type).quantized ? forms.quantized : forms.values) = true;
+    switch (type_kernels(weight.type).form) {
+        case Form::values: forms.values = true; break;
+        case Form::quantized: forms.quantized = true; break;
+        case Form::pairs: forms.pairs = true; break;
+    }
 }
 inline int64_t tiles_per_block(int64_t columns) {
     const int64_t tiles = kBlockBytes / (columns * kTileTokens * 2);

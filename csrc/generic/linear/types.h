@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "generic/linear/bf16_tile.h"
 #include "generic/linear/float_tile.h"
 #include "generic/linear/integer_pack.h"
 #include "generic/linear/integer_tile.h"
@@ -13,10 +14,13 @@ namespace qwill { namespace QWILL_ISA_NS {
 // out[panel][token][16]
 using TileKernel = void (*)(const PanelData* panels, int64_t columns, const Tile& tile, float* out);
 
+// The form of the activations that a type of weights is multiplied by.
+enum class Form { values, quantized, pairs };
+
 struct TypeKernels {
     int64_t (*panel_bytes)(int64_t columns);  // null: not packed but decoded while multiplying
     bool (*pack_panel)(const uint8_t* const* rows, int64_t columns, uint8_t* panel);
-    bool quantized;       // reads quantized activations
+    Form form;
     TileKernel tiles[3];  // one panel by 1, 2, 4 tokens
     TileKernel full;      // kTilePanels panels by kTileTokens tokens
     // Null where unfolding gains nothing.
@@ -28,7 +32,7 @@ struct TypeKernels {
 template <typename Packer>
 constexpr TypeKernels integer_type() {
     using Format = typename Packer::Format;
-    TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, true,
+    TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, Form::quantized,
         {integer_tile<Format, 1, 1>, integer_tile<Format, 2, 1>, integer_tile<Format, kTileTokens, 1>},
         integer_tile<Format, kTileTokens, kTilePanels>};
     if constexpr (kUnfoldTiles > 0 && Format::kUnfolds) {
@@ -46,8 +50,12 @@ template <typename Element>
 struct FloatType {
     template <int n, int panels = 1>
     static constexpr TileKernel kernel = float_tile<Element, n, panels>;
-    static constexpr TypeKernels kernels = {float_panel_bytes<Element>, pack_float_panel<Element>, false,
+    static constexpr TypeKernels kernels = {float_panel_bytes<Element>, pack_float_panel<Element>, Form::values,
         {kernel<1>, kernel<2>, kernel<kTileTokens>}, kernel<kTileTokens, kTilePanels>};
+};
+struct BF16Type {
+    static constexpr TypeKernels kernels = {bf16_panel_bytes, pack_bf16_panel<BF16Rows>, Form::pairs,
+        {bf16_tile<1, 1>, bf16_tile<2, 1>, bf16_tile<kTileTokens, 1>}, bf16_tile<kTileTokens, kTilePanels>};
 };
 // Decoded to float, a panel at a time.
 constexpr TypeKernels decoded_type() {
@@ -65,7 +73,7 @@ inline const TypeKernels& type_kernels(int type) {
     switch (static_cast<Id>(type)) {
         case Id::F32: return FloatType<F32Element>::kernels;
         case Id::F16: return FloatType<F16Element>::kernels;
-        case Id::BF16: return FloatType<BF16Element>::kernels;
+        case Id::BF16: return BF16Type::kernels;
         case Id::F8_E4M3: return FloatType<E4M3Element>::kernels;
         case Id::Q8_0: return IntegerType<PackQ8_0>::kernels;
         case Id::Q4_K: return IntegerType<PackQ4_K>::kernels;
@@ -111,9 +119,23 @@ inline bool rows_finite(const Weight& weight, ThreadPool& pool) {
     return finite.load();
 }
 
+inline bool is_bf16(const PackArgs& args, ThreadPool& pool) {
+    if (args.type != static_cast<int>(formats::TensorTypeId::F16)) return false;
+    std::atomic<bool> exact{true};
+    pool.run(static_cast<int64_t>(args.parts.size()) * args.rows, [&](int64_t index, int) {
+        const uint8_t* row = args.parts[static_cast<size_t>(index / args.rows)] + index % args.rows * args.columns * 2;
+        for (int64_t k = 0; k < args.columns && exact.load(std::memory_order_relaxed); ++k) {
+            if (!F16Rows::exact(row + 2 * k)) exact.store(false, std::memory_order_relaxed);
+        }
+    });
+    return exact.load();
+}
+
 inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
-    const TypeKernels& kernels = type_kernels(args.type);
-    weight.type = args.type;
+    const bool narrowed = is_bf16(args, pool);
+    weight.type = narrowed ? static_cast<int>(formats::TensorTypeId::BF16) : args.type;
+    const TypeKernels& kernels = type_kernels(weight.type);
+    const auto pack_panel = narrowed ? pack_bf16_panel<F16Rows> : kernels.pack_panel;
     weight.rows = args.rows;
     weight.columns = args.columns;
     weight.experts = static_cast<int64_t>(args.parts.size());
@@ -139,7 +161,7 @@ inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
             rows[r] = row < args.rows ? args.parts[expert] + row * bytes : nullptr;
         }
         auto* out = const_cast<uint8_t*>(weight.parts[expert]) + panel * weight.panel_bytes;
-        if (!kernels.pack_panel(rows, args.columns, out)) finite.store(false, std::memory_order_relaxed);
+        if (!pack_panel(rows, args.columns, out)) finite.store(false, std::memory_order_relaxed);
     });
     return finite.load();
 }

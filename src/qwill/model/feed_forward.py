@@ -39,7 +39,8 @@ class MixtureOfExperts:
         self._top_k = moe.top_k
         self._norm = loader.vector("post_attention_layernorm.weight", hidden)
         own = loader.scope("mlp")
-        self._router = own.weight("gate.weight", moe.experts, hidden)
+        # A rounded input could turn the choice between experts that nearly tie.
+        self._router = own.exact_weight("gate.weight", moe.experts, hidden)
         self._gate = own.weight("experts.gate_proj", moe.experts, moe.intermediate_size, hidden)
         self._up = own.weight("experts.up_proj", moe.experts, moe.intermediate_size, hidden)
         self._down = own.weight("experts.down_proj", moe.experts, hidden, moe.intermediate_size)

@@ -1,11 +1,14 @@
 """Takes a checkpoint's tensors one by one, checks their shapes and hands them to the operations."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qwill.ops import Operations
+from qwill.quant.codecs import decode
+from qwill.quant.types import TYPES
 from qwill.weights.finite import check_finite
 from qwill.weights.tensor import Tensor, TensorSet
 
@@ -54,6 +57,17 @@ class Loader:
         """A packed matrix [rows, cols], or experts [experts, rows, cols]."""
         return self.operations.pack(self.raw(name, *shape))
 
+    def exact_weight(self, name: str, *shape: int) -> Any:
+        """A packed matrix whose inputs are not rounded: of 16-bit floats, widened to float32."""
+        tensor = self.raw(name, *shape)
+        return self.operations.pack(widened(tensor) if tensor.type.name in ("F16", "BF16") else tensor)
+
     def finish(self) -> None:
         """Raises CheckpointError when the checkpoint holds tensors that no layer took."""
         self._tensors.finish()
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """A matrix of 16-bit floats as float32."""
+    values = decode(tensor.type, tensor.parts[0], tensor.shape)
+    return replace(tensor, type=TYPES["F32"], parts=(values.reshape(-1).view(np.uint8),))

@@ -60,6 +60,7 @@ class VisionBlock:
         self._heads = config.heads
         self._norm1 = _norm_weights(loader, "norm1", hidden)
         self._qkv = _projection(loader, "attn.qkv", 3 * hidden, hidden)
+        self._rounded = self._qkv[0].type == "BF16"  # what is trained in BF16 is computed in it
         self._attention_out, self._attention_out_bias = _projection(loader, "attn.proj", hidden, hidden)
         self._norm2 = _norm_weights(loader, "norm2", hidden)
         self._up = _projection(loader, "mlp.linear_fc1", config.intermediate_size, hidden)
@@ -69,7 +70,7 @@ class VisionBlock:
         """hidden [patches, hidden_size] is changed in place."""
         ops = self._operations
         qkv = ops.linear(ops.layer_norm(hidden, *self._norm1, NORM_EPS), *self._qkv)
-        mixed = ops.vision_attention(qkv, cos, sin, starts, self._heads)
+        mixed = ops.vision_attention(qkv, cos, sin, starts, self._heads, self._rounded)
         ops.linear_add(mixed, self._attention_out, hidden, self._attention_out_bias)
         up = ops.linear(ops.layer_norm(hidden, *self._norm2, NORM_EPS), *self._up, "gelu_tanh")
         ops.linear_add(up, self._down, hidden, self._down_bias)

@@ -1,4 +1,4 @@
-"""Projections in NumPy: the specification of the native kernels, except that activations are not quantized here."""
+"""Projections in NumPy: the specification of the native kernels, except that activations are not rounded here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,11 @@ class ReferenceWeight:
     """A weight as float32, [rows, cols] or [experts, rows, cols]."""
 
     array: np.ndarray
+
+    @property
+    def type(self) -> str:
+        """The type that it is multiplied in."""
+        return "F32"
 
     @property
     def rows(self) -> int:

@@ -6,8 +6,8 @@ from qwill._native import Cpu
 
 
 def vision_attention(
-    cpu: Cpu, qkv: np.ndarray, cos: np.ndarray, sin: np.ndarray, starts: np.ndarray, heads: int
+    cpu: Cpu, qkv: np.ndarray, cos: np.ndarray, sin: np.ndarray, starts: np.ndarray, heads: int, rounded: bool = False
 ) -> np.ndarray:
     out = np.empty((len(qkv), qkv.shape[1] // 3), np.float32)
-    cpu.vision_attention(qkv, cos, sin, starts, heads, out)
+    cpu.vision_attention(qkv, cos, sin, starts, heads, rounded, out)
     return out

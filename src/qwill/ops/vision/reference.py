@@ -7,11 +7,14 @@ import numpy as np
 from qwill.ops.attention.reference import rotate, softmax
 
 
-def vision_attention(qkv: np.ndarray, cos: np.ndarray, sin: np.ndarray, starts: np.ndarray, heads: int) -> np.ndarray:
+def vision_attention(
+    qkv: np.ndarray, cos: np.ndarray, sin: np.ndarray, starts: np.ndarray, heads: int, rounded: bool = False
+) -> np.ndarray:
     """Bidirectional attention inside each segment, rotate-half rotary over the whole head.
 
     qkv [patches, 3 * heads * dim] = [q | k | v]; cos and sin [patches, dim / 2]; segment s owns rows
-    starts[s]:starts[s + 1]. Returns [patches, heads * dim] f32.
+    starts[s]:starts[s + 1]. `rounded`: the kernels round queries (scaled), keys, values and the softmax's weights to
+    BF16; this specification rounds nothing. Returns [patches, heads * dim] f32.
     """
     patches = len(qkv)
     q, k, v = np.moveaxis(qkv.reshape(patches, 3, heads, -1), 1, 0)

@@ -1,0 +1,83 @@
+// Products of BF16 weights and activations rounded to BF16: P panels of sixteen rows by N tokens.
+//
+// A panel holds for every pair of columns the sixteen rows' two values. Sums are taken over 64 pairs in two chains (even and
+// odd pairs), then added up: one order of additions for every N, P and instruction set.
+#pragma once
+
+#include "formats/half.h"
+#include "generic/linear/activations.h"
+#include "generic/unroll.h"
+
+namespace qwill { namespace QWILL_ISA_NS {
+
+template <int N, int P>
+void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
+    constexpr int64_t kSumPairs = 64, kPairBytes = kPanelRows * 4, kLookAhead = 4096;
+    const uint8_t* weights[P];
+    const uint32_t* x = tile.pairs;
+    F32x16 total[P][N];
+    unroll<P>([&](auto p) QWILL_INLINE {
+        weights[p] = panels[p].data;
+        unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
+    });
+    const int64_t pairs = (columns + 1) / 2;
+    for (int64_t first = 0; first < pairs; first += kSumPairs) {
+        const int64_t end = first + kSumPairs < pairs ? first + kSumPairs : pairs;
+        F32x16 sum[P][N][2];
+        unroll<P>([&](auto p) QWILL_INLINE {
+            unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
+        });
+        const auto add_pair = [&](int64_t k, auto chain) QWILL_INLINE {
+            unroll<P>([&](auto p) QWILL_INLINE {
+                const uint8_t* place = weights[p] + kPairBytes * k;
+                if constexpr (N == 1) __builtin_prefetch(place + kLookAhead);
+                const BF16Pairs w = load_pairs(place);
+                unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][chain] = dot2(sum[p][t][chain], w, broadcast_pair(x + k * N + t)); });
+            });
+        };
+        int64_t k = first;
+        for (; k + 2 <= end; k += 2) {
+            add_pair(k, std::integral_constant<int, 0>{});
+            add_pair(k + 1, std::integral_constant<int, 1>{});
+        }
+        if (k < end) add_pair(k, std::integral_constant<int, 0>{});
+        unroll<P>([&](auto p) QWILL_INLINE {
+            unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = total[p][t] + (sum[p][t][0] + sum[p][t][1]); });
+        });
+    }
+    unroll<P>([&](auto p) QWILL_INLINE {
+        unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * (p * N + t), total[p][t]); });
+    });
+}
+
+inline int64_t bf16_panel_bytes(int64_t columns) { return (columns + 1) / 2 * kPanelRows * 4; }
+
+// How rows of a type are read as BF16.
+struct BF16Rows {
+    static uint16_t bits(const uint8_t* p) { uint16_t value; std::memcpy(&value, p, sizeof value); return value; }
+};
+struct F16Rows {
+    static uint32_t float_bits(const uint8_t* p) { return formats::float_to_bits(formats::half_to_float(BF16Rows::bits(p))); }
+    static uint16_t bits(const uint8_t* p) { return static_cast<uint16_t>(float_bits(p) >> 16); }
+    // Whether nothing is lost: true of what was trained in BF16 and then converted.
+    static bool exact(const uint8_t* p) { return (float_bits(p) & 0xffffu) == 0; }
+};
+
+// Packs up to sixteen rows of BF16; absent rows and an odd last column's neighbour are zero, and so are subnormals, which
+// the processors' instruction takes for zero. False when a value is not finite.
+template <typename Rows>
+bool pack_bf16_panel(const uint8_t* const* rows, int64_t columns, uint8_t* panel) {
+    auto* out = reinterpret_cast<uint16_t*>(panel);
+    bool finite = true;
+    for (int64_t k = 0; k < (columns + 1) / 2 * 2; ++k) {
+        for (int r = 0; r < kPanelRows; ++r) {
+            uint16_t value = 0;
+            if (rows[r] != nullptr && k < columns) value = Rows::bits(rows[r] + 2 * k);
+            finite &= (value & 0x7f80u) != 0x7f80u;
+            out[k / 2 * 32 + 2 * r + k % 2] = (value & 0x7f80u) != 0 ? value : value & 0x8000u;
+        }
+    }
+    return finite;
+}
+
+}}  // namespace qwill::QWILL_ISA_NS
