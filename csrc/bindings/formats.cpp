@@ -1,13 +1,63 @@
-// Binding of the block decoders.
+// Bindings of the block decoders, and of the strings of a GGUF file: a vocabulary and its merges are half a million.
 #include "formats/decode.h"
 
+#include <cstring>
 #include <memory>
 
 #include "bindings/bindings.h"
 
 namespace qwill {
 
+namespace {
+
+using Bytes = Array<const uint8_t, 1>;
+
+uint64_t length_at(const uint8_t* p) {
+    uint64_t length;
+    std::memcpy(&length, p, sizeof length);  // little-endian, as every processor that has kernels
+    return length;
+}
+
+// Where each of `count` strings (a length in eight bytes, then the bytes) ends, the first starting at `start`; None when the
+// data end before.
+nb::object string_ends(const Bytes& data, int64_t start, int64_t count) {
+    const int64_t size = dim(data, 0);
+    require(start >= 0 && start <= size && count >= 0, "string_ends: the start lies outside the data");
+    auto ends = std::make_unique<int64_t[]>(static_cast<size_t>(count));
+    int64_t position = start;
+    for (int64_t i = 0; i < count; ++i) {
+        if (size - position < 8) return nb::none();
+        const uint64_t length = length_at(data.data() + position);
+        if (length > static_cast<uint64_t>(size - position - 8)) return nb::none();
+        ends[static_cast<size_t>(i)] = position += 8 + static_cast<int64_t>(length);
+    }
+    int64_t* values = ends.release();
+    nb::capsule owner(values, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
+    return nb::cast(nb::ndarray<nb::numpy, int64_t, nb::ndim<1>>(values, {static_cast<size_t>(count)}, owner));
+}
+
+// The strings between such positions; what is no UTF-8 is replaced.
+nb::list read_strings(const Bytes& data, int64_t start, const Array<const int64_t, 1>& ends) {
+    const int64_t count = dim(ends, 0);
+    nb::list strings;
+    int64_t begin = start;
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t end = ends.data()[i];
+        require(begin >= 0 && end >= begin + 8 && end <= dim(data, 0), "read_strings: these are no ends of strings");
+        const auto* text = reinterpret_cast<const char*>(data.data() + begin + 8);
+        PyObject* string = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(end - begin - 8), "replace");
+        if (string == nullptr) throw nb::python_error();
+        strings.append(nb::steal(string));
+        begin = end;
+    }
+    return strings;
+}
+
+}  // namespace
+
 void bind_formats(nb::module_& m) {
+    m.def("string_ends", string_ends, nb::arg("data"), nb::arg("start"), nb::arg("count"));
+    m.def("read_strings", read_strings, nb::arg("data"), nb::arg("start"), nb::arg("ends"));
     m.def("decode", [](int type_id, const Array<const uint8_t, 1>& data, int64_t elements) {
         const auto codec = scalar::formats::codec(type_id);
         require(codec.decode != nullptr, "decode: unknown tensor type");

@@ -1,6 +1,7 @@
 """The offline API: load a checkpoint, then generate, chat, or read logits."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal, overload
 
@@ -68,15 +69,18 @@ class LLM:
         self._check_memory(kv_type, cache_tokens, max_sequences)
         operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
-        self._model = Model(
-            self.config,
-            self.checkpoint.tensors,
-            operations,
-            self.checkpoint.v_heads_tiled,
-            _report_to(progress, memory_needed(self.checkpoint)),
-        )
-        self._engine = Engine(self._model, cache_tokens, max_sequences, kv_type)
-        self.tokenizer: Tokenizer | None = _tokenizer(self.checkpoint)
+        # A vocabulary takes about as long to build as weights to pack, which needs no interpreter.
+        with ThreadPoolExecutor(1) as beside:
+            tokenizer = beside.submit(_tokenizer, self.checkpoint)
+            self._model = Model(
+                self.config,
+                self.checkpoint.tensors,
+                operations,
+                self.checkpoint.v_heads_tiled,
+                _report_to(progress, memory_needed(self.checkpoint)),
+            )
+            self._engine = Engine(self._model, cache_tokens, max_sequences, kv_type)
+            self.tokenizer: Tokenizer | None = tokenizer.result()
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
 

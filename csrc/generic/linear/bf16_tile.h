@@ -67,14 +67,24 @@ struct F16Rows {
 // the processors' instruction takes for zero. False when a value is not finite.
 template <typename Rows>
 bool pack_bf16_panel(const uint8_t* const* rows, int64_t columns, uint8_t* panel) {
-    auto* out = reinterpret_cast<uint16_t*>(panel);
+    constexpr int64_t kLines = 32;  // pairs whose sixteen rows stay in the first cache while they are written
+    const int64_t pairs = (columns + 1) / 2;
     bool finite = true;
-    for (int64_t k = 0; k < (columns + 1) / 2 * 2; ++k) {
+    for (int64_t first = 0; first < pairs; first += kLines) {
+        const int64_t end = first + kLines < pairs ? first + kLines : pairs;
         for (int r = 0; r < kPanelRows; ++r) {
-            uint16_t value = 0;
-            if (rows[r] != nullptr && k < columns) value = Rows::bits(rows[r] + 2 * k);
-            finite &= (value & 0x7f80u) != 0x7f80u;
-            out[k / 2 * 32 + 2 * r + k % 2] = (value & 0x7f80u) != 0 ? value : value & 0x8000u;
+            for (int64_t k = first; k < end; ++k) {
+                uint32_t low = 0, high = 0;
+                if (rows[r] != nullptr) {
+                    low = Rows::bits(rows[r] + 4 * k);
+                    high = 2 * k + 1 < columns ? Rows::bits(rows[r] + 4 * k + 2) : 0;
+                }
+                finite &= (low & 0x7f80u) != 0x7f80u && (high & 0x7f80u) != 0x7f80u;
+                low = (low & 0x7f80u) != 0 ? low : low & 0x8000u;
+                high = (high & 0x7f80u) != 0 ? high : high & 0x8000u;
+                const uint32_t pair = low | high << 16;
+                std::memcpy(panel + 64 * k + 4 * r, &pair, sizeof pair);
+            }
         }
     }
     return finite;

@@ -15,54 +15,80 @@ namespace qwill { namespace QWILL_ISA_NS {
 inline bool finite_half(uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
 inline void put_half(uint8_t* place, int row, uint16_t half) { std::memcpy(place + 2 * row, &half, sizeof half); }
 
-// Adds the codes of four columns of a row (one in each byte) to the 32 columns' quants.
+// The words (four bytes) of a row's 32 codes, in the order in which the panel's vectors hold them.
 template <int bits>
-inline void put_codes(uint8_t* quants, int row, int group, uint32_t codes) {
-    const auto add = [&](int64_t at, uint32_t value) {
-        uint32_t old;
-        std::memcpy(&old, quants + at + 4 * row, 4);
-        old |= value;
-        std::memcpy(quants + at + 4 * row, &old, 4);
+QWILL_INLINE inline void code_words(const uint8_t* codes, uint32_t* words) {
+    uint32_t fours[8];
+    std::memcpy(fours, codes, sizeof fours);
+    if constexpr (bits == 8) {
+        for (int g = 0; g < 8; ++g) words[g] = fours[g];
+        return;
+    }
+    const auto collect = [&](int first, int groups, int from, uint32_t mask, int step) {
+        uint32_t word = 0;
+        for (int g = 0; g < groups; ++g) word |= (fours[first + g] >> from & mask) << step * g;
+        return word;
     };
-    if (bits == 8) {
-        std::memcpy(quants + 64 * group + 4 * row, &codes, 4);
-        return;
+    if constexpr (bits < 4) {
+        for (int half = 0; half < 2; ++half) words[half] = collect(4 * half, 4, 0, 0x03030303u, 2);
+        if constexpr (bits == 3) words[2] = collect(0, 8, 2, 0x01010101u, 1);
+    } else {
+        for (int v = 0; v < 4; ++v) words[v] = collect(2 * v, 2, 0, 0x0f0f0f0fu, 4);
+        if constexpr (bits == 5) words[4] = collect(0, 8, 4, 0x01010101u, 1);
+        if constexpr (bits == 6) for (int half = 0; half < 2; ++half) words[4 + half] = collect(4 * half, 4, 4, 0x03030303u, 2);
     }
-    if (bits < 4) {
-        add(64 * (group / 4), (codes & 0x03030303u) << group % 4 * 2);
-        if (bits == 3) add(128, (codes >> 2 & 0x01010101u) << group);
-        return;
-    }
-    add(64 * (group / 2), (codes & 0x0f0f0f0fu) << group % 2 * 4);
-    if (bits == 5) add(256, (codes >> 4 & 0x01010101u) << group);
-    if (bits == 6) add(256 + 64 * (group / 4), (codes >> 4 & 0x03030303u) << group % 4 * 2);
 }
 
-// False when a scale is not finite. `rows` are null beyond the matrix; their scales are zero.
+// False when a scale is not finite. `rows` are null beyond the matrix; their scales and codes are zero.
 template <typename Packer>
 bool pack_integer_panel(const uint8_t* const* rows, int64_t columns, uint8_t* panel) {
     using Format = typename Packer::Format;
     using Block = typename Packer::Block;
     constexpr int kElements = Block::elements, kBlocks = Format::kColumns / kElements;  // in a span
-    std::memset(panel, 0, static_cast<size_t>(Format::panel_bytes(columns)));
+    constexpr int kWords = static_cast<int>(Format::kQuantBytes / 64);
+    const int64_t count = columns / kElements, spans = Format::panel_bytes(columns) / Format::kSpanBytes;
     bool finite = true;
-    for (int row = 0; row < kPanelRows; ++row) {
-        if (rows[row] == nullptr) continue;
-        const auto* blocks = reinterpret_cast<const Block*>(rows[row]);
-        for (int64_t b = 0; b < columns / kElements; ++b) {
-            uint8_t* span = panel + b / kBlocks * Format::kSpanBytes;
-            uint8_t* quants = span + Format::kBytes + b % kBlocks * (kElements / 32 * Format::kQuantBytes);
-            uint8_t codes[kElements];
-            Packer::codes(blocks[b], codes);
-            for (int e = 0; e < kElements; e += 4) {
-                uint32_t four;
-                std::memcpy(&four, codes + e, 4);
-                put_codes<Format::kBits>(quants + e / 32 * Format::kQuantBytes, row, e % 32 / 4, four);
+    for (int64_t n = 0; n < spans; ++n) {
+        uint8_t* span = panel + n * Format::kSpanBytes;
+        std::memset(span, 0, Format::kBytes);
+        // Blocks that the last span lacks, and rows that the matrix lacks, stay zero.
+        if ((n + 1) * kBlocks > count || rows[kPanelRows - 1] == nullptr) {
+            std::memset(span + Format::kBytes, 0, static_cast<size_t>(Format::kSpanBytes - Format::kBytes));
+        }
+        for (int row = 0; row < kPanelRows && rows[row] != nullptr; ++row) {
+            for (int64_t b = 0; b < kBlocks && n * kBlocks + b < count; ++b) {
+                const Block& block = reinterpret_cast<const Block*>(rows[row])[n * kBlocks + b];
+                uint8_t codes[kElements];
+                Packer::codes(block, codes);
+                uint8_t* quants = span + Format::kBytes + b * (kElements / 32 * Format::kQuantBytes) + 4 * row;
+                for (int e = 0; e < kElements; e += 32, quants += Format::kQuantBytes) {
+                    uint32_t words[kWords];
+                    code_words<Format::kBits>(codes + e, words);
+                    for (int w = 0; w < kWords; ++w) std::memcpy(quants + 64 * w, words + w, 4);
+                }
+                finite &= Packer::scales(block, row, span + b * (Format::kBytes / kBlocks));
             }
-            finite &= Packer::scales(blocks[b], row, span + b % kBlocks * (Format::kBytes / kBlocks));
         }
     }
     return finite;
+}
+
+// Byte i holds elements i (the low nibble) and i + count.
+template <int count>
+QWILL_INLINE inline void nibble_rows(const uint8_t* __restrict quants, uint8_t* __restrict out) {
+    for (int i = 0; i < count; ++i) {
+        out[i] = quants[i] & 0x0f;
+        out[i + count] = quants[i] >> 4;
+    }
+}
+
+// Two halves of four rows of 32 elements: byte i of a half holds element i of each row.
+QWILL_INLINE inline void two_bit_rows(const uint8_t* __restrict quants, uint8_t* __restrict out) {
+    for (int half = 0; half < 2; ++half) {
+        for (int line = 0; line < 4; ++line) {
+            for (int i = 0; i < 32; ++i) out[128 * half + 32 * line + i] = quants[32 * half + i] >> (2 * line) & 3;
+        }
+    }
 }
 
 // Blocks whose only scale is a half.
@@ -80,14 +106,8 @@ struct PackQ8_0 : HalfScalePacker<formats::BlockQ8_0, Format<8, TwosComplement, 
     static void codes(const Block& block, uint8_t* out) { std::memcpy(out, block.quants, 32); }
 };
 
-// Byte j holds elements j and j + 16.
 template <typename Block>
-inline void nibble_codes(const Block& block, uint8_t* out) {
-    for (int i = 0; i < 16; ++i) {
-        out[i] = block.quants[i] & 0x0f;
-        out[i + 16] = block.quants[i] >> 4;
-    }
-}
+inline void nibble_codes(const Block& block, uint8_t* out) { nibble_rows<16>(block.quants, out); }
 template <typename Block>
 inline void five_bit_codes(const Block& block, uint8_t* out) {
     for (int i = 0; i < 16; ++i) {
@@ -140,14 +160,14 @@ struct ByteScaleMinimumPacker {
 };
 struct PackQ4_K : ByteScaleMinimumPacker<formats::BlockQ4_K, 4> {
     static void codes(const Block& block, uint8_t* out) {
-        for (int e = 0; e < 256; ++e) out[e] = block.quants[e / 64 * 32 + e % 32] >> (e / 32 % 2 * 4) & 0x0f;
+        for (int pair = 0; pair < 4; ++pair) nibble_rows<32>(block.quants + 32 * pair, out + 64 * pair);
     }
 };
 struct PackQ5_K : ByteScaleMinimumPacker<formats::BlockQ5_K, 5> {
     static void codes(const Block& block, uint8_t* out) {
-        for (int e = 0; e < 256; ++e) {
-            const int low = block.quants[e / 64 * 32 + e % 32] >> (e / 32 % 2 * 4) & 0x0f;
-            out[e] = static_cast<uint8_t>(low | (block.high_bits[e % 32] >> (e / 32) & 1) << 4);
+        for (int pair = 0; pair < 4; ++pair) nibble_rows<32>(block.quants + 32 * pair, out + 64 * pair);
+        for (int line = 0; line < 8; ++line) {
+            for (int i = 0; i < 32; ++i) out[32 * line + i] |= static_cast<uint8_t>((block.high_bits[i] >> line & 1) << 4);
         }
     }
 };
@@ -156,10 +176,12 @@ struct PackQ6_K {
     using Block = formats::BlockQ6_K;
     using Format = qwill::QWILL_ISA_NS::Format<6, Centred<32>, SignedByteScales<16>>;
     static void codes(const Block& block, uint8_t* out) {
-        for (int e = 0; e < 256; ++e) {
-            const int half = e / 128, line = e / 32 % 4, column = e % 32;
-            const int low = block.quants[64 * half + 32 * (line % 2) + column] >> (line / 2 * 4) & 0x0f;
-            out[e] = static_cast<uint8_t>(low | (block.high_bits[32 * half + column] >> (2 * line) & 3) << 4);
+        for (int half = 0; half < 2; ++half) {
+            nibble_rows<64>(block.quants + 64 * half, out + 128 * half);
+            for (int line = 0; line < 4; ++line) {
+                uint8_t* row = out + 128 * half + 32 * line;
+                for (int i = 0; i < 32; ++i) row[i] |= static_cast<uint8_t>((block.high_bits[32 * half + i] >> (2 * line) & 3) << 4);
+            }
         }
     }
     static bool scales(const Block& block, int row, uint8_t* place) {
@@ -173,7 +195,7 @@ struct PackQ2_K {
     using Block = formats::BlockQ2_K;
     using Format = qwill::QWILL_ISA_NS::Format<2, Plain, ByteScalesMinimums<16>>;
     static void codes(const Block& block, uint8_t* out) {
-        for (int e = 0; e < 256; ++e) out[e] = block.quants[e / 128 * 32 + e % 32] >> (e / 32 % 4 * 2) & 3;
+        two_bit_rows(block.quants, out);
     }
     static bool scales(const Block& block, int row, uint8_t* place) {
         put_half(place, row, block.scale);
@@ -190,9 +212,9 @@ struct PackQ3_K {
     using Block = formats::BlockQ3_K;
     using Format = qwill::QWILL_ISA_NS::Format<3, Centred<4>, SignedByteScales<16>>;
     static void codes(const Block& block, uint8_t* out) {
-        for (int e = 0; e < 256; ++e) {
-            const int low = block.quants[e / 128 * 32 + e % 32] >> (e / 32 % 4 * 2) & 3;
-            out[e] = static_cast<uint8_t>(low | (block.high_bits[e % 32] >> (e / 32) & 1) << 2);
+        two_bit_rows(block.quants, out);
+        for (int line = 0; line < 8; ++line) {
+            for (int i = 0; i < 32; ++i) out[32 * line + i] |= static_cast<uint8_t>((block.high_bits[i] >> line & 1) << 2);
         }
     }
     static bool scales(const Block& block, int row, uint8_t* place) {
@@ -208,7 +230,7 @@ struct PackIQ4_XS {
     using Block = formats::BlockIQ4_XS;
     using Format = qwill::QWILL_ISA_NS::Format<4, Table<formats::iq4_values>, SignedByteScales<32>>;
     static void codes(const Block& block, uint8_t* out) {
-        for (int e = 0; e < 256; ++e) out[e] = block.quants[e / 32 * 16 + e % 16] >> (e / 16 % 2 * 4) & 0x0f;
+        for (int line = 0; line < 8; ++line) nibble_rows<16>(block.quants + 16 * line, out + 32 * line);
     }
     static bool scales(const Block& block, int row, uint8_t* place) {
         put_half(place, row, block.scale);

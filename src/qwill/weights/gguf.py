@@ -15,6 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from qwill._native import read_strings, string_ends
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import BY_GGUF_ID
 from qwill.weights.mapped import RawTensor, map_file
@@ -39,9 +40,9 @@ _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
 
 class StringArray(Sequence[str]):
-    """Strings that stay in the file until asked for; `ends[i]` is the position behind string i."""
+    """Strings that stay in the file until asked for; `ends[i]` (int64) is the position behind string i."""
 
-    def __init__(self, buffer: memoryview, start: int, ends: list[int]) -> None:
+    def __init__(self, buffer: np.ndarray, start: int, ends: np.ndarray) -> None:
         self._buffer = buffer
         self._start = start
         self._ends = ends
@@ -57,14 +58,12 @@ class StringArray(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]
-        begin = self._ends[index - 1] if index else self._start
-        return str(self._buffer[begin + 8 : self._ends[index]], "utf-8", "replace")
+        begin = int(self._ends[index - 1]) if index else self._start
+        (string,) = read_strings(self._buffer, begin, self._ends[index : index + 1])
+        return str(string)
 
     def __iter__(self) -> Iterator[str]:
-        begin, buffer = self._start, self._buffer
-        for end in self._ends:
-            yield str(buffer[begin + 8 : end], "utf-8", "replace")
-            begin = end
+        return iter(read_strings(self._buffer, self._start, self._ends))
 
 
 @dataclass(frozen=True)
@@ -211,21 +210,13 @@ class _Parser:
         return np.frombuffer(self._take(count * dtype.itemsize), dtype)
 
     def _strings(self, count: int) -> StringArray:
-        """Steps over `count` strings, keeping only where they end: a vocabulary and its merges are half a million."""
-        start = position = self.position
-        limit = len(self.buffer) - 8
-        unpack, buffer = _U64.unpack_from, self.buffer
-        ends: list[int] = []
-        append = ends.append
-        for _ in range(count):
-            if position > limit:
-                raise self._torn()
-            position += 8 + unpack(buffer, position)[0]
-            append(position)
-        if position > len(buffer):
+        """Steps over `count` strings, keeping only where they end."""
+        start, buffer = self.position, np.frombuffer(self.buffer, np.uint8)
+        ends = string_ends(buffer, start, count)
+        if ends is None:
             raise self._torn()
-        self.position = position
-        return StringArray(self.buffer, start, ends)
+        self.position = int(ends[-1]) if count else start
+        return StringArray(buffer, start, ends)
 
     def _take(self, count: int) -> memoryview:
         end = self.position + count
