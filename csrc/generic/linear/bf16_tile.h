@@ -15,6 +15,7 @@ void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float
     constexpr int64_t kSumPairs = 64, kPairBytes = kPanelRows * 4, kLookAhead = 4096;
     const uint8_t* weights[P];
     const uint32_t* x = tile.pairs;
+    const int64_t ahead = panels[0].ahead;
     F32x16 total[P][N];
     unroll<P>([&](auto p) QWILL_INLINE {
         weights[p] = panels[p].data;
@@ -31,6 +32,7 @@ void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float
             unroll<P>([&](auto p) QWILL_INLINE {
                 const uint8_t* place = weights[p] + kPairBytes * k;
                 if constexpr (N == 1) __builtin_prefetch(place + kLookAhead);
+                if (N == kTileTokens && ahead != 0) __builtin_prefetch(place + ahead, 0, 2);
                 const BF16Pairs w = load_pairs(place);
                 unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][chain] = dot2(sum[p][t][chain], w, broadcast_pair(x + k * N + t)); });
             });

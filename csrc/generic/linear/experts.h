@@ -53,10 +53,12 @@ inline void gate_and_up(const PanelRange& range, float* scratch) {
                     up_panel.unfold(end - block, up_scratch);
                 }
                 const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
+                if (block == 0) gate_panel.fetch_next(gate.panel_bytes);
                 for (int64_t i = block; i < end; ++i) {
                     const Tile& tile = stage.inputs[group.first_tile + i];
                     TileProducts products;
                     Panel::multiply_two(gate_panel, up_panel, tile, products.values);
+                    gate_panel.fetch_next(0);
                     const float *gates = products.values, *ups = gates + kPanelRows * tile.tokens;
                     for (int t = 0; t < tile.tokens; ++t) {
                         float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;

@@ -12,9 +12,10 @@ namespace qwill { namespace QWILL_ISA_NS {
 
 constexpr int64_t kLookAhead = 3072;  // bytes
 
-template <int64_t bytes>
+// Into the first cache (3) or the second (2).
+template <int64_t bytes, int cache>
 QWILL_INLINE inline void prefetch(const uint8_t* p) {
-    unroll<static_cast<int>((bytes + 63) / 64)>([&](auto line) QWILL_INLINE { __builtin_prefetch(p + 64 * line); });
+    unroll<static_cast<int>((bytes + 63) / 64)>([&](auto line) QWILL_INLINE { __builtin_prefetch(p + 64 * line, 0, cache); });
 }
 
 template <typename Format, int N, int P>
@@ -25,6 +26,7 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
     const int32_t* bias = kSums == 2 ? x.bias16 : x.bias32;
     const float* x_scale = x.scale;
     const float* x_sum = kSums == 2 ? x.sum16 : x.sum32;
+    const int64_t ahead = panels[0].ahead;
     const uint8_t* span[P];
     F32x16 total[P][N];
     unroll<P>([&](auto p) QWILL_INLINE {
@@ -36,8 +38,10 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
         left -= blocks;
         for (int64_t b = 0; b < blocks; ++b) {
             const int64_t quants = Format::kBytes + Format::kQuantBytes * b;
-            // A single token waits for memory; the processor's own look-ahead is short of what the kernel reads.
-            if constexpr (N == 1) unroll<P>([&](auto p) QWILL_INLINE { prefetch<Format::kSpanBytes * 32 / Format::kColumns>(span[p] + quants + kLookAhead); });
+            // Memory is waited for unless it is asked early; the processor's own look-ahead is short of what a kernel reads.
+            constexpr int64_t kBlockBytes = Format::kSpanBytes * 32 / Format::kColumns;
+            if constexpr (N == 1) unroll<P>([&](auto p) QWILL_INLINE { prefetch<kBlockBytes, 3>(span[p] + quants + kLookAhead); });
+            if (N == kTileTokens && ahead != 0) unroll<P>([&](auto p) QWILL_INLINE { prefetch<kBlockBytes, 2>(span[p] + quants + ahead); });
             // All 32 columns, or 16 and 16.
             F32x16 scaled[P][N];
             unroll<kSums>([&](auto s) QWILL_INLINE {

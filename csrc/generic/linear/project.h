@@ -46,8 +46,10 @@ inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int
             Panel one(weight, expert, p, nullptr), two(weight, expert, p + 1, nullptr);
             one.unfold(end - block, scratch);
             two.unfold(end - block, scratch + Panel::scratch_size(weight));
+            if (block == 0) one.fetch_next(2 * weight.panel_bytes);
             for (int64_t i = block; i < end; ++i) {
                 Panel::multiply_two(one, two, tiles[i], out.values);
+                one.fetch_next(0);
                 body(p, tiles[i], out.values);
                 body(p + 1, tiles[i], out.values + kPanelRows * tiles[i].tokens);
             }

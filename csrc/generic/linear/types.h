@@ -199,6 +199,9 @@ public:
     // out[token][16]
     void multiply(const Tile& tile, float* out) const { kernels_->tiles[tile.tokens / 2](&data_, columns_, tile, out); }
 
+    // The next multiplication fetches the panel that lies so far behind this one into a cache.
+    void fetch_next(int64_t ahead) { data_.ahead = ahead; }
+
     // out[panel][token][16] of two panels with the same columns.
     static void multiply_two(const Panel& a, const Panel& b, const Tile& tile, float* out) {
         if (kTilePanels == 2 && tile.tokens == kTileTokens && a.kernels_ == b.kernels_) {
@@ -241,7 +244,7 @@ private:
 
     const TypeKernels* kernels_;
     int64_t columns_;
-    PanelData data_{nullptr, nullptr}, unfolded_{nullptr, nullptr};
+    PanelData data_{nullptr, nullptr, 0}, unfolded_{nullptr, nullptr, 0};
 };
 
 }}  // namespace qwill::QWILL_ISA_NS
