@@ -1,11 +1,13 @@
 """Measures qwill beside llama.cpp: the same file, the same threads, turn by turn in one run.
 
-    QWILL_LLAMA_BIN=... python benchmarks/peers.py [--member Qwen3.5-0.8B] [--mix Q8_0 Q4_K] [--markdown F] [--json F]
+    QWILL_LLAMA_BIN=... python benchmarks/peers.py [--member Qwen3.5-0.8B] [--mix Q8_0 Q4_K_M] [--depth 8192 32768] ...
 
-Weights are random, in the member's true shape (`random_checkpoint.py`). llama.cpp is measured by its own llama-bench:
-`-p` tokens read at once into an empty context, and `-n` tokens computed one by one. qwill does the same through `LLM`,
-sampling included. Both take turns, and the medians count, because machines are shared and drift. The memory's read
-bandwidth is measured between the turns; decoding cannot be faster than bandwidth over the bytes of the weights.
+Weights are random, in the member's true shape (`random_checkpoint.py`), or `--file` names files. Cases are those of
+`qwill bench`: prompts read at once into an empty context, tokens written one by one, also after a long context, and
+several sequences writing together. qwill's time includes sampling. Without a context the two programs take turns, and
+medians count, because machines are shared and drift; a long context is read once by each. The memory's read bandwidth
+and the rate of the processor's integer dot products are measured between the turns: decoding cannot be faster than
+bandwidth over the bytes of the weights, nor prefill than that rate over the operations of a token.
 """
 
 import argparse
@@ -22,11 +24,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
-import numpy as np
+import llama
+import matplotlib
 from random_checkpoint import cached
 
 from qwill import LLM, SamplingParams, _native
 from qwill.fit.bandwidth import read_bandwidth
+from qwill.fit.integer_rate import integer_rate
+from qwill.model.config import model_config
+from qwill.speed import Case, all_cases, measure, operations_per_token, room_for, weight_bytes_per_token
+from qwill.weights.load import Checkpoint, open_checkpoint
 from qwill.weights.random import MIXES
 
 ROOT = Path(__file__).parents[1]
@@ -34,46 +41,78 @@ QUICK_TESTS = ["tests/ops", "tests/quant"]
 
 
 @dataclass
-class Case:
-    """What was measured on one file; speeds in tokens per second, one value a repetition."""
+class Row:
+    """Speeds of one case in tokens per second, one value a repetition."""
+
+    case: Case
+    qwill: list[float] = field(default_factory=list)
+    llama: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.qwill) / statistics.median(self.llama)
+
+
+@dataclass
+class Report:
+    """What was measured on one file."""
 
     file: str
-    file_bytes: int
-    threads: int
     isa: str
-    prefill_tokens: int
-    decode_tokens: int
-    qwill_prefill: list[float] = field(default_factory=list)
-    qwill_decode: list[float] = field(default_factory=list)
-    llama_prefill: list[float] = field(default_factory=list)
-    llama_decode: list[float] = field(default_factory=list)
+    threads: int
+    rows: list[Row]
+    weight_bytes: int  # that a decoded token reads
+    operations: int  # of a prompt's token
     bandwidth: list[float] = field(default_factory=list)  # bytes per second
+    integer_rate: list[float] = field(default_factory=list)  # operations per second
     shares: dict[str, float] = field(default_factory=dict)  # of a decoded token's time, by native call; and "Python"
 
-    def speed(self, who: str, what: str) -> float:
-        return statistics.median(getattr(self, f"{who}_{what}"))
 
-    def ratio(self, what: str) -> float:
-        return self.speed("qwill", what) / self.speed("llama", what)
+def run_file(path: Path, arguments: argparse.Namespace) -> Report:
+    report = compare(path, arguments)
+    report.shares = time_shares(path, arguments.threads, arguments.decode)
+    return report
 
 
-def run_llama(path: Path, case: Case) -> None:
-    """One turn of llama-bench; its own warm-up run comes first and does not count."""
-    command = [
-        Path(os.environ["QWILL_LLAMA_BIN"]) / "llama-bench",
-        *("-m", path, "-t", case.threads, "-p", case.prefill_tokens, "-n", case.decode_tokens, "-r", 1, "-o", "json"),
+def compare(path: Path, arguments: argparse.Namespace) -> Report:
+    """All cases of a file, by both programs."""
+    cases = all_cases(arguments.prompt, [arguments.decode], [0], [1])
+    cases += [Case("decode", arguments.together, sequences=count) for count in arguments.batch if count > 1]
+    deep = [
+        Case("decode", arguments.deep_decode, depth, repeat=arguments.repetitions) for depth in arguments.depth if depth
     ]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
-    for test in json.loads(done.stdout):
-        (case.llama_decode if test["n_gen"] else case.llama_prefill).append(test["avg_ts"])
+    checkpoint = open_checkpoint(path)
+    llm = model(checkpoint, arguments.threads, cases + deep)
+    rows = {case: Row(case) for case in cases + deep}
+    report = Report(
+        path.stem, llm.isa, llm.threads, list(rows.values()),
+        weight_bytes_per_token(checkpoint), operations_per_token(checkpoint),
+    )  # fmt: skip
+
+    def turn_of_llama(which: list[Case], repetitions: int) -> None:
+        for case, values in llama.speeds(path, arguments.threads, which, repetitions).items():
+            rows[case].llama += values
+
+    def turn_of_qwill(which: list[Case]) -> None:
+        for case in which:
+            rows[case].qwill += measure(llm, case).values
+
+    for repetition in range(arguments.repetitions):
+        report.bandwidth.append(read_bandwidth(arguments.threads))
+        report.integer_rate.append(integer_rate(arguments.threads))
+        turns: list[Callable[[], None]] = [lambda: turn_of_llama(cases, 1), lambda: turn_of_qwill(cases)]
+        for turn in turns[:: 1 if repetition % 2 else -1]:  # neither always comes first
+            turn()
+        print(f"{path.stem} {repetition + 1}/{arguments.repetitions}", file=sys.stderr, flush=True)
+    for case in deep:
+        turn_of_qwill([case])
+        turn_of_llama([case], arguments.repetitions)
+        print(f"{path.stem} {case.label}", file=sys.stderr, flush=True)
+    return report
 
 
-def run_qwill(llm: LLM, case: Case, rng: np.random.Generator) -> None:
-    """One turn of qwill. A prompt of one token and n tokens of answer are n passes, as many as llama-bench makes."""
-    prompt = rng.integers(0, 200_000, case.prefill_tokens).tolist()
-    generate(llm, prompt[:8], 2)
-    case.qwill_prefill.append(case.prefill_tokens / generate(llm, prompt, 1))
-    case.qwill_decode.append(case.decode_tokens / generate(llm, prompt[:1], case.decode_tokens))
+def model(checkpoint: Checkpoint, threads: int, cases: list[Case]) -> LLM:
+    return LLM(checkpoint, threads=threads, **room_for(cases, model_config(checkpoint.config).text, "the model"))
 
 
 def generate(llm: LLM, prompt: list[int], count: int) -> float:
@@ -120,7 +159,7 @@ def time_shares(path: Path, threads: int, tokens: int) -> dict[str, float]:
     Medians of five answers.
     """
     with patch.object(_native, "Cpu", TimedCpu):
-        llm = LLM(str(path), threads=threads, max_context=1024)
+        llm = model(open_checkpoint(path), threads, [Case("decode", tokens)])
     answers = []
     for _ in range(5):
         TimedCpu.inside.clear()
@@ -130,69 +169,86 @@ def time_shares(path: Path, threads: int, tokens: int) -> dict[str, float]:
     return {name: statistics.median(shares[name] for shares in answers) for name in answers[0]}
 
 
-def measure(path: Path, arguments: argparse.Namespace) -> Case:
-    llm = LLM(str(path), threads=arguments.threads, max_context=1024)
-    case = Case(
-        path.stem,
-        path.stat().st_size,
-        llm.threads,
-        llm.isa,
-        prefill_tokens=arguments.prompt,
-        decode_tokens=arguments.decode,
-    )
-    rng = np.random.default_rng()
-    turns: list[Callable[[], None]] = [lambda: run_llama(path, case), lambda: run_qwill(llm, case, rng)]
-    for repetition in range(arguments.repetitions):
-        case.bandwidth.append(read_bandwidth(case.threads))
-        for turn in turns[:: 1 if repetition % 2 else -1]:  # neither always comes first
-            turn()
-        print(f"{path.stem} {repetition + 1}/{arguments.repetitions}: {row(case, 'decode')}", file=sys.stderr)
-    return case
+def cell(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
-def row(case: Case, what: str) -> str:
-    """One line of the table: medians, and the least and most of all repetitions."""
-
-    def cell(who: str) -> str:
-        values = getattr(case, f"{who}_{what}")
-        return f"{case.speed(who, what):.1f} ({min(values):.1f} to {max(values):.1f})"
-
-    return f"| {case.file} | {what} | {cell('llama')} | {cell('qwill')} | {case.ratio(what):.2f} |"
-
-
-def table(cases: list[Case]) -> str:
-    lines = ["| file | phase | llama.cpp, tokens/s | qwill, tokens/s | ratio |", "|---|---|---|---|---|"]
-    lines += [row(case, what) for case in cases for what in ("prefill", "decode")]
-    lines += ["", "| file | read bandwidth, GB/s | weights read by qwill's decode, GB/s | Python's share of a token |"]
-    lines += ["|---|---|---|---|"]
-    for case in cases:
-        used = case.speed("qwill", "decode") * case.file_bytes / 1e9
-        bandwidth = statistics.median(case.bandwidth) / 1e9
-        lines.append(f"| {case.file} | {bandwidth:.1f} | {used:.1f} | {case.shares['Python']:.1%} |")
-    lines += [
-        "",
-        f"| part of a decoded token | {' | '.join(case.file for case in cases)} |",
-        "|---" * (len(cases) + 1) + "|",
-    ]
-    for name in sorted(cases[0].shares, key=lambda name: -cases[0].shares[name]):
-        lines.append(f"| {name} | {' | '.join(f'{case.shares.get(name, 0):.1%}' for case in cases)} |")
+def table(reports: list[Report]) -> str:
+    """Medians, and the least and most of all repetitions."""
+    lines = ["| file | case | llama.cpp, tokens/s | qwill, tokens/s | ratio |", "|---|---|---|---|---|"]
+    for report in reports:
+        for row in report.rows:
+            lines.append(
+                f"| {report.file} | {row.case.label} | {cell(row.llama)} | {cell(row.qwill)} | {row.ratio:.2f} |"
+            )
+    lines += ["", "| file | read bandwidth | of it in decode | int8 rate | of it in prefill | Python in decode |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for report in reports:
+        bandwidth, rate = statistics.median(report.bandwidth), statistics.median(report.integer_rate)
+        decode, prefill = (
+            next((statistics.median(r.qwill) for r in report.rows if (r.case.kind, r.case.context) == (kind, 0)), 0.0)
+            for kind in ("decode", "prefill")
+        )
+        lines.append(
+            f"| {report.file} | {bandwidth / 1e9:.1f} GB/s | {decode * report.weight_bytes / bandwidth:.0%} |"
+            f" {rate / 1e9:.0f} Gop/s | {prefill * report.operations / rate:.0%} | {report.shares['Python']:.1%} |"
+        )
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def shares_table(reports: list[Report]) -> str:
+    lines = [f"| part of a decoded token | {' | '.join(report.file for report in reports)} |"]
+    lines.append("|---" * (len(reports) + 1) + "|")
+    for name in sorted(reports[0].shares, key=lambda name: -reports[0].shares[name]):
+        lines.append(f"| {name} | {' | '.join(f'{report.shares.get(name, 0):.1%}' for report in reports)} |")
+    return "\n".join(lines)
+
+
+def plot(reports: list[Report], path: Path) -> None:
+    """The ratios, a group of bars for each file."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 1 + 0.45 * sum(len(report.rows) for report in reports) / 2))
+    place, ticks = 0.0, []
+    for report in reports:
+        for row in report.rows:
+            axes.barh(place, row.ratio, color="tab:blue" if row.case.kind == "prefill" else "tab:orange")
+            axes.text(row.ratio, place, f" {row.ratio:.2f}", va="center", fontsize=7)
+            ticks.append((place, f"{report.file} {row.case.label}"))
+            place += 1
+        place += 0.7
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks([tick for tick, _ in ticks], [label for _, label in ticks], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("speed of qwill / speed of llama.cpp")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def arguments_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--member", default="Qwen3.5-0.8B")
-    parser.add_argument("--mix", nargs="+", choices=MIXES, default=["Q8_0", "Q4_K"])
+    parser.add_argument("--mix", nargs="*", choices=MIXES, default=["Q8_0", "Q4_K_M"])
     parser.add_argument("--layers", type=int, help="keep this many layers of the member")
+    parser.add_argument("--file", nargs="*", type=Path, default=[], help="measure these files too")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--prompt", type=int, default=512, help="tokens of prefill")
-    parser.add_argument("--decode", type=int, default=64, help="tokens of decode")
+    parser.add_argument("--prompt", nargs="*", type=int, default=[512], help="tokens of prefill")
+    parser.add_argument("--decode", type=int, default=64, help="tokens written without a context")
+    parser.add_argument("--depth", nargs="*", type=int, default=[], help="contexts to write in, too")
+    parser.add_argument("--deep-decode", type=int, default=16, help="tokens written in a context")
+    parser.add_argument("--batch", nargs="*", type=int, default=[], help="sequences that write together, too")
+    parser.add_argument("--together", type=int, default=32, help="tokens that each of them writes")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "qwill" / "benchmarks")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here")
     parser.add_argument("--json", type=Path, help="write all values here")
+    parser.add_argument("--plot", type=Path, help="write a picture of the ratios here")
     parser.add_argument("--no-tests", action="store_true", help="do not run the kernels' tests first")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = arguments_of(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
     if "QWILL_LLAMA_BIN" not in os.environ:
         sys.exit("QWILL_LLAMA_BIN is not set; scripts/peer builds llama.cpp and says where it is")
     if not arguments.no_tests:
@@ -201,14 +257,15 @@ def main() -> None:
             sys.exit("the kernels' tests fail; a benchmark of wrong results means nothing")
     paths = [cached(arguments.cache, arguments.member, mix, arguments.layers) for mix in arguments.mix]
     print("load average before:", os.getloadavg()[0], file=sys.stderr)
-    cases = [measure(path, arguments) for path in paths]
-    for path, case in zip(paths, cases, strict=True):
-        case.shares = time_shares(path, case.threads, case.decode_tokens)
-    print(table(cases))
+    reports = [run_file(path, arguments) for path in [*paths, *arguments.file]]
+    tables = table(reports) + "\n\n" + shares_table(reports)
+    print(tables)
     if arguments.markdown:
-        arguments.markdown.write_text(table(cases) + "\n")
+        arguments.markdown.write_text(tables + "\n")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(case) for case in cases], indent=1))
+        arguments.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
+    if arguments.plot:
+        plot(reports, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ struct LinearKernels {
     void (*swiglu)(const SwigluArgs&, ThreadPool&, Workspace&);
     void (*moe)(const MoeArgs&, ThreadPool&, Workspace&);
     void (*embedding)(const EmbeddingArgs&, ThreadPool&);
+    int64_t (*dots)(int64_t rounds, ThreadPool&);  // generic/linear/dots.h
 };
 
 }  // namespace qwill

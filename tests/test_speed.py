@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from qwill._native import Cpu, available_isas
 from random_members import tiny_family_config
 
 import qwill.speed
@@ -14,6 +15,7 @@ from qwill.errors import InvalidArgument, ModelNotFound, NotEnoughMemory
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.family import family_config
 from qwill.fit.hardware import peak_memory
+from qwill.fit.integer_rate import integer_rate
 from qwill.model.config import model_config
 from qwill.model.parameters import parameter_count
 from qwill.quant.types import TYPES
@@ -24,6 +26,7 @@ from qwill.speed import (
     fitting_layers,
     language_weights,
     measure,
+    operations_per_token,
     random_model,
     room_for,
     weight_bytes_per_token,
@@ -182,6 +185,29 @@ def test_weights_that_a_token_reads() -> None:
     idle_experts = 4 * 3 * 2 * 256 * 256  # of 4 layers: 2 of 4, three matrices each
     idle_rows = 511 * 256
     assert weight_bytes_per_token(moe) == memory_needed(moe) - 2 * (idle_experts + idle_rows)
+
+
+def test_operations_of_a_prompts_token() -> None:
+    """Two for every parameter of the layers' matrices that a token meets."""
+    text = tiny_family_config()["text_config"]
+    layers = model_config(tiny_family_config()).text.layers
+    dense = random_checkpoint("tiny", tiny_family_config(), "F16")
+    table = text["vocab_size"] * text["hidden_size"]
+    matrices = memory_needed(dense) / 2 - table  # the rest: norms, convolutions and gates in F32
+    assert 0.98 * 2 * matrices < operations_per_token(dense) < 2 * matrices
+    moe = random_checkpoint("tiny", tiny_family_config(moe=True), "F16")
+    idle_experts = layers * 3 * 2 * 256 * 256  # 2 of 4, three matrices each
+    all_experts = operations_per_token(moe) + 2 * idle_experts
+    with_all = tiny_family_config(moe=True)
+    with_all["text_config"]["num_experts_per_tok"] = 4
+    assert operations_per_token(random_checkpoint("tiny", with_all, "F16")) == all_experts
+
+
+def test_integer_rate_counts_what_all_threads_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwill.fit.integer_rate.ROUNDS", 10_000)
+    for isa in available_isas():
+        assert integer_rate(2, isa) > 0
+        assert Cpu(isa, 3).dots(1000) == 3 * Cpu(isa, 1).dots(1000)
 
 
 def test_types_of_the_weights() -> None:

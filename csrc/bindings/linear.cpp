@@ -154,6 +154,10 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def("moe_add", moe_add, nb::arg("residual"), nb::arg("scale"), nb::arg("eps"), nb::arg("router"), nb::arg("top_k"),
              nb::arg("gate"), nb::arg("up"), nb::arg("down"), nb::arg("shared"), nb::arg("shared_gate").none())
         .def("embedding", embedding)
+        .def("dots", [](Cpu& self, int64_t rounds) {
+            nb::gil_scoped_release unlocked;
+            return self.kernels->linear.dots(rounds, self.pool);
+        }, "Computes dot products in registers; returns the number of operations.")
         .def("fill_workspace", [](Cpu& self, uint8_t byte) {
             const std::lock_guard<std::mutex> lock(self.workspace_mutex);
             self.workspace.fill(byte);

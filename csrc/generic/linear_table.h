@@ -1,6 +1,7 @@
 // The projections' part of the operation table.
 #pragma once
 
+#include "generic/linear/dots.h"
 #include "generic/linear/embedding.h"
 #include "generic/linear/experts.h"
 #include "generic/linear/moe.h"
@@ -10,6 +11,6 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-constexpr LinearKernels kLinearKernels{pack, linear, swiglu, moe, embedding};
+constexpr LinearKernels kLinearKernels{pack, linear, swiglu, moe, embedding, dots};
 
 }}  // namespace qwill::QWILL_ISA_NS

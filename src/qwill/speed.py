@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -257,6 +258,20 @@ def weight_bytes_per_token(checkpoint: Checkpoint) -> int:
             total += tensor.nbytes * moe.top_k // moe.experts
         else:
             total += tensor.nbytes
+    return total
+
+
+def operations_per_token(checkpoint: Checkpoint) -> int:
+    """Multiplications and additions of a prompt's token with the language model's matrices, the head left out, and
+    those of the experts that it is not sent to: what prefill cannot do without. Attention and the delta rule add to it.
+    """
+    moe = model_config(checkpoint.config).text.moe
+    total = 0
+    for tensor in checkpoint.tensors:
+        if not tensor.name.startswith("layers.") or len(tensor.shape) < 2 or tensor.name.endswith("conv1d.weight"):
+            continue
+        elements = prod(tensor.shape)
+        total += 2 * (elements * moe.top_k // moe.experts if moe is not None and len(tensor.shape) == 3 else elements)
     return total
 
 
