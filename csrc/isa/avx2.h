@@ -118,6 +118,10 @@ struct S8x64 { __m256i lo, hi, magnitude_lo, magnitude_hi; };
 inline U8x64 load_bytes(const uint8_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
 }
+inline void store_bytes(uint8_t* p, U8x64 a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), a.hi);
+}
 inline U8x64 low_nibbles(U8x64 a) {
     const __m256i mask = _mm256_set1_epi8(0x0f);
     return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
@@ -137,22 +141,23 @@ inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     return {_mm256_shuffle_epi8(entries, indices.lo), _mm256_shuffle_epi8(entries, indices.hi)};
 }
 inline S8x64 signed_bytes(U8x64 a) { return {a.lo, a.hi, _mm256_abs_epi8(a.lo), _mm256_abs_epi8(a.hi)}; }
-inline S8x64 stored_signed(U8x64 a) { return signed_bytes(a); }
-inline void store_signed(uint8_t* p, S8x64 a) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), a.hi);
-}
-template <int offset>
-inline U8x64 less(U8x64 a) {
-    const __m256i offsets = _mm256_set1_epi8(offset);
-    return {_mm256_sub_epi8(a.lo, offsets), _mm256_sub_epi8(a.hi, offsets)};
-}
 inline I32x16 broadcast_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 template <int divisor>
 inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }
 inline I32x16 signed_dot_start(const int32_t*) { return broadcast_i32(0); }
 inline __m256i dot4(__m256i sum, __m256i w, __m256i x) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+// Sums of two products in sixteen bits, 32 of them: as many may be added as fit, then widened.
+struct I16x32 { __m256i lo, hi; };
+inline I16x32 dot2x2(U8x64 w, const int32_t* x) {
+    const __m256i four = _mm256_set1_epi32(*x);
+    return {_mm256_maddubs_epi16(w.lo, four), _mm256_maddubs_epi16(w.hi, four)};
+}
+inline I16x32 operator+(I16x32 a, I16x32 b) { return {_mm256_add_epi16(a.lo, b.lo), _mm256_add_epi16(a.hi, b.hi)}; }
+inline I32x16 add_widened(I32x16 sum, I16x32 a) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(a.lo, ones)), _mm256_add_epi32(sum.hi, _mm256_madd_epi16(a.hi, ones))};
 }
 inline I32x16 dot4(I32x16 sum, U8x64 w, const int32_t* x) {
     const __m256i four = _mm256_set1_epi32(*x);

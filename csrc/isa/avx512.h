@@ -91,6 +91,7 @@ inline float reduce_max(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
 // by starting the sum at `bias`.
 struct S8x64 { __m512i v; };
 inline U8x64 load_bytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_bytes(uint8_t* p, U8x64 a) { _mm512_storeu_si512(p, a.v); }
 inline U8x64 low_nibbles(U8x64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(0x0f))}; }
 inline U8x64 high_nibbles(U8x64 a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(0x0f))}; }
 inline U8x64 operator|(U8x64 a, U8x64 b) { return {_mm512_or_si512(a.v, b.v)}; }
@@ -105,11 +106,6 @@ inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     return {_mm512_shuffle_epi8(entries, indices.v)};
 }
 inline S8x64 signed_bytes(U8x64 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
-// Signed bytes as they lie in memory between store_signed and stored_signed.
-inline S8x64 stored_signed(U8x64 a) { return {a.v}; }
-inline void store_signed(uint8_t* p, S8x64 a) { _mm512_storeu_si512(p, a.v); }
-template <int offset>
-inline U8x64 less(U8x64 a) { return {_mm512_sub_epi8(a.v, _mm512_set1_epi8(offset))}; }
 // *x / divisor, a power of two that divides it.
 template <int divisor>
 inline I32x16 broadcast_part(const int32_t* x) { return {_mm512_srai_epi32(_mm512_set1_epi32(*x), __builtin_ctz(divisor))}; }

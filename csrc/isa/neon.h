@@ -116,6 +116,12 @@ inline float reduce_max(F32x16 a) { return vmaxvq_f32(max(max(a.v0, a.v2), max(a
 
 // Bytes. The products of both kinds are signed ones: unsigned weights are below 128.
 inline U8x64 load_bytes(const uint8_t* p) { return four<U8x64>([&](int i) { return vld1q_u8(p + 16 * i); }); }
+inline void store_bytes(uint8_t* p, U8x64 a) {
+    vst1q_u8(p, a.v0);
+    vst1q_u8(p + 16, a.v1);
+    vst1q_u8(p + 32, a.v2);
+    vst1q_u8(p + 48, a.v3);
+}
 inline U8x64 low_nibbles(U8x64 a) { return each<U8x64>([](auto x) { return vandq_u8(x, vdupq_n_u8(0x0f)); }, a); }
 inline U8x64 high_nibbles(U8x64 a) { return each<U8x64>([](auto x) { return vshrq_n_u8(x, 4); }, a); }
 inline U8x64 operator|(U8x64 a, U8x64 b) { return each<U8x64>([](auto x, auto y) { return vorrq_u8(x, y); }, a, b); }
@@ -132,15 +138,6 @@ inline U8x64 lookup(const int8_t* table, U8x64 indices) {
     return each<U8x64>([&](auto x) { return vqtbl1q_u8(entries, x); }, indices);
 }
 inline S8x64 signed_bytes(U8x64 a) { return each<S8x64>([](auto x) { return vreinterpretq_s8_u8(x); }, a); }
-inline S8x64 stored_signed(U8x64 a) { return signed_bytes(a); }
-inline void store_signed(uint8_t* p, S8x64 a) {
-    vst1q_s8(reinterpret_cast<int8_t*>(p), a.v0);
-    vst1q_s8(reinterpret_cast<int8_t*>(p + 16), a.v1);
-    vst1q_s8(reinterpret_cast<int8_t*>(p + 32), a.v2);
-    vst1q_s8(reinterpret_cast<int8_t*>(p + 48), a.v3);
-}
-template <int offset>
-inline U8x64 less(U8x64 a) { return each<U8x64>([](auto x) { return vsubq_u8(x, vdupq_n_u8(offset)); }, a); }
 inline I32x16 broadcast_i32(int32_t x) { return four<I32x16>([&](int) { return vdupq_n_s32(x); }); }
 template <int divisor>
 inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }

@@ -149,6 +149,7 @@ inline Result bytes(const Byte& byte) {
     return r;
 }
 inline U8x64 load_bytes(const uint8_t* p) { U8x64 r; std::memcpy(r.v, p, sizeof r.v); return r; }
+inline void store_bytes(uint8_t* p, const U8x64& a) { std::memcpy(p, a.v, sizeof a.v); }
 inline U8x64 low_nibbles(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] & 0x0f; }); }
 inline U8x64 high_nibbles(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] >> 4; }); }
 inline U8x64 operator|(const U8x64& a, const U8x64& b) { return bytes<U8x64>([&](int i) { return a.v[i] | b.v[i]; }); }
@@ -159,12 +160,6 @@ inline U8x64 move_bits(const U8x64& a) { return bytes<U8x64>([&](int i) { return
 inline U8x64 lookup(const int8_t* table, const U8x64& indices) { return bytes<U8x64>([&](int i) { return table[indices.v[i]]; }); }
 // Bytes in two's complement.
 inline S8x64 signed_bytes(const U8x64& a) { return bytes<S8x64>([&](int i) { return a.v[i]; }); }
-// Signed bytes as they lie in memory between store_signed and stored_signed.
-inline S8x64 stored_signed(const U8x64& a) { return signed_bytes(a); }
-inline void store_signed(uint8_t* p, const S8x64& a) { std::memcpy(p, a.v, sizeof a.v); }
-// a - offset
-template <int offset>
-inline U8x64 less(const U8x64& a) { return bytes<U8x64>([&](int i) { return a.v[i] - offset; }); }
 inline I32x16 broadcast_i32(int32_t x) { return lanes<I32x16>([&](int) { return x; }); }
 // *x / divisor, a power of two that divides it.
 template <int divisor>

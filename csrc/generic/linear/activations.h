@@ -17,7 +17,9 @@ namespace qwill { namespace QWILL_ISA_NS {
 // Full tiles from which two panels are unfolded first (unfolded.h); 0: never.
 #if defined(__AVX512F__)
 constexpr int kTileTokens = 4, kTilePanels = 2, kUnfoldTiles = 12;
-#elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
+#elif defined(__AVX2__)
+constexpr int kTileTokens = 4, kTilePanels = 1, kUnfoldTiles = 12;
+#elif defined(__ARM_FEATURE_DOTPROD)
 constexpr int kTileTokens = 4, kTilePanels = 1, kUnfoldTiles = 0;
 #else
 constexpr int kTileTokens = 2, kTilePanels = 1, kUnfoldTiles = 0;

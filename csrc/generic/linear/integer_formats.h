@@ -85,32 +85,36 @@ struct Codes<8> {
 };
 
 // What a code stands for: the operand that is multiplied, what a sum starts from, given -128 times the sum of the
-// activations, and the value itself.
+// activations, and what is kept of it where codes are unfolded (unfolded.h), with the meaning of that.
 struct Plain {
-    static constexpr bool kLooksUp = false;
+    using Unfolded = Plain;
+    static constexpr bool kLooksUp = false, kUnsigned = true;
     static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
-    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return signed_bytes(code); }
+    static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
     static QWILL_INLINE inline I32x16 start(const int32_t*) { return broadcast_i32(0); }
 };
 struct TwosComplement {
-    static constexpr bool kLooksUp = false;
+    using Unfolded = TwosComplement;
+    static constexpr bool kLooksUp = false, kUnsigned = false;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(code); }
-    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return signed_bytes(code); }
+    static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
 };
 // The code less `offset`, a power of two: the code is multiplied, and offset times the sum taken off.
 template <int offset>
 struct Centred {
-    static constexpr bool kLooksUp = false;
+    using Unfolded = Centred;
+    static constexpr bool kLooksUp = false, kUnsigned = true;
     static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
-    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return signed_bytes(less<offset>(code)); }
+    static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return broadcast_part<128 / offset>(bias); }
 };
 template <const int8_t* table>
 struct Table {
-    static constexpr bool kLooksUp = true;
+    using Unfolded = TwosComplement;
+    static constexpr bool kLooksUp = true, kUnsigned = false;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(lookup(table, code)); }
-    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return operand(code); }
+    static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return lookup(table, code); }
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
 };
 
@@ -167,12 +171,17 @@ struct PowerScales {
     static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int) { return {load_exponents(p + 16 * b), zero()}; }
 };
 
-template <int bits, typename Meaning, typename ScaleLayout>
+// `digits`: bits of a code that are not zero, where it takes more room than it needs.
+template <int bits, typename CodeMeaning, typename ScaleLayout, int digits = bits>
 struct Format : ScaleLayout {
+    using Meaning = CodeMeaning;
+    using ScaleFormat = ScaleLayout;
+    static constexpr int kDigits = digits;
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return Meaning::start(bias); }
     static constexpr int kBits = bits;
-    // Whether taking codes apart costs enough to do it once for many tokens: not for bytes, nor for plain nibbles.
-    static constexpr bool kUnfolds = bits != 8 && (bits != 4 || Meaning::kLooksUp);
+    // Whether taking codes apart costs enough to do it once for many tokens: not for bytes, nor, with many registers, for
+    // plain nibbles.
+    static constexpr bool kUnfolds = bits != 8 && (bits != 4 || Meaning::kLooksUp || kRegisters < 32);
     static constexpr int64_t kQuantBytes = Codes<bits>::kBytes;
     static constexpr int64_t kSpanBytes = ScaleLayout::kBytes + ScaleLayout::kColumns / 32 * kQuantBytes;
     static int64_t panel_bytes(int64_t columns) {
@@ -189,7 +198,6 @@ struct Format : ScaleLayout {
         });
     }
     static QWILL_INLINE inline auto operand(const U8x64& code) { return Meaning::operand(code); }
-    static QWILL_INLINE inline S8x64 value(const U8x64& code) { return Meaning::value(code); }
 };
 
 }}  // namespace qwill::QWILL_ISA_NS

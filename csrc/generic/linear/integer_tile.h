@@ -18,6 +18,10 @@ QWILL_INLINE inline void prefetch(const uint8_t* p) {
     unroll<static_cast<int>((bytes + 63) / 64)>([&](auto line) QWILL_INLINE { __builtin_prefetch(p + 64 * line, 0, cache); });
 }
 
+// How many sums of two products, each at most 127 times the greatest code, add up in sixteen bits.
+template <typename Format>
+constexpr int kFittingPairs = Format::Meaning::kUnsigned ? 32767 / (2 * 127 * ((1 << Format::kDigits) - 1)) : 1;
+
 template <typename Format, int N, int P>
 void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
     constexpr int kSums = Format::kSums;  // in 32 columns: 2 when there is a scale for every 16
@@ -51,6 +55,20 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
                     unroll<P>([&](auto p) QWILL_INLINE { sum[p][t] = start; });
                 });
                 constexpr int pairs = 4 / kSums;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+                if constexpr (kFittingPairs<Format> > 1) {
+                    I16x32 part[P][N];
+                    Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const U8x64& code) QWILL_INLINE {
+                        const U8x64 w = Format::operand(code);
+                        constexpr int place = (g - 2 * s * pairs) % kFittingPairs<Format>;
+                        unroll<N>([&](auto t) QWILL_INLINE {
+                            const I16x32 products = dot2x2(w, x_quants + g * N + t);
+                            part[p][t] = place == 0 ? products : part[p][t] + products;
+                            if constexpr (place == kFittingPairs<Format> - 1 || g == 2 * (s + 1) * pairs - 1) sum[p][t] = add_widened(sum[p][t], part[p][t]);
+                        });
+                    });
+                } else
+#endif
                 Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const U8x64& code) QWILL_INLINE {
                     const auto w = Format::operand(code);
                     unroll<N>([&](auto t) QWILL_INLINE { sum[p][t] = dot4(sum[p][t], w, x_quants + g * N + t); });

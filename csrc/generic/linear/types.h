@@ -204,7 +204,10 @@ public:
 
     // out[panel][token][16] of two panels with the same columns.
     static void multiply_two(const Panel& a, const Panel& b, const Tile& tile, float* out) {
-        if (kTilePanels == 2 && tile.tokens == kTileTokens && a.kernels_ == b.kernels_) {
+        if (kTilePanels == 1 && tile.tokens == kTileTokens && a.unfolded_.data != nullptr) {
+            a.kernels_->full_unfolded(&a.unfolded_, a.columns_, tile, out);
+            b.kernels_->full_unfolded(&b.unfolded_, b.columns_, tile, out + kPanelRows * tile.tokens);
+        } else if (kTilePanels == 2 && tile.tokens == kTileTokens && a.kernels_ == b.kernels_) {
             if (a.unfolded_.data != nullptr) {
                 const PanelData both[2] = {a.unfolded_, b.unfolded_};
                 a.kernels_->full_unfolded(both, a.columns_, tile, out);

@@ -1,4 +1,4 @@
-// Panels unfolded for many tokens: every code a byte that is multiplied as it is, every scale a float.
+// Panels unfolded for many tokens: every code a byte, every scale a float.
 //
 // What a tile would do again for every few tokens (taking nibbles apart, widening scales) is done once. Sums and their order
 // are those of the packed panel, so results are the same to the bit.
@@ -7,13 +7,6 @@
 #include "generic/linear/integer_tile.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
-
-// Bytes in the form in which signed ones are multiplied.
-struct Unfolded {
-    static constexpr bool kLooksUp = false;
-    static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return stored_signed(code); }
-    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
-};
 
 template <int sums, bool minimum>
 struct FloatScales {
@@ -26,7 +19,8 @@ struct FloatScales {
 };
 
 template <typename Packed>
-using UnfoldedFormat = Format<8, Unfolded, FloatScales<Packed::kSums, Packed::kMinimum>>;
+using UnfoldedFormat = Format<8, typename Packed::Meaning::Unfolded, FloatScales<Packed::kSums, Packed::kMinimum>,
+                              Packed::Meaning::kLooksUp ? 8 : Packed::kDigits>;
 
 template <typename Packed>
 void unfold_panel(const uint8_t* span, int64_t columns, uint8_t* out) {
@@ -43,7 +37,7 @@ void unfold_panel(const uint8_t* span, int64_t columns, uint8_t* out) {
                 floats += Packed::kMinimum ? 32 : 16;
             }
             Packed::template each_group<1, 0, 4>(&span, Packed::kBytes + Packed::kQuantBytes * b,
-                [&](auto, auto g, const U8x64& code) QWILL_INLINE { store_signed(out + Out::kBytes + 64 * g, Packed::value(code)); });
+                [&](auto, auto g, const U8x64& code) QWILL_INLINE { store_bytes(out + Out::kBytes + 64 * g, Packed::Meaning::unfolded(code)); });
         }
     }
 }
