@@ -4,6 +4,8 @@
 // together are added to the output's sum: one order of additions for every N and P and every instruction set.
 #pragma once
 
+#include <algorithm>
+
 #include "generic/linear/activations.h"
 #include "generic/linear/integer_formats.h"
 #include "generic/unroll.h"
@@ -18,9 +20,10 @@ QWILL_INLINE inline void prefetch(const uint8_t* p) {
     unroll<static_cast<int>((bytes + 63) / 64)>([&](auto line) QWILL_INLINE { __builtin_prefetch(p + 64 * line, 0, cache); });
 }
 
-// How many sums of two products, each at most 127 times the greatest code, add up in sixteen bits.
+// How many sums of two products, each at most 127 times the greatest code, add up in sixteen bits; more than four gain
+// nothing and cost registers.
 template <typename Format>
-constexpr int kFittingPairs = Format::Meaning::kUnsigned ? 32767 / (2 * 127 * ((1 << Format::kDigits) - 1)) : 1;
+constexpr int kFittingPairs = Format::Meaning::kUnsigned ? std::min(4, 32767 / (2 * 127 * ((1 << Format::kDigits) - 1))) : 1;
 
 template <typename Format, int N, int P>
 void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
