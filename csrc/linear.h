@@ -30,6 +30,7 @@ struct PackArgs {
     int64_t rows, columns;
     std::vector<const uint8_t*> parts;  // one for each expert, rows of blocks as in the file
     std::vector<float> scales;          // as in Weight
+    bool mapped;  // parts are mapped files: their pages are given back to the system as soon as they are packed
 };
 
 enum class Activation : int { none, gelu_tanh, gelu, silu };

@@ -10,6 +10,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace qwill {
@@ -47,6 +48,19 @@ private:
     uint8_t* data_ = nullptr;
     int64_t size_ = 0;
 };
+
+// Lets go of a mapped file's pages that lie wholly in a range: they count as memory of the process no longer, and are read
+// again when they are asked for.
+inline void give_back(const uint8_t* begin, const uint8_t* end) {
+#if defined(__linux__) && defined(MADV_DONTNEED)
+    const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+    const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page * page;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+#else
+    (void)begin, (void)end;
+#endif
+}
 
 // Scratch memory that grows to what the largest call needs and is then used again by every call.
 class Workspace {

@@ -37,10 +37,10 @@ void with_workspace(Cpu& self, const Call& call) {
 // Null when a weight is not finite. `parts` must outlive the result when the type is not packed.
 std::unique_ptr<PackedWeight> pack(Cpu& self, const std::string& type, int type_id, const std::vector<Bytes>& parts,
                                    int64_t rows, int64_t columns, int64_t row_bytes,
-                                   const std::vector<Floats2>& scales) {
+                                   const std::vector<Floats2>& scales, bool mapped) {
     require(rows >= 1 && columns >= 1 && !parts.empty(), "pack: the weight is empty");
     require(scales.empty() || scales.size() == parts.size(), "pack: one array of scales for each part");
-    PackArgs args{type_id, rows, columns, {}, {}};
+    PackArgs args{type_id, rows, columns, {}, {}, mapped};
     for (const Bytes& part : parts) {
         require(dim(part, 0) == rows * row_bytes, "pack: a part has the wrong size");
         args.parts.push_back(part.data());

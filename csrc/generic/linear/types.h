@@ -152,16 +152,23 @@ inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
         weight.parts.push_back(weight.storage.data() + e * panels * weight.panel_bytes);
     }
     std::atomic<bool> finite{true};
-    pool.run(weight.experts * panels, [&](int64_t index, int) {
-        const auto expert = static_cast<size_t>(index / panels);
-        const int64_t panel = index % panels;
-        const uint8_t* rows[kPanelRows];
-        for (int64_t r = 0; r < kPanelRows; ++r) {
-            const int64_t row = panel * kPanelRows + r;
-            rows[r] = row < args.rows ? args.parts[expert] + row * bytes : nullptr;
+    constexpr int64_t kTogether = 32;  // panels in a task: few enough for many tasks, enough that giving back is cheap
+    const int64_t groups = (panels + kTogether - 1) / kTogether;
+    pool.run(weight.experts * groups, [&](int64_t index, int) {
+        const auto expert = static_cast<size_t>(index / groups);
+        const uint8_t* part = args.parts[expert];
+        const int64_t first = index % groups * kTogether, last = first + kTogether < panels ? first + kTogether : panels;
+        for (int64_t panel = first; panel < last; ++panel) {
+            const uint8_t* rows[kPanelRows];
+            for (int64_t r = 0; r < kPanelRows; ++r) {
+                const int64_t row = panel * kPanelRows + r;
+                rows[r] = row < args.rows ? part + row * bytes : nullptr;
+            }
+            auto* out = const_cast<uint8_t*>(weight.parts[expert]) + panel * weight.panel_bytes;
+            if (!pack_panel(rows, args.columns, out)) finite.store(false, std::memory_order_relaxed);
         }
-        auto* out = const_cast<uint8_t*>(weight.parts[expert]) + panel * weight.panel_bytes;
-        if (!pack_panel(rows, args.columns, out)) finite.store(false, std::memory_order_relaxed);
+        const int64_t end = last * kPanelRows < args.rows ? last * kPanelRows : args.rows;
+        if (args.mapped) give_back(part + first * kPanelRows * bytes, part + end * bytes);
     });
     return finite.load();
 }

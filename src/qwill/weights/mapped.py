@@ -43,3 +43,11 @@ def map_file(path: Path) -> np.ndarray:
         raise ModelNotFound(f"{path}: no such file") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def is_mapped(view: np.ndarray) -> bool:
+    """Whether an array's bytes lie in a mapped file: the system can read them again after it dropped them."""
+    owner: object = view
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)

@@ -11,6 +11,7 @@ import numpy as np
 from qwill._native import Cpu, Weight
 from qwill.errors import CheckpointError
 from qwill.quant.codecs import native_id
+from qwill.weights.mapped import is_mapped
 from qwill.weights.tensor import Tensor
 
 _ACTIVATIONS = {"none": 0, "gelu_tanh": 1, "gelu": 2, "silu": 3}
@@ -19,12 +20,13 @@ _ACTIVATIONS = {"none": 0, "gelu_tanh": 1, "gelu": 2, "silu": 3}
 def pack(cpu: Cpu, tensor: Tensor) -> Weight:
     """Lays a weight out for the kernels, once. Raises CheckpointError when a value or a scale is not finite.
 
-    NVFP4 and the IQ types below 4 bits stay where they are, in the file; the result keeps it mapped.
+    Pages of a mapped file are given back to the system as they are packed. NVFP4 and the IQ types below 4 bits stay where they are, in the file; the result keeps it mapped.
     """
     rows, columns = tensor.shape[-2:]
     scales = [np.ascontiguousarray(part, np.float32) for part in tensor.scales or ()]
     row_bytes = tensor.type.row_bytes(columns)
-    weight = cpu.pack(tensor.type.name, native_id(tensor.type), tensor.parts, rows, columns, row_bytes, scales)
+    mapped = all(is_mapped(part) for part in tensor.parts)
+    weight = cpu.pack(tensor.type.name, native_id(tensor.type), tensor.parts, rows, columns, row_bytes, scales, mapped)
     if weight is None:
         raise CheckpointError(f"{tensor.source}: {tensor.name} holds values that are not finite; the file is damaged")
     return weight
