@@ -20,7 +20,8 @@ _ACTIVATIONS = {"none": 0, "gelu_tanh": 1, "gelu": 2, "silu": 3}
 def pack(cpu: Cpu, tensor: Tensor) -> Weight:
     """Lays a weight out for the kernels, once. Raises CheckpointError when a value or a scale is not finite.
 
-    Pages of a mapped file are given back to the system as they are packed. NVFP4 and the IQ types below 4 bits stay where they are, in the file; the result keeps it mapped.
+    Pages of a mapped file are given back to the system as they are packed. NVFP4 and the IQ types below 4 bits stay
+    where they are, in the file; the result keeps it mapped.
     """
     rows, columns = tensor.shape[-2:]
     scales = [np.ascontiguousarray(part, np.float32) for part in tensor.scales or ()]
