@@ -17,6 +17,7 @@ from training.data import TEMPLATE_FILE
 from training.gguf_export import export_gguf
 from training.layers import TextShape
 from training.preparation import MAX_PIXELS, MIN_PIXELS
+from training.start import start_from
 from training.tokenizer import ADDED_TOKENS
 from training.train import DEFAULT_RUN, build_model
 from training.vision import MERGE, PATCH, TEMPORAL, VisionShape
@@ -167,12 +168,30 @@ def checkpoint_tensors(state: dict[str, torch.Tensor], dtype: torch.dtype) -> di
     }
 
 
-def export(run: Path, destination: Path, dtype: str = "bfloat16") -> None:
-    """Writes the folder from a run's last checkpoint; `dtype` is a key of DTYPES."""
+def averaged(state: dict[str, torch.Tensor], start: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """`share` of the trained weights and the rest of those that the run started from.
+
+    A run that goes on from trained weights for a while and a few subjects gains in these and loses a little in others;
+    the average keeps most of both (Wortsman and others, "Robust fine-tuning of zero-shot models", 2022).
+    """
+    return {name: share * tensor + (1 - share) * start[name] for name, tensor in state.items()}
+
+
+def export(
+    run: Path, destination: Path, dtype: str = "bfloat16", start: Path | None = None, share: float = 1.0
+) -> None:
+    """Writes the folder from a run's last checkpoint; `dtype` is a key of DTYPES.
+
+    start, share: average the weights with those of that GGUF pair, see `averaged`.
+    """
     destination.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(run / "tokenizer.json"))
     model = build_model(tokenizer, torch.float32)
     model.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["model"])
+    if start is not None:
+        trained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        start_from(start, model)
+        model.load_state_dict(averaged(trained, model.state_dict(), share))
     eos = [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")]
     documents = {
         "config.json": config(tokenizer, model.shape, model.model.visual.shape, dtype),
@@ -200,10 +219,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("destination", type=Path)
     parser.add_argument("--run", type=Path, default=DEFAULT_RUN)
+    parser.add_argument("--average", type=Path, metavar="GGUF", help="with the weights that the run started from")
+    parser.add_argument("--share", type=float, default=0.7, help="of the trained weights in that average (0.7)")
     parser.add_argument("--dtype", default="bfloat16", choices=DTYPES)
     parser.add_argument("--gguf", type=Path, metavar="FOLDER", help="also write the pair of GGUF files there")
     options = parser.parse_args()
-    export(options.run, options.destination, options.dtype)
+    export(options.run, options.destination, options.dtype, options.average, options.share)
     if options.gguf is not None:
         export_gguf(options.destination, options.gguf)
 

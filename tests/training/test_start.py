@@ -1,9 +1,12 @@
 """A run may begin with the weights and the tokenizer of a pair of GGUF files."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from training.export import export
 from training.gguf_export import MODEL_NAME, export_gguf
 from training.model import initialize
@@ -42,3 +45,22 @@ def test_every_tensor_is_found(name: str) -> None:
     start_from(resolve_model("demo"), model)
     prefixed = next(key for key in before if key.endswith(name))
     assert not torch.equal(model.state_dict()[prefixed], before[prefixed])
+
+
+def test_an_export_averages_with_where_the_run_started(folder: Path, tmp_path: Path) -> None:
+    """Of two runs' weights, a quarter and three quarters; the other values follow from the exported ones."""
+    tokenizer_file = folder.parent / "tokenizer.json"
+    model = build_model(Tokenizer.from_file(str(tokenizer_file)), torch.float32)
+    initialize(model, torch.Generator().manual_seed(9))
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copyfile(tokenizer_file, other / "tokenizer.json")
+    torch.save({"model": model.state_dict()}, other / "checkpoint.pt")
+    export(other, tmp_path / "start", "float32")
+    export_gguf(tmp_path / "start", tmp_path / "pair", "F32", "F32")
+    export(folder.parent, tmp_path / "mixed", "float32", tmp_path / "pair" / MODEL_NAME, 0.25)
+    trained = torch.load(folder.parent / "checkpoint.pt", weights_only=True)["model"]
+    mixed = load_file(tmp_path / "mixed" / "model.safetensors")
+    for name, tensor in mixed.items():
+        expected = 0.25 * trained[name] + 0.75 * model.state_dict()[name]
+        torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-6, msg=name)
