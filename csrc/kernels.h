@@ -15,7 +15,7 @@ struct Kernels {
     MixerKernels mixers;
 };
 
-// The table of an instruction set by name ("scalar", "avx2", "avx512", "neon"), or nullptr when the processor lacks it.
+// The table of an instruction set by name ("scalar", "avx2", "avx512", "avx512_bf16", "neon"), or nullptr when the processor lacks it.
 const Kernels* kernels_named(const char* name);
 
 // Names of the tables that this processor can run, slowest first, ended by nullptr.
