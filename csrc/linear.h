@@ -13,7 +13,7 @@ class ThreadPool;
 // Rows of a weight are computed sixteen at a time, one in each lane of a vector: a panel.
 constexpr int64_t kPanelRows = 16;
 
-// A matrix, or one for each expert, packed for the kernels (generic/linear/pack.h) or still in the file's blocks.
+// A matrix, or one for each expert, packed for the kernels (generic/linear/integer_pack.h) or still in the file's blocks.
 struct Weight {
     int type;  // formats::TensorTypeId
     int64_t rows, columns, experts;
@@ -31,6 +31,12 @@ struct PackArgs {
     std::vector<const uint8_t*> parts;  // one for each expert, rows of blocks as in the file
     std::vector<float> scales;          // as in Weight
     bool mapped;  // parts are mapped files: their pages are given back to the system as soon as they are packed
+};
+
+// A weight to pack; its rows, columns and experts are set.
+struct PackItem {
+    PackArgs args;
+    Weight* weight;
 };
 
 enum class Activation : int { none, gelu_tanh, gelu, silu };
@@ -92,8 +98,8 @@ struct EmbeddingArgs {
 };
 
 struct LinearKernels {
-    // False when a weight or a scale is not finite. Throws std::bad_alloc.
-    bool (*pack)(PackArgs&&, Weight&, ThreadPool&);
+    // The place of the first weight that holds something not finite, or -1. Throws std::bad_alloc.
+    int64_t (*pack)(PackItem*, int64_t count, ThreadPool&);
     void (*linear)(const LinearArgs&, ThreadPool&, Workspace&);
     void (*swiglu)(const SwigluArgs&, ThreadPool&, Workspace&);
     void (*moe)(const MoeArgs&, ThreadPool&, Workspace&);

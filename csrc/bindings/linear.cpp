@@ -20,10 +20,13 @@ using Floats2 = Array<const float, 2>;
 using Output2 = Array<float, 2>;
 using Bytes = Array<const uint8_t, 1>;
 
-// A weight as Python sees it.
+// A weight as Python sees it: planned first, then packed with others.
 struct PackedWeight {
     Weight weight;
     std::string type;
+    PackArgs args;             // emptied by packing
+    std::vector<Bytes> parts;  // what `args` points into; kept while it is needed
+    bool packed = false;
 };
 
 // Runs a kernel with the scratch memory, without the GIL.
@@ -34,30 +37,55 @@ void with_workspace(Cpu& self, const Call& call) {
     call(self.workspace);
 }
 
-// Null when a weight is not finite. `parts` must outlive the result when the type is not packed.
-std::unique_ptr<PackedWeight> pack(Cpu& self, const std::string& type, int type_id, const std::vector<Bytes>& parts,
-                                   int64_t rows, int64_t columns, int64_t row_bytes,
-                                   const std::vector<Floats2>& scales, bool mapped) {
-    require(rows >= 1 && columns >= 1 && !parts.empty(), "pack: the weight is empty");
-    require(scales.empty() || scales.size() == parts.size(), "pack: one array of scales for each part");
-    PackArgs args{type_id, rows, columns, {}, {}, mapped};
+std::unique_ptr<PackedWeight> plan_weight(const std::string& type, int type_id, std::vector<Bytes> parts, int64_t rows,
+                                          int64_t columns, int64_t row_bytes, const std::vector<Floats2>& scales, bool mapped) {
+    require(rows >= 1 && columns >= 1 && !parts.empty(), "the weight is empty");
+    require(scales.empty() || scales.size() == parts.size(), "a weight has one array of scales for each part");
+    auto planned = std::make_unique<PackedWeight>();
+    planned->type = type;
+    planned->args = {type_id, rows, columns, {}, {}, mapped};
+    planned->weight.rows = rows;
+    planned->weight.columns = columns;
+    planned->weight.experts = static_cast<int64_t>(parts.size());
     for (const Bytes& part : parts) {
-        require(dim(part, 0) == rows * row_bytes, "pack: a part has the wrong size");
-        args.parts.push_back(part.data());
+        require(dim(part, 0) == rows * row_bytes, "a part of the weight has the wrong size");
+        planned->args.parts.push_back(part.data());
     }
     for (const Floats2& part : scales) {
-        require(has_shape(part, {(rows + 127) / 128, (columns + 127) / 128}), "pack: scales have the wrong shape");
-        args.scales.insert(args.scales.end(), part.data(), part.data() + part.size());
+        require(has_shape(part, {(rows + 127) / 128, (columns + 127) / 128}), "the weight's scales have the wrong shape");
+        planned->args.scales.insert(planned->args.scales.end(), part.data(), part.data() + part.size());
     }
-    auto packed = std::make_unique<PackedWeight>();
-    packed->type = type;
-    nb::gil_scoped_release unlocked;
-    if (!self.kernels->linear.pack(std::move(args), packed->weight, self.pool)) return nullptr;
-    if (packed->weight.type != type_id) packed->type = "BF16";  // F16 that was BF16 before
-    return packed;
+    planned->parts = std::move(parts);
+    return planned;
 }
 
+// Packs what is planned, all without the GIL: Python has other work meanwhile. Returns the place of the first weight that
+// is not finite, or -1.
+int64_t pack(Cpu& self, const std::vector<PackedWeight*>& planned) {
+    std::vector<PackItem> items;
+    for (PackedWeight* each : planned) {
+        require(!each->packed, "pack: the weight is packed already");
+        items.push_back({each->args, &each->weight});
+    }
+    int64_t broken;
+    {
+        nb::gil_scoped_release unlocked;
+        broken = self.kernels->linear.pack(items.data(), static_cast<int64_t>(items.size()), self.pool);
+    }
+    if (broken >= 0) return broken;
+    for (PackedWeight* each : planned) {
+        each->packed = true;
+        if (each->weight.type != each->args.type) each->type = "BF16";  // F16 that was BF16 before
+        if (each->weight.panel_bytes != 0) each->parts.clear();
+        each->args = {};
+    }
+    return -1;
+}
+
+void require_packed(const PackedWeight& weight) { require(weight.packed, "the weight is not packed yet"); }
+
 void require_matrix(const PackedWeight& packed, int64_t columns, int64_t rows) {
+    require_packed(packed);
     require(packed.weight.experts == 1 && packed.weight.columns == columns && packed.weight.rows == rows,
             "the weight does not fit its input or output");
 }
@@ -91,6 +119,7 @@ void norm_linear(Cpu& self, const Floats2& x, const Floats1& scale, float eps,
 Experts checked_experts(const PackedWeight& gate, const PackedWeight& up, const PackedWeight& down, int64_t hidden,
                         int64_t experts) {
     for (const PackedWeight* packed : {&gate, &up, &down}) {
+        require_packed(*packed);
         require(packed->weight.experts == experts, "the weights differ in their number of experts");
     }
     require(gate.weight.columns == hidden && up.weight.columns == hidden && up.weight.rows == gate.weight.rows &&
@@ -146,7 +175,8 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def_prop_ro("type", [](const PackedWeight& self) { return self.type; })
         .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.storage.size(); },
                      "Bytes of memory of its own; 0 when it reads the file's blocks.");
-    cpu.def("pack", pack, nb::keep_alive<0, 4>())
+    m.def("plan_weight", plan_weight);
+    cpu.def("pack", pack)
         .def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("activation"), nb::arg("add"),
              nb::arg("out"))
         .def("norm_linear", norm_linear)

@@ -69,16 +69,12 @@ class LLM:
         self._check_memory(kv_type, cache_tokens, max_sequences)
         operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
-        # A vocabulary takes about as long to build as weights to pack, which needs no interpreter.
+        report = _report_to(progress, memory_needed(self.checkpoint))
+        self._model = Model(self.config, self.checkpoint.tensors, operations, self.checkpoint.v_heads_tiled, report)
+        # A vocabulary takes about as long to build as weights to load, which needs no interpreter.
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(_tokenizer, self.checkpoint)
-            self._model = Model(
-                self.config,
-                self.checkpoint.tensors,
-                operations,
-                self.checkpoint.v_heads_tiled,
-                _report_to(progress, memory_needed(self.checkpoint)),
-            )
+            self._model.load()
             self._engine = Engine(self._model, cache_tokens, max_sequences, kv_type)
             self.tokenizer: Tokenizer | None = tokenizer.result()
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
@@ -251,7 +247,7 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     if checkpoint.vocabulary is None:
         return None
     words = checkpoint.vocabulary
-    return Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types.tolist(), words.pre)
+    return Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types, words.pre)
 
 
 def _eos_ids(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> frozenset[int]:

@@ -33,6 +33,7 @@ class Ours:
         self.checkpoint = open_checkpoint(path)
         self.config = model_config(self.checkpoint.config, yarn)
         self.model = Model(self.config, self.checkpoint.tensors, operations(backend), self.checkpoint.v_heads_tiled)
+        self.model.load()
         self.engine = Engine(self.model, 1024, 4, TYPES["F32"], token_budget=chunk)
 
     def request(self, prompt: Prompt, max_tokens: int = 1) -> Request:

@@ -139,7 +139,7 @@ def test_weights_whose_inputs_are_rounded(kind: str, tmp_path: Path, monkeypatch
         return exact(rounded(x, weight.to_bf16) if isinstance(weight, RoundedWeight) else x, weight, *rest)
 
     monkeypatch.setattr(reference, "linear", linear)
-    specification = dataclasses.replace(reference_operations(), pack=pack, linear=linear)
+    specification = dataclasses.replace(reference_operations(), plan=pack, linear=linear)
     expected = Ours(tmp_path / "model.gguf", specification).logits(prompt)
     for backend in BACKENDS[1:]:
         got = Ours(tmp_path / "model.gguf", backend).logits(prompt)

@@ -267,6 +267,28 @@ def test_scales_that_are_not_finite_are_refused(rng: np.random.Generator) -> Non
         native.pack(cpu_of(ISAS[-1]), tensor)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_weights_that_are_packed_together(isa: str, rng: np.random.Generator) -> None:
+    """Of many types, packed and not: each multiplies as one that was packed alone; the broken one is named."""
+    tensors = [random_tensor(rng, name, int(rng.integers(1, 1200)), 512) for name in ("Q4_K", "F16", "IQ2_S", "Q6_K")]
+    planned = [(native.plan(tensor), tensor) for tensor in tensors]
+    native.pack_planned(cpu_of(isa), planned)
+    x = normal(rng, 3, 512)
+    for weight, tensor in planned:
+        expected = native.linear(cpu_of(isa), x, native.pack(cpu_of(isa), tensor))
+        assert native.linear(cpu_of(isa), x, weight).tobytes() == expected.tobytes()
+    with pytest.raises(ValueError, match="packed already"):
+        native.pack_planned(cpu_of(isa), planned)
+    tensors[2].parts[0][-82:][:2] = np.array([np.inf], np.float16).view(np.uint8)
+    with pytest.raises(CheckpointError, match="IQ2_S holds values that are not finite"):
+        native.pack_planned(cpu_of(isa), [(native.plan(tensor), tensor) for tensor in tensors])
+
+
+def test_a_weight_that_is_only_planned_is_refused(rng: np.random.Generator) -> None:
+    with pytest.raises(ValueError, match="not packed yet"):
+        native.linear(cpu_of(ISAS[-1]), normal(rng, 1, 64), native.plan(random_tensor(rng, "Q8_0", 16, 64)))
+
+
 def test_shapes_that_do_not_fit_are_refused(rng: np.random.Generator) -> None:
     cpu = cpu_of(ISAS[-1])
     weight = native.pack(cpu, random_tensor(rng, "F32", 20, 40))

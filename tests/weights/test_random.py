@@ -64,6 +64,7 @@ def test_a_model_takes_every_tensor(mix: str, moe: bool) -> None:
     checkpoint = random_checkpoint("tiny", tiny_family_config(moe=moe, tied=not moe), mix)
     assert memory_needed(checkpoint) == sum(t.nbytes for t in plan(checkpoint.config["text_config"], mix))
     model = Model(model_config(checkpoint.config), checkpoint.tensors, native_operations(1), checkpoint.v_heads_tiled)
+    model.load()
     assert model.vision is None
     assert model.mtp is None
 

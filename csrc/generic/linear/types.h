@@ -1,7 +1,9 @@
 // Every weight type's packer and tile kernels, and packing itself.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <vector>
 
 #include "generic/linear/bf16_tile.h"
 #include "generic/linear/float_tile.h"
@@ -97,26 +99,23 @@ inline int64_t row_bytes(int type, int64_t columns) {
     return columns / codec.block_elements * codec.block_bytes;
 }
 
-// Whether all rows decode to finite values: for the types that are not packed.
-inline bool rows_finite(const Weight& weight, ThreadPool& pool) {
+// Whether the rows of a panel decode to finite values: for the types that are not packed.
+inline bool panel_finite(const Weight& weight, int64_t expert, int64_t panel) {
     const int64_t bytes = row_bytes(weight.type, weight.columns);
     const formats::RowCodec codec = formats::codec(weight.type);
-    std::atomic<bool> finite{true};
-    pool.run(weight.experts * weight.panels(), [&](int64_t index, int) {
-        const uint8_t* part = weight.parts[static_cast<size_t>(index / weight.panels())];
-        const int64_t first = index % weight.panels() * kPanelRows;
-        float values[256];
-        for (int64_t row = first; row < first + kPanelRows && row < weight.rows; ++row) {
-            const uint8_t* blocks = part + row * bytes;
-            for (int64_t k = 0; k < weight.columns; k += codec.block_elements, blocks += codec.block_bytes) {
-                codec.decode(blocks, codec.block_elements, values);
-                for (int i = 0; i < codec.block_elements; ++i) {
-                    if (!F32Element::finite(values[i])) finite.store(false, std::memory_order_relaxed);
-                }
+    const uint8_t* part = weight.parts[static_cast<size_t>(expert)];
+    const int64_t first = panel * kPanelRows;
+    float values[256];
+    for (int64_t row = first; row < first + kPanelRows && row < weight.rows; ++row) {
+        const uint8_t* blocks = part + row * bytes;
+        for (int64_t k = 0; k < weight.columns; k += codec.block_elements, blocks += codec.block_bytes) {
+            codec.decode(blocks, codec.block_elements, values);
+            for (int i = 0; i < codec.block_elements; ++i) {
+                if (!F32Element::finite(values[i])) return false;
             }
         }
-    });
-    return finite.load();
+    }
+    return true;
 }
 
 inline bool is_bf16(const PackArgs& args, ThreadPool& pool) {
@@ -131,46 +130,82 @@ inline bool is_bf16(const PackArgs& args, ThreadPool& pool) {
     return exact.load();
 }
 
-inline bool pack(PackArgs&& args, Weight& weight, ThreadPool& pool) {
-    const bool narrowed = is_bf16(args, pool);
-    weight.type = narrowed ? static_cast<int>(formats::TensorTypeId::BF16) : args.type;
-    const TypeKernels& kernels = type_kernels(weight.type);
-    const auto pack_panel = narrowed ? pack_bf16_panel<F16Rows> : kernels.pack_panel;
-    weight.rows = args.rows;
-    weight.columns = args.columns;
-    weight.experts = static_cast<int64_t>(args.parts.size());
-    weight.scales = std::move(args.scales);
-    for (const float scale : weight.scales) if (!F32Element::finite(scale)) return false;
-    if (kernels.panel_bytes == nullptr) {
-        weight.parts = std::move(args.parts);
-        return rows_finite(weight, pool);
+constexpr int64_t kPackedTogether = 32;  // panels in a task: few enough for many tasks, enough that giving back is cheap
+
+// A weight that is being packed, and its share of the tasks.
+struct Packing {
+    const PackArgs* args;
+    Weight* weight;
+    bool (*pack_panel)(const uint8_t* const* rows, int64_t columns, uint8_t* panel);  // null: only looked through
+    int64_t groups, first_task;  // tasks of an expert; those of the weights before
+    bool finite;                 // its scales
+
+    Packing(PackItem& item, int64_t first, ThreadPool& pool) : args(&item.args), weight(item.weight), first_task(first) {
+        const bool narrowed = is_bf16(*args, pool);
+        weight->type = narrowed ? static_cast<int>(formats::TensorTypeId::BF16) : args->type;
+        const TypeKernels& kernels = type_kernels(weight->type);
+        pack_panel = narrowed ? pack_bf16_panel<F16Rows> : kernels.pack_panel;
+        weight->scales = args->scales;
+        finite = std::all_of(weight->scales.begin(), weight->scales.end(), [](float scale) { return F32Element::finite(scale); });
+        const int64_t panels = weight->panels();
+        groups = (panels + kPackedTogether - 1) / kPackedTogether;
+        if (pack_panel == nullptr) {
+            weight->parts = args->parts;
+            return;
+        }
+        weight->panel_bytes = kernels.panel_bytes(args->columns);
+        weight->storage = AlignedBuffer(weight->experts * panels * weight->panel_bytes);
+        for (int64_t e = 0; e < weight->experts; ++e) {
+            weight->parts.push_back(weight->storage.data() + e * panels * weight->panel_bytes);
+        }
     }
-    weight.panel_bytes = kernels.panel_bytes(args.columns);
-    const int64_t panels = weight.panels(), bytes = row_bytes(args.type, args.columns);
-    weight.storage = AlignedBuffer(weight.experts * panels * weight.panel_bytes);
-    for (int64_t e = 0; e < weight.experts; ++e) {
-        weight.parts.push_back(weight.storage.data() + e * panels * weight.panel_bytes);
-    }
-    std::atomic<bool> finite{true};
-    constexpr int64_t kTogether = 32;  // panels in a task: few enough for many tasks, enough that giving back is cheap
-    const int64_t groups = (panels + kTogether - 1) / kTogether;
-    pool.run(weight.experts * groups, [&](int64_t index, int) {
-        const auto expert = static_cast<size_t>(index / groups);
-        const uint8_t* part = args.parts[expert];
-        const int64_t first = index % groups * kTogether, last = first + kTogether < panels ? first + kTogether : panels;
+
+    int64_t tasks() const { return weight->experts * groups; }
+
+    // False when a value is not finite.
+    bool run(int64_t task) const {
+        const int64_t expert = task / groups, panels = weight->panels(), bytes = row_bytes(args->type, args->columns);
+        const int64_t first = task % groups * kPackedTogether, last = std::min(first + kPackedTogether, panels);
+        const uint8_t* part = args->parts[static_cast<size_t>(expert)];
+        bool good = true;
         for (int64_t panel = first; panel < last; ++panel) {
+            if (pack_panel == nullptr) {
+                good &= panel_finite(*weight, expert, panel);
+                continue;
+            }
             const uint8_t* rows[kPanelRows];
             for (int64_t r = 0; r < kPanelRows; ++r) {
                 const int64_t row = panel * kPanelRows + r;
-                rows[r] = row < args.rows ? part + row * bytes : nullptr;
+                rows[r] = row < args->rows ? part + row * bytes : nullptr;
             }
-            auto* out = const_cast<uint8_t*>(weight.parts[expert]) + panel * weight.panel_bytes;
-            if (!pack_panel(rows, args.columns, out)) finite.store(false, std::memory_order_relaxed);
+            auto* out = const_cast<uint8_t*>(weight->parts[static_cast<size_t>(expert)]) + panel * weight->panel_bytes;
+            good &= pack_panel(rows, args->columns, out);
         }
-        const int64_t end = last * kPanelRows < args.rows ? last * kPanelRows : args.rows;
-        if (args.mapped) give_back(part + first * kPanelRows * bytes, part + end * bytes);
+        const int64_t end = std::min(last * kPanelRows, args->rows);
+        if (pack_panel != nullptr && args->mapped) give_back(part + first * kPanelRows * bytes, part + end * bytes);
+        return good;
+    }
+};
+
+// One job for all weights: each wait for the slowest thread would cost a time slice where another program has a core.
+inline int64_t pack(PackItem* items, int64_t count, ThreadPool& pool) {
+    std::vector<Packing> packings;
+    int64_t tasks = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        packings.emplace_back(items[i], tasks, pool);
+        if (!packings.back().finite) return i;
+        tasks += packings.back().tasks();
+    }
+    std::atomic<int64_t> broken{count};
+    pool.run(tasks, [&](int64_t task, int) {
+        const auto after = std::upper_bound(packings.begin(), packings.end(), task,
+                                            [](int64_t t, const Packing& p) { return t < p.first_task; });
+        const int64_t index = after - packings.begin() - 1;
+        if (packings[static_cast<size_t>(index)].run(task - packings[static_cast<size_t>(index)].first_task)) return;
+        int64_t known = broken.load();
+        while (index < known && !broken.compare_exchange_weak(known, index)) {}
     });
-    return finite.load();
+    return broken.load() < count ? broken.load() : -1;
 }
 
 // A panel of a weight, ready to multiply tiles by.

@@ -1,6 +1,7 @@
 """Takes a checkpoint's tensors one by one, checks their shapes and hands them to the operations."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,53 @@ from qwill.quant.types import TYPES
 from qwill.weights.finite import check_finite
 from qwill.weights.tensor import Tensor, TensorSet
 
+# Weights are packed so many bytes at a time: few interruptions for Python, some for a progress bar.
+BYTES_TOGETHER = 512 << 20
+
+
+class Planned:
+    """Weights that wait to be packed; until then they cost nothing."""
+
+    def __init__(self, operations: Operations, progress: Callable[[int], None] | None) -> None:
+        self._operations = operations
+        self._progress = progress or (lambda _bytes: None)
+        self._waiting: list[tuple[Any, Tensor]] = []
+        self._sizes: list[int] = []
+
+    def add(self, tensor: Tensor, size: int) -> Any:
+        """A weight that `pack` will make ready; `size`: its bytes for the progress bar."""
+        weight = self._operations.plan(tensor)
+        self._waiting.append((weight, tensor))
+        self._sizes.append(size)
+        return weight
+
+    def count(self, size: int) -> None:
+        """Tells the progress bar of bytes that need no packing."""
+        self._progress(size)
+
+    def pack(self) -> None:
+        """Raises CheckpointError when a value is not finite."""
+        group: list[tuple[Any, Tensor]] = []
+        size = 0
+        for planned, its_size in zip(self._waiting, self._sizes, strict=True):
+            group.append(planned)
+            size += its_size
+            if size >= BYTES_TOGETHER:
+                self._pack(group, size)
+                group, size = [], 0
+        self._pack(group, size)
+        self._waiting, self._sizes = [], []
+
+    def _pack(self, group: list[tuple[Any, Tensor]], size: int) -> None:
+        self._operations.pack_planned(group)
+        self._progress(size)
+
 
 class Loader:
-    """What every layer's constructor reads its weights from; `scope` lets a layer name only its own."""
+    """What every layer's constructor reads its weights from; `scope` lets a layer name only its own.
+
+    Weights are ready after `pack`.
+    """
 
     def __init__(
         self,
@@ -22,25 +67,26 @@ class Loader:
         operations: Operations,
         v_heads_tiled: bool = False,
         progress: Callable[[int], None] | None = None,
-        prefix: str = "",
     ) -> None:
         self.operations = operations
         self.v_heads_tiled = v_heads_tiled
         self._tensors = tensors
-        self._progress = progress or (lambda _bytes: None)
-        self._prefix = prefix
+        self._planned = Planned(operations, progress)
+        self._prefix = ""
 
     def scope(self, name: str) -> "Loader":
         """The same tensors, under `name.`."""
-        return Loader(self._tensors, self.operations, self.v_heads_tiled, self._progress, f"{self._prefix}{name}.")
+        scoped = copy(self)
+        scoped._prefix = f"{self._prefix}{name}."
+        return scoped
 
     def has(self, name: str) -> bool:
         return self._prefix + name in self._tensors
 
     def raw(self, name: str, *shape: int) -> Tensor:
         """The tensor as it lies in the file."""
-        tensor = self._tensors.take(self._prefix + name, shape)
-        self._progress(tensor.nbytes)
+        tensor = self._take(name, shape)
+        self._planned.count(tensor.nbytes)
         return tensor
 
     def table(self, name: str, *shape: int) -> Tensor:
@@ -55,16 +101,29 @@ class Loader:
 
     def weight(self, name: str, *shape: int) -> Any:
         """A packed matrix [rows, cols], or experts [experts, rows, cols]."""
-        return self.operations.pack(self.raw(name, *shape))
+        tensor = self._take(name, shape)
+        return self._planned.add(tensor, tensor.nbytes)
+
+    def tied_weight(self, table: Tensor) -> Any:
+        """A table that is already taken and looked up, packed as well."""
+        return self._planned.add(table, 0)
 
     def exact_weight(self, name: str, *shape: int) -> Any:
         """A packed matrix whose inputs are not rounded: of 16-bit floats, widened to float32."""
-        tensor = self.raw(name, *shape)
-        return self.operations.pack(widened(tensor) if tensor.type.name in ("F16", "BF16") else tensor)
+        tensor = self._take(name, shape)
+        exact = widened(tensor) if tensor.type.name in ("F16", "BF16") else tensor
+        return self._planned.add(exact, tensor.nbytes)
 
     def finish(self) -> None:
         """Raises CheckpointError when the checkpoint holds tensors that no layer took."""
         self._tensors.finish()
+
+    def pack(self) -> None:
+        """Lays all weights out for the kernels. Raises CheckpointError when a value is not finite."""
+        self._planned.pack()
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        return self._tensors.take(self._prefix + name, shape)
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from qwill.weights.tensor import TensorSet
 
 
 class Model:
-    """`vision` and `mtp` are None when the checkpoint has none."""
+    """Ready after `load`. `vision` and `mtp` are None when the checkpoint has none."""
 
     def __init__(
         self,
@@ -22,9 +22,10 @@ class Model:
         v_heads_tiled: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Takes every tensor once. Raises CheckpointError for one that is missing, misshapen, left over or not finite.
+        """Takes every tensor once; the big ones are read by `load`.
 
-        `progress` is called with the bytes of each tensor as it is loaded.
+        Raises CheckpointError for a tensor that is missing, misshapen or left over. `progress` is called with the bytes
+        that were loaded since the last time.
         """
         loader = Loader(tensors, operations, v_heads_tiled, progress)
         self.config = config
@@ -35,3 +36,8 @@ class Model:
             self.vision = VisionTower(loader.scope("visual"), config.vision)
         self.mtp = MtpHead(loader.scope("mtp"), self.text) if loader.has("mtp.fc.weight") else None
         loader.finish()
+        self._loader = loader
+
+    def load(self) -> None:
+        """Lays the weights out for the kernels. Raises CheckpointError when a value is not finite."""
+        self._loader.pack()

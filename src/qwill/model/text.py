@@ -31,7 +31,7 @@ class TextModel:
         if has_head:
             self._head = loader.weight("lm_head.weight", config.vocab_size, config.hidden_size)
         else:
-            self._head = loader.operations.pack(self._embeddings)
+            self._head = loader.tied_weight(self._embeddings)
 
     def embed(self, batch: Batch) -> np.ndarray:
         """Embeddings [tokens, hidden_size] f32, those of media in the places of their placeholders."""

@@ -23,6 +23,8 @@ class Operations:
     name: str
     threads: int
     pack: Callable[..., Any]
+    plan: Callable[..., Any]
+    pack_planned: Callable[..., None]
     linear: Callable[..., Array]
     linear_add: Callable[..., None]
     norm_linear: Callable[..., list[Array]]
@@ -50,6 +52,8 @@ def reference_operations() -> Operations:
         name="reference",
         threads=1,
         pack=linear.pack,
+        plan=linear.pack,
+        pack_planned=linear.pack_planned,
         linear=linear.linear,
         linear_add=linear.linear_add,
         norm_linear=linear.norm_linear,
@@ -91,6 +95,8 @@ def native_operations(threads: int, isa: str = "") -> Operations:
         name=cpu.isa,
         threads=cpu.threads,
         pack=partial(linear.pack, cpu),
+        plan=linear.plan,
+        pack_planned=partial(linear.pack_planned, cpu),
         linear=partial(linear.linear, cpu),
         linear_add=partial(linear.linear_add, cpu),
         norm_linear=partial(linear.norm_linear, cpu),

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.text.prompt import RenderedPrompt, added_token_pattern
+from qwill.weights.gguf import StringArray
 
 # One split pattern for each value of `tokenizer.ggml.pre`. They differ in combining marks: Qwen 3.5 keeps them inside
 # words.
@@ -84,7 +86,7 @@ class Tokenizer:
             self._bpe.normalizer = normalizers.NFC()
         self.added_tokens = dict(added_tokens)
         self.special_ids = frozenset(special_ids)
-        self.vocab_size = 1 + max([*vocabulary.values(), *self.added_tokens.values()], default=-1)
+        self.vocab_size = 1 + max(max(each.values(), default=-1) for each in (vocabulary, self.added_tokens))
         self._bytes = {id: text.encode() for text, id in self.added_tokens.items()}
         self._added_pattern = added_token_pattern(self.added_tokens)
 
@@ -118,7 +120,12 @@ class Tokenizer:
 
     @classmethod
     def from_vocabulary(
-        cls, tokens: Sequence[str], merges: Sequence[str], token_types: Sequence[int], pre: str, normalize: bool = True
+        cls,
+        tokens: Sequence[str],
+        merges: Sequence[str],
+        token_types: Sequence[int] | np.ndarray,
+        pre: str,
+        normalize: bool = True,
     ) -> "Tokenizer":
         """Rebuild from a GGUF's vocabulary: `tokens[id]` in the byte alphabet, merges as "left right", GGUF token
         types.
@@ -130,22 +137,21 @@ class Tokenizer:
             raise UnsupportedModel(f"tokenizer.ggml.pre is {pre!r}; qwill knows {', '.join(SPLIT_PATTERNS)}")
         if len(tokens) != len(token_types):
             raise CheckpointError(f"the vocabulary has {len(tokens)} tokens but {len(token_types)} token types")
-        tokens, token_types = list(tokens), [int(kind) for kind in token_types]
+        kinds = np.asarray(token_types)
         # Older converters call the rows that pad the embedding user-defined.
         added = {
-            token: id
-            for id, (token, kind) in enumerate(zip(tokens, token_types, strict=True))
-            if kind in (_CONTROL, _USER_DEFINED) and token != f"[PAD{id}]"
+            tokens[id]: id
+            for id in np.flatnonzero((kinds == _CONTROL) | (kinds == _USER_DEFINED)).tolist()
+            if tokens[id] != f"[PAD{id}]"
         }
+        vocabulary = _places(tokens, kinds == _NORMAL)
+        for token in added:
+            vocabulary.pop(token, None)
         return cls(
-            vocabulary={
-                token: id
-                for id, (token, kind) in enumerate(zip(tokens, token_types, strict=True))
-                if kind == _NORMAL and token not in added
-            },
+            vocabulary=vocabulary,
             merges=_pairs(merges),
             added_tokens=added,
-            special_ids=[id for token, id in added.items() if token_types[id] == _CONTROL and token not in _MARKUP],
+            special_ids=[id for token, id in added.items() if kinds[id] == _CONTROL and token not in _MARKUP],
             pattern=SPLIT_PATTERNS[pre],
             normalize=normalize,
         )
@@ -204,8 +210,17 @@ class Tokenizer:
         return self._bpe.encode(text, add_special_tokens=False).ids
 
 
+def _places(tokens: Sequence[str], kept: np.ndarray) -> dict[str, int]:
+    """Index of each token that `kept` (bool) marks."""
+    if isinstance(tokens, StringArray):
+        return tokens.places(kept)
+    return {tokens[id]: id for id in np.flatnonzero(kept).tolist()}
+
+
 def _pairs(merges: Sequence[str] | Sequence[Sequence[str]]) -> list[tuple[str, str]]:
     """Merges as pairs; files write one as "left right" or as a list of the two."""
+    if isinstance(merges, StringArray) and (found := merges.pairs()) is not None:
+        return found
     pairs: list[Any] = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
     for pair in pairs if {*map(len, pairs)} - {2} else []:
         if len(pair) != 2:

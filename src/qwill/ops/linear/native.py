@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qwill._native import Cpu, Weight
+from qwill._native import Cpu, Weight, plan_weight
 from qwill.errors import CheckpointError
 from qwill.quant.codecs import native_id
 from qwill.weights.mapped import is_mapped
@@ -17,19 +17,31 @@ from qwill.weights.tensor import Tensor
 _ACTIVATIONS = {"none": 0, "gelu_tanh": 1, "gelu": 2, "silu": 3}
 
 
-def pack(cpu: Cpu, tensor: Tensor) -> Weight:
-    """Lays a weight out for the kernels, once. Raises CheckpointError when a value or a scale is not finite.
-
-    Pages of a mapped file are given back to the system as they are packed. NVFP4 and the IQ types below 4 bits stay
-    where they are, in the file; the result keeps it mapped.
-    """
+def plan(tensor: Tensor) -> Weight:
+    """A weight that `pack_planned` has yet to lay out."""
     rows, columns = tensor.shape[-2:]
     scales = [np.ascontiguousarray(part, np.float32) for part in tensor.scales or ()]
     row_bytes = tensor.type.row_bytes(columns)
     mapped = all(is_mapped(part) for part in tensor.parts)
-    weight = cpu.pack(tensor.type.name, native_id(tensor.type), tensor.parts, rows, columns, row_bytes, scales, mapped)
-    if weight is None:
+    return plan_weight(tensor.type.name, native_id(tensor.type), tensor.parts, rows, columns, row_bytes, scales, mapped)
+
+
+def pack_planned(cpu: Cpu, planned: Sequence[tuple[Weight, Tensor]]) -> None:
+    """Lays weights out for the kernels, once. Raises CheckpointError when a value or a scale is not finite.
+
+    Pages of a mapped file are given back to the system as they are packed. NVFP4 and the IQ types below 4 bits stay
+    where they are, in the file; the weight keeps it mapped. Other threads run Python meanwhile.
+    """
+    broken = cpu.pack([weight for weight, _ in planned])
+    if broken >= 0:
+        tensor = planned[broken][1]
         raise CheckpointError(f"{tensor.source}: {tensor.name} holds values that are not finite; the file is damaged")
+
+
+def pack(cpu: Cpu, tensor: Tensor) -> Weight:
+    """One weight, planned and packed."""
+    weight = plan(tensor)
+    pack_planned(cpu, [(weight, tensor)])
     return weight
 
 
