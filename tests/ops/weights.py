@@ -60,9 +60,9 @@ def _random_part(rng: np.random.Generator, tensor_type: TensorType, rows: int, c
     return data
 
 
-def rounded_to_int8(x: np.ndarray) -> np.ndarray:
-    """The activations that a quantized weight is multiplied by, in float64: int8 with a scale for every 32 columns."""
-    blocks = x.reshape(len(x), -1, 32)
+def rounded_to_int8(x: np.ndarray, scaled: int) -> np.ndarray:
+    """The activations that a quantized weight is multiplied by, in float64: int8, a scale for `scaled` columns each."""
+    blocks = x.reshape(len(x), -1, scaled)
     largest = np.abs(blocks).max(axis=-1, keepdims=True)
     quants = np.rint(blocks * (np.float32(127) / largest))
     return (quants.astype(np.float64) * (largest / np.float32(127)).astype(np.float64)).reshape(x.shape)
@@ -79,13 +79,15 @@ def expected_linear(x: np.ndarray, tensor: Tensor) -> tuple[np.ndarray, np.ndarr
     weight = decoded(tensor).array.astype(np.float64)
     columns = x.shape[1]
     if tensor.type.name in PACKED:
-        x = rounded_to_int8(x)
-        # Each 32 columns (or 16) are exact integers, scaled in at most three roundings and added once. Scale times code
+        x = rounded_to_int8(x, 128 if tensor.type.block_elements == 256 else 32)
+        # Each 32 columns (or 16) are exact integers, scaled in at most three roundings and added twice. Scale by code
         # exceeds the value by the block's minimum, less than three times the row's largest value. No error of that size
         # meets all the others of the sum: a tenth of the bound is a hundred times what is seen.
         largest = np.abs(weight).max(axis=-1)
         error = (columns / 16 + 8) * EPSILON * 4 * np.abs(x).sum(-1, keepdims=True) * largest
         return x @ weight.T, 0.1 * error
-    x = (rounded_to_bf16(x) if tensor.type.name == "BF16" else x).astype(np.float64)
+    # F16 that loses nothing as BF16 is multiplied as BF16; few values may all be such by chance.
+    narrow = tensor.type.name == "F16" and bool((weight == rounded_to_bf16(weight.astype(np.float32))).all())
+    x = (rounded_to_bf16(x) if narrow or tensor.type.name == "BF16" else x).astype(np.float64)
     # Two sums of 64 columns each, added, scaled and added to the other 128s; decoding rounds once.
     return x @ weight.T, (64 + columns / 128 + 4) * EPSILON * (np.abs(x) @ np.abs(weight).T)

@@ -2,13 +2,14 @@
 //
 // Tokens go in tiles of 1, 2, 4 .. kTileTokens. Within a tile the tokens' values lie side by side for every column, so
 // that a kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile holds floats, BF16
-// pairs, int8 with a scale for every 32 columns, or several of these.
+// pairs, int8 with a scale for every 32 or every 128 columns, or several of these.
 #pragma once
 
 #include <cstring>
 
 #include "generic/math.h"
 #include "generic/rms_norm.h"
+#include "generic/unroll.h"
 #include "linear.h"
 #include "threads.h"
 
@@ -25,25 +26,27 @@ constexpr int kTileTokens = 4, kTilePanels = 1, kUnfoldTiles = 0;
 constexpr int kTileTokens = 2, kTilePanels = 1, kUnfoldTiles = 0;
 #endif
 
-// value = scale * quant, |quant| <= 127. A row of an array holds the tile's tokens.
+// value = scale * quant, |quant| <= 127, with a scale for every kScaled columns. A row of an array holds the tile's tokens.
+template <int kScaled>
 struct QuantizedTile {
     int32_t* quants;           // [columns / 4], four int8 in each
     int32_t *bias16, *bias32;  // [columns / 16], [columns / 32]: -128 * sum of the quants
     float *sum16, *sum32;      // [columns / 16], [columns / 32]: sum of the quants
-    float* scale;              // [columns / 32]
+    float* scale;              // [columns / kScaled]
 
     QuantizedTile(int32_t* memory, int64_t columns, int64_t tokens)
         : quants(memory), bias16(quants + columns / 4 * tokens), bias32(bias16 + columns / 16 * tokens),
           sum16(reinterpret_cast<float*>(bias32 + columns / 32 * tokens)), sum32(sum16 + columns / 16 * tokens),
           scale(sum32 + columns / 32 * tokens) {}
-    static int64_t words(int64_t columns, int64_t tokens) { return columns / 32 * 15 * tokens; }
+    static int64_t words(int64_t columns, int64_t tokens) { return (columns / 32 * 14 + columns / kScaled) * tokens; }
 };
 
 struct Tile {
     int tokens;
     int64_t first;        // its first token
     const float* values;  // [columns][tokens], null unless a weight needs it
-    int32_t* quantized;   // see QuantizedTile, null unless a weight needs it
+    int32_t* quantized;   // QuantizedTile<32>, null unless a weight needs it
+    int32_t* coarse;      // QuantizedTile<128>, likewise
     uint32_t* pairs;      // [pairs of columns][tokens], two BF16 each, null unless a weight needs it
 };
 
@@ -56,19 +59,26 @@ struct PanelData {
 
 // Which forms of the activations a set of weights reads.
 struct Forms {
-    bool values = false, quantized = false, pairs = false;
+    bool values = false, quantized = false, coarse = false, pairs = false;
 };
 
-// Below this largest magnitude 32 values count as zero: 127 / magnitude must stay finite.
+// Below this largest magnitude values count as zero: 127 / magnitude must stay finite.
 constexpr float kSmallestMagnitude = 1e-30f;
 
 // Puts row x into a tile as token t.
-inline void quantize_row(const float* x, int64_t columns, const QuantizedTile& tile, int64_t tokens, int64_t t) {
+template <int kScaled>
+inline void quantize_row(const float* x, int64_t columns, const QuantizedTile<kScaled>& tile, int64_t tokens, int64_t t) {
+    F32x16 inverse;
     for (int64_t block = 0; block < columns / 32; ++block) {
+        if (block % (kScaled / 32) == 0) {
+            F32x16 largest = zero();
+            unroll<kScaled / 16>([&](auto i) QWILL_INLINE { largest = max(largest, abs(load(x + 32 * block + 16 * i))); });
+            const float magnitude = reduce_max(largest);
+            const bool tiny = magnitude < kSmallestMagnitude;
+            inverse = broadcast(tiny ? 0.0f : 127.0f / magnitude);
+            tile.scale[block / (kScaled / 32) * tokens + t] = tiny ? 0.0f : magnitude / 127.0f;
+        }
         const F32x16 first = load(x + 32 * block), second = load(x + 32 * block + 16);
-        const float magnitude = reduce_max(max(abs(first), abs(second)));
-        const bool tiny = magnitude < kSmallestMagnitude;
-        const F32x16 inverse = broadcast(tiny ? 0.0f : 127.0f / magnitude);
         const I32x16 first_quants = round_i32(first * inverse), second_quants = round_i32(second * inverse);
         int8_t quants[32];
         store_i8(quants, first_quants);
@@ -83,7 +93,6 @@ inline void quantize_row(const float* x, int64_t columns, const QuantizedTile& t
         tile.sum16[first_at] = static_cast<float>(first_sum);
         tile.sum16[second_at] = static_cast<float>(second_sum);
         tile.sum32[at] = static_cast<float>(first_sum + second_sum);
-        tile.scale[at] = tiny ? 0.0f : magnitude / 127.0f;
     }
 }
 
@@ -115,7 +124,8 @@ inline void plan_tiles(int64_t count, int64_t columns, Forms forms, Workspace& w
         tiles->tokens = static_cast<int>(size);
         tiles->first = first;
         tiles->values = forms.values ? workspace.take<float>(columns * size) : nullptr;
-        tiles->quantized = forms.quantized ? workspace.take<int32_t>(QuantizedTile::words(columns, size)) : nullptr;
+        tiles->quantized = forms.quantized ? workspace.take<int32_t>(QuantizedTile<32>::words(columns, size)) : nullptr;
+        tiles->coarse = forms.coarse ? workspace.take<int32_t>(QuantizedTile<128>::words(columns, size)) : nullptr;
         tiles->pairs = forms.pairs ? workspace.take<uint32_t>((columns + 1) / 2 * size) : nullptr;
     }
 }
@@ -126,9 +136,8 @@ inline void fill_tile(const Tile& tile, int64_t columns, const Row& row) {
     float* values = const_cast<float*>(tile.values);
     for (int t = 0; t < tile.tokens; ++t) {
         const float* x = row(t);
-        if (tile.quantized != nullptr) {
-            quantize_row(x, columns, QuantizedTile(tile.quantized, columns, tile.tokens), tile.tokens, t);
-        }
+        if (tile.quantized != nullptr) quantize_row<32>(x, columns, {tile.quantized, columns, tile.tokens}, tile.tokens, t);
+        if (tile.coarse != nullptr) quantize_row<128>(x, columns, {tile.coarse, columns, tile.tokens}, tile.tokens, t);
         if (tile.pairs != nullptr) round_row(x, columns, tile.pairs + t, tile.tokens);
         if (values == nullptr) continue;
         if (tile.tokens == 1) {

@@ -1,7 +1,8 @@
 // Products of quantized weights and quantized activations: P panels of sixteen rows by N tokens.
 //
-// Each 32 columns (or 16, where these have a scale) are summed exactly in integers, turned to float and scaled; 32 columns
-// together are added to the output's sum: one order of additions for every N and P and every instruction set.
+// Each 32 columns (or 16, where these have a scale) are summed exactly in integers, turned to float and scaled; columns that
+// share a scale of the activations are added up and then, scaled, to the output's sum: one order of additions for every N and
+// P and every instruction set.
 #pragma once
 
 #include <algorithm>
@@ -25,10 +26,37 @@ QWILL_INLINE inline void prefetch(const uint8_t* p) {
 template <typename Format>
 constexpr int kFittingPairs = Format::Meaning::kUnsigned ? std::min(4, 32767 / (2 * 127 * ((1 << Format::kDigits) - 1))) : 1;
 
+// Adds up the products of half `s` of 32 columns, or of all where there are no halves. The quants lie at `quants` in a span.
+template <typename Format, int s, int N, int P>
+QWILL_INLINE inline void add_products(const uint8_t* const* span, int64_t quants, const int32_t* x_quants, I32x16 (&sum)[P][N]) {
+    constexpr int pairs = 4 / Format::kSums;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    if constexpr (kFittingPairs<Format> > 1) {
+        I16x32 part[P][N];
+        Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const U8x64& code) QWILL_INLINE {
+            const U8x64 w = Format::operand(code);
+            constexpr int place = (g - 2 * s * pairs) % kFittingPairs<Format>;
+            unroll<N>([&](auto t) QWILL_INLINE {
+                const I16x32 products = dot2x2(w, x_quants + g * N + t);
+                part[p][t] = place == 0 ? products : part[p][t] + products;
+                if constexpr (place == kFittingPairs<Format> - 1 || g == 2 * (s + 1) * pairs - 1) sum[p][t] = add_widened(sum[p][t], part[p][t]);
+            });
+        });
+        return;
+    }
+#endif
+    Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const U8x64& code) QWILL_INLINE {
+        const auto w = Format::operand(code);
+        unroll<N>([&](auto t) QWILL_INLINE { sum[p][t] = dot4(sum[p][t], w, x_quants + g * N + t); });
+    });
+}
+
 template <typename Format, int N, int P>
 void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
     constexpr int kSums = Format::kSums;  // in 32 columns: 2 when there is a scale for every 16
-    const QuantizedTile x(tile.quantized, columns, N);
+    constexpr int64_t kTogether = Format::kScaled / 32;  // blocks of 32 columns with one scale of the activations
+    constexpr int64_t kBlockBytes = Format::kSpanBytes * 32 / Format::kColumns;
+    const QuantizedTile<Format::kScaled> x(Format::kScaled == 32 ? tile.quantized : tile.coarse, columns, N);
     const int32_t* x_quants = x.quants;
     const int32_t* bias = kSums == 2 ? x.bias16 : x.bias32;
     const float* x_scale = x.scale;
@@ -40,61 +68,41 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
         span[p] = panels[p].data;
         unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
     });
-    for (int64_t left = columns / 32; left > 0;) {
-        const int64_t blocks = left < Format::kColumns / 32 ? left : Format::kColumns / 32;
-        left -= blocks;
-        for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t first = 0; first < columns / 32; first += kTogether) {
+        const int64_t place = first % (Format::kColumns / 32);  // in the span
+        F32x16 scaled[P][N];
+        unroll<P>([&](auto p) QWILL_INLINE { unroll<N>([&](auto t) QWILL_INLINE { scaled[p][t] = zero(); }); });
+        for (int64_t b = place; b < place + kTogether; ++b) {
             const int64_t quants = Format::kBytes + Format::kQuantBytes * b;
             // Memory is waited for unless it is asked early; the processor's own look-ahead is short of what a kernel reads.
-            constexpr int64_t kBlockBytes = Format::kSpanBytes * 32 / Format::kColumns;
             if constexpr (N == 1) unroll<P>([&](auto p) QWILL_INLINE { prefetch<kBlockBytes, 3>(span[p] + quants + kLookAhead); });
             if (N == kTileTokens && ahead != 0) unroll<P>([&](auto p) QWILL_INLINE { prefetch<kBlockBytes, 2>(span[p] + quants + ahead); });
-            // All 32 columns, or 16 and 16.
-            F32x16 scaled[P][N];
             unroll<kSums>([&](auto s) QWILL_INLINE {
                 I32x16 sum[P][N];
                 unroll<N>([&](auto t) QWILL_INLINE {
                     const I32x16 start = Format::start(bias + s * N + t);
                     unroll<P>([&](auto p) QWILL_INLINE { sum[p][t] = start; });
                 });
-                constexpr int pairs = 4 / kSums;
-#if defined(__AVX2__) && !defined(__AVX512F__)
-                if constexpr (kFittingPairs<Format> > 1) {
-                    I16x32 part[P][N];
-                    Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const U8x64& code) QWILL_INLINE {
-                        const U8x64 w = Format::operand(code);
-                        constexpr int place = (g - 2 * s * pairs) % kFittingPairs<Format>;
-                        unroll<N>([&](auto t) QWILL_INLINE {
-                            const I16x32 products = dot2x2(w, x_quants + g * N + t);
-                            part[p][t] = place == 0 ? products : part[p][t] + products;
-                            if constexpr (place == kFittingPairs<Format> - 1 || g == 2 * (s + 1) * pairs - 1) sum[p][t] = add_widened(sum[p][t], part[p][t]);
-                        });
-                    });
-                } else
-#endif
-                Format::template each_group<P, s * pairs, pairs>(span, quants, [&](auto p, auto g, const U8x64& code) QWILL_INLINE {
-                    const auto w = Format::operand(code);
-                    unroll<N>([&](auto t) QWILL_INLINE { sum[p][t] = dot4(sum[p][t], w, x_quants + g * N + t); });
-                });
+                add_products<Format, s>(span, quants, x_quants, sum);
                 unroll<P>([&](auto p) QWILL_INLINE {
                     const Scales scales = Format::scales(span[p], b, s);
                     unroll<N>([&](auto t) QWILL_INLINE {
                         const F32x16 exact = to_f32(sum[p][t]);
-                        if constexpr (s == 0) scaled[p][t] = exact * scales.scale;
+                        if constexpr (s == 0 && kTogether == 1) scaled[p][t] = exact * scales.scale;
                         else scaled[p][t] = fma(exact, scales.scale, scaled[p][t]);
                         if constexpr (Format::kMinimum) scaled[p][t] = fma(scales.minimum, broadcast(x_sum[s * N + t]), scaled[p][t]);
                     });
                 });
             });
-            unroll<P>([&](auto p) QWILL_INLINE {
-                unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = fma(scaled[p][t], broadcast(x_scale[t]), total[p][t]); });
-            });
             x_quants += 8 * N;
             bias += kSums * N;
-            x_scale += N;
             x_sum += kSums * N;
         }
-        unroll<P>([&](auto p) QWILL_INLINE { span[p] += Format::kSpanBytes; });
+        unroll<P>([&](auto p) QWILL_INLINE {
+            unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = fma(scaled[p][t], broadcast(x_scale[t]), total[p][t]); });
+        });
+        x_scale += N;
+        if (place + kTogether == Format::kColumns / 32) unroll<P>([&](auto p) QWILL_INLINE { span[p] += Format::kSpanBytes; });
     }
     unroll<P>([&](auto p) QWILL_INLINE {
         unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * (p * N + t), total[p][t]); });

@@ -19,6 +19,7 @@ inline void add_forms(Forms& forms, const Weight& weight) {
     switch (type_kernels(weight.type).form) {
         case Form::values: forms.values = true; break;
         case Form::quantized: forms.quantized = true; break;
+        case Form::coarse: forms.coarse = true; break;
         case Form::pairs: forms.pairs = true; break;
     }
 }

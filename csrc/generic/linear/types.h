@@ -17,7 +17,7 @@ namespace qwill { namespace QWILL_ISA_NS {
 using TileKernel = void (*)(const PanelData* panels, int64_t columns, const Tile& tile, float* out);
 
 // The form of the activations that a type of weights is multiplied by.
-enum class Form { values, quantized, pairs };
+enum class Form { values, quantized, coarse, pairs };
 
 struct TypeKernels {
     int64_t (*panel_bytes)(int64_t columns);  // null: not packed but decoded while multiplying
@@ -34,7 +34,7 @@ struct TypeKernels {
 template <typename Packer>
 constexpr TypeKernels integer_type() {
     using Format = typename Packer::Format;
-    TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, Form::quantized,
+    TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, Format::kScaled == 32 ? Form::quantized : Form::coarse,
         {integer_tile<Format, 1, 1>, integer_tile<Format, 2, 1>, integer_tile<Format, kTileTokens, 1>},
         integer_tile<Format, kTileTokens, kTilePanels>};
     if constexpr (kUnfoldTiles > 0 && Format::kUnfolds) {

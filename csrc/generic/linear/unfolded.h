@@ -8,37 +8,37 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-template <int sums, bool minimum>
+template <int columns, int sums, bool minimum>
 struct FloatScales {
-    static constexpr int kSums = sums, kColumns = 32, kBytes = sums * (minimum ? 128 : 64);
+    static constexpr int kSums = sums, kColumns = columns, kScaled = columns, kBytes = columns / 32 * sums * (minimum ? 128 : 64);
     static constexpr bool kMinimum = minimum;
-    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t, int s) {
-        const auto* floats = reinterpret_cast<const float*>(p) + s * (minimum ? 32 : 16);
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int s) {
+        const auto* floats = reinterpret_cast<const float*>(p) + (sums * b + s) * (minimum ? 32 : 16);
         return {load(floats), minimum ? load(floats + 16) : zero()};
     }
 };
 
 template <typename Packed>
-using UnfoldedFormat = Format<8, typename Packed::Meaning::Unfolded, FloatScales<Packed::kSums, Packed::kMinimum>,
+using UnfoldedFormat = Format<8, typename Packed::Meaning::Unfolded, FloatScales<Packed::kScaled, Packed::kSums, Packed::kMinimum>,
                               Packed::Meaning::kLooksUp ? 8 : Packed::kDigits>;
 
 template <typename Packed>
 void unfold_panel(const uint8_t* span, int64_t columns, uint8_t* out) {
     using Out = UnfoldedFormat<Packed>;
-    for (int64_t left = columns / 32; left > 0; span += Packed::kSpanBytes) {
-        const int64_t blocks = left < Packed::kColumns / 32 ? left : Packed::kColumns / 32;
-        left -= blocks;
-        for (int64_t b = 0; b < blocks; ++b, out += Out::kSpanBytes) {
-            auto* floats = reinterpret_cast<float*>(out);
-            for (int s = 0; s < Packed::kSums; ++s) {
-                const Scales scales = Packed::scales(span, b, s);
-                store(floats, scales.scale);
-                if constexpr (Packed::kMinimum) store(floats + 16, scales.minimum);
-                floats += Packed::kMinimum ? 32 : 16;
-            }
-            Packed::template each_group<1, 0, 4>(&span, Packed::kBytes + Packed::kQuantBytes * b,
-                [&](auto, auto g, const U8x64& code) QWILL_INLINE { store_bytes(out + Out::kBytes + 64 * g, Packed::Meaning::unfolded(code)); });
+    for (int64_t block = 0; block < columns / 32; ++block) {
+        const int64_t b = block % (Packed::kColumns / 32), out_b = block % (Out::kColumns / 32);
+        auto* floats = reinterpret_cast<float*>(out) + Out::kSums * out_b * (Packed::kMinimum ? 32 : 16);
+        for (int s = 0; s < Packed::kSums; ++s) {
+            const Scales scales = Packed::scales(span, b, s);
+            store(floats, scales.scale);
+            if constexpr (Packed::kMinimum) store(floats + 16, scales.minimum);
+            floats += Packed::kMinimum ? 32 : 16;
         }
+        uint8_t* codes = out + Out::kBytes + Out::kQuantBytes * out_b;
+        Packed::template each_group<1, 0, 4>(&span, Packed::kBytes + Packed::kQuantBytes * b,
+            [&](auto, auto g, const U8x64& code) QWILL_INLINE { store_bytes(codes + 64 * g, Packed::Meaning::unfolded(code)); });
+        if (b + 1 == Packed::kColumns / 32) span += Packed::kSpanBytes;
+        if (out_b + 1 == Out::kColumns / 32) out += Out::kSpanBytes;
     }
 }
 

@@ -1,6 +1,7 @@
 """Projections by the processor's kernels; `reference.py` documents what each function computes.
 
-Weights of quantized types are multiplied in integers: activations are rounded to int8, a scale for every 32 columns.
+Weights of quantized types are multiplied in integers: activations are rounded to int8, with a scale for every 32
+columns, or for 128 where the weights have superblocks of 256.
 BF16 weights, and F16 ones that lose nothing as BF16, are multiplied by activations rounded to BF16.
 """
 
