@@ -7,7 +7,7 @@ Weights are random, in the member's true shape (`random_checkpoint.py`), or `--f
 several sequences writing together. qwill's time includes sampling. Without a context the two programs take turns, and
 medians count, because machines are shared and drift; a long context is read once by each. The memory's read bandwidth
 and the rate of the processor's integer dot products are measured between the turns: decoding cannot be faster than
-bandwidth over the bytes of the weights, nor prefill than that rate over the operations of a token.
+bandwidth over the bytes of the weights and of the states, nor prefill than that rate over the operations of a token.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from qwill import LLM, SamplingParams, _native
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.integer_rate import integer_rate
 from qwill.model.config import model_config
+from qwill.model.parameters import state_bytes
 from qwill.speed import Case, all_cases, measure, operations_per_token, room_for, weight_bytes_per_token
 from qwill.weights.load import Checkpoint, open_checkpoint
 from qwill.weights.random import MIXES
@@ -62,6 +63,7 @@ class Report:
     threads: int
     rows: list[Row]
     weight_bytes: int  # that a decoded token reads
+    state_bytes: int  # of the recurrent states that it reads and writes
     operations: int  # of a prompt's token
     bandwidth: list[float] = field(default_factory=list)  # bytes per second
     integer_rate: list[float] = field(default_factory=list)  # operations per second
@@ -85,8 +87,8 @@ def compare(path: Path, arguments: argparse.Namespace) -> Report:
     llm = model(checkpoint, arguments.threads, cases + deep)
     rows = {case: Row(case) for case in cases + deep}
     report = Report(
-        path.stem, llm.isa, llm.threads, list(rows.values()),
-        weight_bytes_per_token(checkpoint), operations_per_token(checkpoint),
+        path.stem, llm.isa, llm.threads, list(rows.values()), weight_bytes_per_token(checkpoint),
+        2 * state_bytes(llm.config.text), operations_per_token(checkpoint),
     )  # fmt: skip
 
     def turn_of_llama(which: list[Case], repetitions: int) -> None:
@@ -181,8 +183,11 @@ def table(reports: list[Report]) -> str:
             lines.append(
                 f"| {report.file} | {row.case.label} | {cell(row.llama)} | {cell(row.qwill)} | {row.ratio:.2f} |"
             )
-    lines += ["", "| file | read bandwidth | of it in decode | int8 rate | of it in prefill | Python in decode |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| file | read bandwidth | weights of it in decode | and states | int8 rate | of it in prefill | Python |",
+    ]
+    lines += ["|---" * 7 + "|"]
     for report in reports:
         bandwidth, rate = statistics.median(report.bandwidth), statistics.median(report.integer_rate)
         decode, prefill = (
@@ -191,6 +196,7 @@ def table(reports: list[Report]) -> str:
         )
         lines.append(
             f"| {report.file} | {bandwidth / 1e9:.1f} GB/s | {decode * report.weight_bytes / bandwidth:.0%} |"
+            f" {decode * (report.weight_bytes + report.state_bytes) / bandwidth:.0%} |"
             f" {rate / 1e9:.0f} Gop/s | {prefill * report.operations / rate:.0%} | {report.shares['Python']:.1%} |"
         )
     return "\n".join(lines)
