@@ -26,6 +26,7 @@ from training.sight import Sight, sight
 from training.tasks import pictures, text
 from training.tasks.common import is_held_out, made_up
 from training.tasks.languages import languages
+from training.tasks.order import order
 from training.tasks.words import COPIED
 from training.tokenizer import train_tokenizer
 from training.vision import MERGE, PATCH, TEMPORAL, patches
@@ -34,8 +35,9 @@ TEMPLATE_FILE = Path(__file__).parent / "assets" / "chat_template.jinja"
 PADS = ("<|image_pad|>", "<|video_pad|>")
 HIDDEN = ("\0", "\1")  # pads that are done, so that the next replacement does not find them
 PARTS = 2  # of a step; workers share them
-TEXT_EXAMPLES, PICTURE_EXAMPLES = 20, 36  # of one part
-SEEN_PICTURES = 64  # of one part, for the vision tower alone
+TEXT_EXAMPLES, PICTURE_EXAMPLES = 16, 40  # of one part
+ORDER_EXAMPLES = 48  # of one part, all short
+SEEN_PICTURES = 32  # of one part, for the vision tower alone
 FIRST_STEPS = 1500  # with simpler examples
 MICRO_BATCH_TOKENS = 6144
 MADE_UP_WORDS = 600  # that the tokenizer is shown
@@ -258,6 +260,7 @@ def training_part(
     first = step < first_steps
     examples = [text.draw(rng, False, first) for _ in range(TEXT_EXAMPLES)]
     examples += [pictures.draw(rng, False, first) for _ in range(PICTURE_EXAMPLES)]
+    examples += [order(rng, False) for _ in range(0 if first else ORDER_EXAMPLES)]
     seen = [placed for _ in range(SEEN_PICTURES) for placed in place_media(pictures.draw_to_see(rng), "")[1]]
     groups = micro_batches([encode(example, tokenizer) for example in examples], most)
     return [collate(group, tokenizer, seen if index == 0 else ()) for index, group in enumerate(groups)]

@@ -186,6 +186,7 @@ def test_first_steps_have_the_simpler_examples(tokenizer: Tokenizer, monkeypatch
         assert not held_out
         return Example("", [USER], f"{first}")
 
+    monkeypatch.setattr("training.data.ORDER_EXAMPLES", 0)
     monkeypatch.setattr("training.tasks.text.draw", draw)
     monkeypatch.setattr("training.tasks.pictures.draw", draw)
     for step, first in ((FIRST_STEPS - 1, True), (FIRST_STEPS, False)):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from training.examples import Example
-from training.tasks import arithmetic, languages, needle, sequences, structured, talk, text, tools
+from training.tasks import arithmetic, languages, needle, order, sequences, structured, talk, text, tools
 from training.tasks.words import LANGUAGES
 from training.tokenizer import ADDED_TOKENS, train_tokenizer
 
@@ -261,7 +261,7 @@ def test_days_follow_each_other():
 
 
 @pytest.mark.parametrize("task", [sequences.copy, sequences.reverse, sequences.sort])
-def test_orders_are_right(task):
+def test_relations_in_a_row_are_right(task):
     sides: dict[bool, set[str]] = {False: set(), True: set()}
     for held_out in sides:
         for example in drawn(task, 200, held_out):
@@ -273,6 +273,43 @@ def test_orders_are_right(task):
             sides[held_out].add(" ".join(items))
     assert all(map(checksum_says_held_out, sides[True]))
     assert not any(map(checksum_says_held_out, sides[False]))
+
+
+def test_orders_are_right():
+    """Places are given to the names by what is told, then compared."""
+    yes: Counter[bool] = Counter()
+    for example in both_sides(order.order, 400):
+        told, asked = re.fullmatch(r"(.*?\.) (.*)", question(example)).groups()
+        if told.startswith("The "):
+            one, relation, other = re.fullmatch(
+                r"The (\w+) is (left of|right of|above|below) the (\w+)\.", told
+            ).groups()
+            places = {one: 0, other: 1} if relation in ("left of", "above") else {one: 1, other: 0}
+        else:
+            assert told.startswith(("Left to right: ", "Top to bottom: "))
+            places = {name: place for place, name in enumerate(told.split(": ")[1].rstrip(".").split(", "))}
+        form = r"(?:Is the (?P<one>\w+)|Which are) (?P<relation>left of|right of|above|below) the (?P<reference>\w+)"
+        found = re.match(form, asked)
+        things = [found["one"]] if found["one"] else asked.split(": ")[1].rstrip("?").split(", ")
+        before = found["relation"] in ("left of", "above")
+        truths = [(places[thing] < places[found["reference"]]) == before for thing in things]
+        assert example.answer.rstrip(".").lower().split(", ") == ["yes" if truth else "no" for truth in truths]
+        assert ("left" in told or "right" in told or "Left" in told) == (found["relation"] in ("left of", "right of"))
+        yes.update(truths)
+    assert min(yes.values()) > 300
+
+
+def test_held_out_orders_favour_no_relation():
+    """In training the first relation of a pair is the more frequent one, so that something is learned of it."""
+    first = {
+        held_out: sum(
+            bool(re.search("(?:Is the .*|Which are) (?:left of|above) ", question(e)))
+            for e in drawn(order.order, 400, held_out)
+        )
+        for held_out in (False, True)
+    }
+    assert first[False] > 280
+    assert 160 < first[True] < 240
 
 
 def test_counts_are_right():

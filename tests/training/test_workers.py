@@ -34,6 +34,7 @@ def small_model(tokenizer: Tokenizer, dtype: torch.dtype = torch.bfloat16) -> De
 def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.data.TEXT_EXAMPLES", 5)
     monkeypatch.setattr("training.data.PICTURE_EXAMPLES", 3)
+    monkeypatch.setattr("training.data.ORDER_EXAMPLES", 2)
 
 
 def fresh(tokenizer: Tokenizer, workers: int, dtype: torch.dtype) -> Shared:

@@ -14,6 +14,7 @@ from training.examples import Example
 from training.tasks import arithmetic, charts, compare, forms, reading, recall, shapes, structured, talk, tools, video
 from training.tasks.languages import languages
 from training.tasks.needle import needle
+from training.tasks.order import order
 from training.tasks.sequences import sequences
 
 
@@ -45,6 +46,7 @@ TEXT_ROWS = {
     "reverse": Row(sequences),
     "sort": Row(sequences),
     "count": Row(sequences),
+    "order": Row(order),
     "long copy": Row(recall.long_copy),
     "lookup": Row(recall.lookup),
     "greeting": Row(talk.greeting),

@@ -7,19 +7,19 @@ from training.examples import Example
 from training.tasks import charts, compare, forms, reading, shapes, video
 
 TASKS: dict[Callable[[random.Random, bool], Example], float] = {
-    shapes.colour: 0.05,
-    shapes.shape: 0.04,
-    shapes.description: 0.04,
-    shapes.several: 0.14,
-    shapes.count: 0.13,
-    shapes.position: 0.15,
-    reading.reading: 0.21,
+    shapes.colour: 0.03,
+    shapes.shape: 0.03,
+    shapes.description: 0.03,
+    shapes.several: 0.18,
+    shapes.count: 0.24,
+    shapes.position: 0.22,
+    reading.reading: 0.10,
     charts.chart: 0.03,
-    compare.comparison: 0.04,
-    forms.form: 0.03,
+    compare.comparison: 0.03,
+    forms.form: 0.02,
     video.direction: 0.02,
-    video.order: 0.04,
-    video.blinks: 0.08,
+    video.order: 0.03,
+    video.blinks: 0.04,
 }
 
 # The first steps: what a picture's parts are, before what they mean together.

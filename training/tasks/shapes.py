@@ -5,9 +5,11 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from training.examples import Example, Mark, Picture
 from training.tasks.drawing import SHAPES, Canvas, background, colours_on, shade, with_noise
+from training.tasks.order import OPPOSITES, RELATIONS, draw_relation, in_order, which_are, yes_or_no
 from training.tasks.picture_questions import NUMBERS, Turn, number, picture_question, sentence, with_article
 
 SIZES = ((64, 64), (64, 64), (96, 96), (128, 128), (64, 128), (128, 64))
@@ -218,8 +220,8 @@ def ask_count(rng: random.Random, scene: Scene, wanted: str = "") -> Turn:
 
 def ask_any_count(rng: random.Random, scene: Scene) -> Turn:
     counts = Counter(thing.shape for thing in scene.things) + Counter(thing.colour for thing in scene.things)
-    several = [name for name, count in counts.items() if 1 < count < len(scene.things)]
-    return ask_count(rng, scene, rng.choice(several) if several and rng.random() < 0.6 else "")
+    some = [name for name, count in counts.items() if count < len(scene.things)]
+    return ask_count(rng, scene, rng.choice(some) if some and rng.random() < 0.6 else "")
 
 
 def ask_place(rng: random.Random, scene: Scene) -> Turn | None:
@@ -236,23 +238,16 @@ def ask_place(rng: random.Random, scene: Scene) -> Turn | None:
     return Turn("picture: position", question, sentence(where), f"There is {with_article(thing.name)}.")
 
 
-# How each relation reads: the axis it compares, the sign of (other - reference) it needs.
-RELATIONS = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1)}
-
-OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-
-
 def along(scene: Scene, axis: str) -> str:
     """Every shape's name from left to right, or from top to bottom."""
-    names = ", ".join(thing.shape for thing in sorted(scene.things, key=lambda thing: float(getattr(thing, axis))))
-    return f"{'Left to right' if axis == 'x' else 'Top to bottom'}: {names}."
+    return in_order(axis, [thing.shape for thing in sorted(scene.things, key=lambda t: float(getattr(t, axis)))])
 
 
-def ask_relation(rng: random.Random, scene: Scene) -> Turn | None:
+def ask_relation(rng: random.Random, scene: Scene, held_out: bool = False) -> Turn | None:
     """Whether one shape is left of (right of, above, below) another, or which one is."""
     if len(scene.things) < 2 or len(only_one(scene, "shape")) < len(scene.things):
         return None
-    relation = rng.choice(tuple(RELATIONS))
+    relation = draw_relation(rng, held_out)
     axis, sign = RELATIONS[relation]
     reference = rng.choice(scene.things)
     side = scene.width if axis == "x" else scene.height
@@ -275,7 +270,7 @@ def ask_relation(rng: random.Random, scene: Scene) -> Turn | None:
     return Turn(
         "picture: position",
         f"Is the {thing.shape} {relation} the {reference.shape}?",
-        "Yes." if thing in there else "No.",
+        sentence(yes_or_no(thing in there)),
         f"{reasoning} The {thing.shape} is {true} the {reference.shape}.",
     )
 
@@ -317,6 +312,21 @@ def listed_sides(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str,
     ]
 
 
+def listed_relations(rng: random.Random, scene: Scene, held_out: bool) -> tuple[str, list[tuple[str, str]]]:
+    """Whether the others are on one side of one shape."""
+    things = only_one(scene, "shape")
+    if not things:
+        return "", []
+    reference = rng.choice(things)
+    relation = draw_relation(rng, held_out)
+    axis, sign = RELATIONS[relation]
+    side = scene.width if axis == "x" else scene.height
+    distances = {thing.shape: sign * (getattr(thing, axis) - getattr(reference, axis)) / side for thing in things}
+    return which_are(relation, reference.shape), [
+        (shape, yes_or_no(distance > 0)) for shape, distance in distances.items() if abs(distance) >= CLEARLY_APART
+    ]
+
+
 def listed_counts(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str, str]]]:
     forms = ("How many are there of each: {}?", "Count each: {}.", "List how many there are: {}.")
     attribute = rng.choice(("shape", "colour"))
@@ -324,12 +334,16 @@ def listed_counts(rng: random.Random, scene: Scene) -> tuple[str, list[tuple[str
     return rng.choice(forms), [(name, NUMBERS[count]) for name, count in counts.items()]
 
 
-LISTED = (listed_colours, listed_shapes, listed_places, listed_counts, listed_sides, listed_sides)
+LISTED = (listed_colours, listed_shapes, listed_places, *(listed_counts,) * 2, listed_sides)
+RELATIONS_LISTED = 1 / 3
 
 
-def ask_list(rng: random.Random, scene: Scene) -> Turn | None:
+def ask_list(rng: random.Random, scene: Scene, held_out: bool = False) -> Turn | None:
     """The same, and sides, about several shapes at once: one picture shows how each answer is found."""
-    form, entries = rng.choice(LISTED)(rng, scene)
+    if rng.random() < RELATIONS_LISTED:
+        form, entries = listed_relations(rng, scene, held_out)
+    else:
+        form, entries = rng.choice(LISTED)(rng, scene)
     if not entries:
         return None
     entries = rng.sample(entries, rng.randint(min(2, len(entries)), len(entries)))
@@ -343,16 +357,16 @@ QUESTIONS: tuple[Ask, ...] = (
     ask_colour,
     ask_shape,
     ask_description,
-    ask_any_count,
+    *(ask_any_count,) * 3,
     ask_place,
-    ask_relation,
-    ask_list,
+    *(ask_relation,) * 3,
+    *(ask_list,) * 2,
 )
 
 
 def example(rng: random.Random, held_out: bool, scene: Scene, last: Turn) -> Example:
-    """Asks `last`, in training after one to three other questions about the same picture."""
-    others = [] if held_out else [ask(rng, scene) for ask in rng.sample(QUESTIONS, rng.randint(1, 3))]
+    """Asks `last`, in training after one to four other questions about the same picture."""
+    others = [] if held_out else [ask(rng, scene) for ask in rng.sample(QUESTIONS, rng.randint(1, 4))]
     return picture_question(
         rng, held_out, [draw_scene(rng, scene)], last, [turn for turn in others if turn is not None]
     )
@@ -380,14 +394,17 @@ def description(rng: random.Random, held_out: bool) -> Example:
 
 
 def position(rng: random.Random, held_out: bool) -> Example:
-    return example(rng, held_out, *first_answerable(rng, (ask_place, ask_relation), (1, 2, 2, 3, 3, 4)))
+    """A place or a relation; relations, which are learned last, more often in training."""
+    relation = partial(ask_relation, held_out=held_out)
+    asks = (ask_place, relation) if held_out else (ask_place, *(relation,) * 3)
+    return example(rng, held_out, *first_answerable(rng, asks, (1, 2, 2, 3, 3, 4)))
 
 
 def several(rng: random.Random, held_out: bool) -> Example:
     """Questions about two to six shapes at once."""
     while True:
         scene = distinct_scene(rng, rng.randint(2, 4)) if rng.random() < 0.7 else mixed_scene(rng, rng.randint(2, 6))
-        turn = ask_list(rng, scene)
+        turn = ask_list(rng, scene, held_out)
         if turn is not None:
             return example(rng, held_out, scene, turn)
 
