@@ -17,6 +17,9 @@ namespace qwill { namespace QWILL_ISA_NS {
 // Tokens whose convolved inputs are held at a time.
 constexpr int64_t kDeltaChunk = 256;
 
+// Tokens whose inputs are fetched before they are convolved.
+constexpr int64_t kRowsAhead = 8;
+
 // The rows of one sequence in a chunk.
 struct DeltaRows {
     int64_t first, count, slot;
@@ -46,6 +49,8 @@ inline void convolve(const GatedDeltaArgs& args, const DeltaRows& rows, int64_t 
     const auto input = [&](int64_t t) { return t >= 0 ? x + t * channels : state + (history + t) * channels; };
     for (int64_t t = 0; t < rows.count; ++t) {
         float* row = out + t * width;
+        // Rows lie so far apart that no processor looks ahead to them by itself.
+        for (int64_t i = 0; i < width; i += 16) __builtin_prefetch(x + (t + kRowsAhead) * channels + i);
         for_vectors(width, [&](auto get, auto put) {
             F32x16 sum = get(input(t - history)) * get(weight);
             for (int64_t tap = 1; tap <= history; ++tap) {
