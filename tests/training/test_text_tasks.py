@@ -308,7 +308,7 @@ def test_held_out_orders_favour_no_relation():
         )
         for held_out in (False, True)
     }
-    assert first[False] > 280
+    assert first[False] > 230
     assert 160 < first[True] < 240
 
 
