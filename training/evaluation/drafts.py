@@ -167,7 +167,9 @@ def load(llm: LLM) -> Model:
     """The parts of a model that is already loaded, once more: the API hands out no hidden states."""
     checkpoint = open_checkpoint(llm.checkpoint.path)
     config = model_config(checkpoint.config)
-    return Model(config, checkpoint.tensors, native_operations(llm.threads), checkpoint.v_heads_tiled)
+    model = Model(config, checkpoint.tensors, native_operations(llm.threads), checkpoint.v_heads_tiled)
+    model.load()
+    return model
 
 
 def measure(llm: LLM, seed: int, count: int) -> dict[str, Tally]:

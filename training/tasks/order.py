@@ -13,7 +13,7 @@ from training.tasks.drawing import SHAPES
 # How each relation reads: the axis it compares, the sign of (thing - reference) it needs.
 RELATIONS = {"left of": ("x", -1), "right of": ("x", 1), "above": ("y", -1), "below": ("y", 1)}
 OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-FREQUENT = 0.65  # share of the more frequent way in training
+FREQUENT = 0.6  # share of the more frequent way in training
 
 
 def draw_relation(rng: random.Random, held_out: bool) -> str:

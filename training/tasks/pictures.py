@@ -10,16 +10,16 @@ TASKS: dict[Callable[[random.Random, bool], Example], float] = {
     shapes.colour: 0.03,
     shapes.shape: 0.03,
     shapes.description: 0.03,
-    shapes.several: 0.18,
-    shapes.count: 0.24,
-    shapes.position: 0.22,
-    reading.reading: 0.10,
+    shapes.several: 0.14,
+    shapes.count: 0.12,
+    shapes.position: 0.26,
+    reading.reading: 0.20,
     charts.chart: 0.03,
     compare.comparison: 0.03,
-    forms.form: 0.02,
+    forms.form: 0.03,
     video.direction: 0.02,
     video.order: 0.03,
-    video.blinks: 0.04,
+    video.blinks: 0.05,
 }
 
 # The first steps: what a picture's parts are, before what they mean together.
