@@ -9,7 +9,7 @@ import json
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tokenizers
@@ -17,7 +17,6 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.text.prompt import RenderedPrompt, added_token_pattern
-from qwill.weights.gguf import StringArray
 
 # One split pattern for each value of `tokenizer.ggml.pre`. They differ in combining marks: Qwen 3.5 keeps them inside
 # words.
@@ -49,6 +48,17 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
+
+
+@runtime_checkable
+class StoredStrings(Protocol):
+    """A file's strings, which become a dictionary or pairs without a list between."""
+
+    def places(self, kept: np.ndarray) -> dict[str, int]:
+        """Index of each string that `kept` (bool) marks."""
+
+    def pairs(self) -> list[tuple[str, str]] | None:
+        """Both words of each string; None when one has not exactly two."""
 
 
 class Tokenizer:
@@ -212,14 +222,14 @@ class Tokenizer:
 
 def _places(tokens: Sequence[str], kept: np.ndarray) -> dict[str, int]:
     """Index of each token that `kept` (bool) marks."""
-    if isinstance(tokens, StringArray):
+    if isinstance(tokens, StoredStrings):
         return tokens.places(kept)
     return {tokens[id]: id for id in np.flatnonzero(kept).tolist()}
 
 
 def _pairs(merges: Sequence[str] | Sequence[Sequence[str]]) -> list[tuple[str, str]]:
     """Merges as pairs; files write one as "left right" or as a list of the two."""
-    if isinstance(merges, StringArray) and (found := merges.pairs()) is not None:
+    if isinstance(merges, StoredStrings) and (found := merges.pairs()) is not None:
         return found
     pairs: list[Any] = [tuple(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges]
     for pair in pairs if {*map(len, pairs)} - {2} else []:
