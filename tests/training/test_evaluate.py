@@ -18,7 +18,7 @@ from training.evaluation.asking import Turn, turns
 from training.evaluation.card import CARD, Table, write_section
 from training.evaluation.judging import follows, is_right
 from training.examples import Example
-from training.tasks import arithmetic, compare, needle, pictures, reading, structured, text, tools, video
+from training.tasks import arithmetic, compare, needle, order, pictures, reading, structured, text, tools, video
 from training.vision import patches
 
 from qwill import LLM, SamplingParams
@@ -27,7 +27,7 @@ from qwill.model.batch import allocate_cache
 from qwill.prompt import PromptBuilder
 from qwill.quant.types import TYPES
 
-EVERY_GENERATOR = (*text.TASKS, *text.FIRST_TASKS, *pictures.TASKS)
+EVERY_GENERATOR = (*text.TASKS, *text.FIRST_TASKS, order.order, *pictures.TASKS)
 CHAINED = ("tools: chain", "tools: result")  # rows with calls before the last answer
 
 
