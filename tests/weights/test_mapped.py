@@ -43,7 +43,8 @@ def test_packing_gives_mapped_pages_back(tmp_path: Path) -> None:
     expected = values.tobytes()
     for isa in available_isas():
         operations = native_operations(2, isa)
-        weight = operations.pack(tensor)
+        weight = operations.plan(tensor)
+        operations.pack_planned([(weight, tensor)])
         assert resident(file) < data.nbytes / 4  # pages at the edges of what a task packs stay
         np.testing.assert_allclose(operations.linear(x, weight), x @ values.T, rtol=0, atol=1e-3)
         assert data.tobytes() == expected
@@ -54,5 +55,6 @@ def test_packing_leaves_other_memory_alone() -> None:
     values = np.random.default_rng().standard_normal((4096, 1024), np.float32)
     before = values.copy()
     tensor = Tensor("w", values.shape, TYPES["F32"], (values.reshape(-1).view(np.uint8),), "memory")
-    native_operations(2).pack(tensor)
+    operations = native_operations(2)
+    operations.pack_planned([(operations.plan(tensor), tensor)])
     np.testing.assert_array_equal(values, before)

@@ -18,19 +18,17 @@ BYTES_TOGETHER = 512 << 20
 
 
 class Planned:
-    """Weights that wait to be packed; until then they cost nothing."""
+    """Weights that wait to be packed. Until then they cost nothing, but for those that were widened."""
 
     def __init__(self, operations: Operations, progress: Callable[[int], None] | None) -> None:
         self._operations = operations
         self._progress = progress or (lambda _bytes: None)
-        self._waiting: list[tuple[Any, Tensor]] = []
-        self._sizes: list[int] = []
+        self._waiting: list[tuple[Any, Tensor, int]] = []
 
     def add(self, tensor: Tensor, size: int) -> Any:
         """A weight that `pack` will make ready; `size`: its bytes for the progress bar."""
         weight = self._operations.plan(tensor)
-        self._waiting.append((weight, tensor))
-        self._sizes.append(size)
+        self._waiting.append((weight, tensor, size))
         return weight
 
     def count(self, size: int) -> None:
@@ -41,14 +39,14 @@ class Planned:
         """Raises CheckpointError when a value is not finite."""
         group: list[tuple[Any, Tensor]] = []
         size = 0
-        for planned, its_size in zip(self._waiting, self._sizes, strict=True):
-            group.append(planned)
+        for weight, tensor, its_size in self._waiting:
+            group.append((weight, tensor))
             size += its_size
             if size >= BYTES_TOGETHER:
                 self._pack(group, size)
                 group, size = [], 0
         self._pack(group, size)
-        self._waiting, self._sizes = [], []
+        self._waiting = []
 
     def _pack(self, group: list[tuple[Any, Tensor]], size: int) -> None:
         self._operations.pack_planned(group)

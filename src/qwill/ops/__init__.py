@@ -22,7 +22,6 @@ class Operations:
 
     name: str
     threads: int
-    pack: Callable[..., Any]
     plan: Callable[..., Any]
     pack_planned: Callable[..., None]
     linear: Callable[..., Array]
@@ -51,7 +50,6 @@ def reference_operations() -> Operations:
     return Operations(
         name="reference",
         threads=1,
-        pack=linear.pack,
         plan=linear.pack,
         pack_planned=linear.pack_planned,
         linear=linear.linear,
@@ -94,7 +92,6 @@ def native_operations(threads: int, isa: str = "") -> Operations:
     return Operations(
         name=cpu.isa,
         threads=cpu.threads,
-        pack=partial(linear.pack, cpu),
         plan=linear.plan,
         pack_planned=partial(linear.pack_planned, cpu),
         linear=partial(linear.linear, cpu),
