@@ -299,6 +299,14 @@ def test_orders_are_right():
     assert min(yes.values()) > 300
 
 
+def test_things_in_an_order_differ(monkeypatch: pytest.MonkeyPatch):
+    """Also where few words can be made up: two of one name would leave nothing to ask about."""
+    monkeypatch.setattr(order, "made_up", lambda rng, held_out: rng.choice(("meno", "tiru", "sola", "buke")))
+    for example in drawn(order.order, 200):
+        names = re.findall(r"\b(?:meno|tiru|sola|buke)\b", question(example).split(".")[0])
+        assert len(set(names)) == len(names)
+
+
 def test_held_out_orders_favour_no_relation():
     """In training the first relation of a pair is the more frequent one, so that something is learned of it."""
     first = {

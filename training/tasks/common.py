@@ -39,6 +39,14 @@ def made_up(rng: random.Random, held_out: bool) -> str:
     return draw_until(draw, str, held_out)
 
 
+def different(rng: random.Random, held_out: bool, draw: Callable[[random.Random, bool], str], count: int) -> list[str]:
+    """`count` different words."""
+    words: dict[str, None] = {}
+    while len(words) < count:
+        words[draw(rng, held_out)] = None
+    return list(words)
+
+
 def ask(
     rng: random.Random, task: str, question: str, answer: str, reasoning: str, thinking_share: float = 0.35
 ) -> Example:

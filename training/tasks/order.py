@@ -7,7 +7,7 @@ way as the other, neither tells anything alone, and nothing is learned for long.
 import random
 
 from training.examples import Example
-from training.tasks.common import ask, draw_until, made_up
+from training.tasks.common import ask, different, draw_until, made_up
 from training.tasks.drawing import SHAPES
 
 # How each relation reads: the axis it compares, the sign of (thing - reference) it needs.
@@ -39,7 +39,7 @@ def order(rng: random.Random, held_out: bool) -> Example:
 
     def draw() -> list[str]:
         count = rng.randint(2, 4)
-        return rng.sample(SHAPES, count) if rng.random() < 0.7 else [made_up(rng, held_out) for _ in range(count)]
+        return rng.sample(SHAPES, count) if rng.random() < 0.7 else different(rng, held_out, made_up, count)
 
     names = draw_until(draw, " ".join, held_out)
     relation = draw_relation(rng, held_out)

@@ -6,7 +6,7 @@ Nothing else shows a young model as often what attention is for; tools, needles 
 import random
 
 from training.examples import Example
-from training.tasks.common import made_up, pick
+from training.tasks.common import different, made_up, pick
 from training.tasks.words import NAMES, NOUNS
 
 
@@ -18,16 +18,9 @@ def thing(rng: random.Random, held_out: bool) -> str:
     return str(rng.randrange(10 ** rng.randint(1, 4))) if kind == 1 else pick(rng, (NOUNS, NAMES)[kind - 2], held_out)
 
 
-def different_things(rng: random.Random, held_out: bool, count: int) -> list[str]:
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[thing(rng, held_out)] = None
-    return list(found)
-
-
 def long_copy(rng: random.Random, held_out: bool) -> Example:
     """Four to sixteen things to repeat."""
-    text = rng.choice((" ", ", ", "\n")).join(different_things(rng, held_out, rng.randint(4, 16)))
+    text = rng.choice((" ", ", ", "\n")).join(different(rng, held_out, thing, rng.randint(4, 16)))
     form = rng.choice(("Repeat: {}", "Copy: {}", "Repeat after me: {}", "Write this again: {}"))
     return Example("long copy", [{"role": "user", "content": form.format(text)}], text)
 
@@ -35,7 +28,7 @@ def long_copy(rng: random.Random, held_out: bool) -> Example:
 def lookup(rng: random.Random, held_out: bool) -> Example:
     """Three to ten pairs, and the values of some of them in another order."""
     count = rng.randint(3, 10)
-    keys = different_things(rng, held_out, count)
+    keys = different(rng, held_out, thing, count)
     values = [thing(rng, held_out) for _ in keys]
     link = rng.choice((": ", " = ", " is "))
     lines = [f"{key}{link}{value}" for key, value in zip(keys, values, strict=True)]

@@ -12,26 +12,26 @@ from training.tasks.structured import structured
 from training.tasks.talk import greeting, memory, refusal
 
 TASKS: dict[Callable[[random.Random, bool], Example], float] = {
-    recall.long_copy: 0.01,
+    recall.long_copy: 0.02,
     recall.lookup: 0.02,
-    arithmetic.sums_with_thinking: 0.07,
+    arithmetic.sums_with_thinking: 0.06,
     arithmetic.products_with_thinking: 0.05,
     arithmetic.sums: 0.04,
     arithmetic.products: 0.02,
     arithmetic.plain_text: 0.02,
-    languages: 0.13,
-    sequences: 0.06,
+    languages: 0.12,
+    sequences: 0.05,
     greeting: 0.01,
-    memory: 0.04,
+    memory: 0.03,
     refusal: 0.02,
     tools.single: 0.03,
     tools.typed: 0.04,
-    tools.parallel: 0.08,
+    tools.parallel: 0.06,
     tools.none: 0.06,
-    tools.chain: 0.10,
-    tools.result: 0.07,
-    structured: 0.10,
-    needle: 0.03,
+    tools.chain: 0.18,
+    tools.result: 0.06,
+    structured: 0.09,
+    needle: 0.02,
 }
 
 # The first steps: short examples, and much to find and repeat, until attention has learned to.

@@ -1,12 +1,11 @@
 """Tool calls: one, several at once, with typed arguments, none, results put into words, and chains of calls."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 from training.examples import Example
 from training.tasks.arithmetic import sums_with_thinking
-from training.tasks.common import draw_until, made_up
+from training.tasks.common import different, draw_until, made_up
 from training.tasks.languages import languages
 from training.tasks.talk import REFUSAL, greeting, memory, untaught_question
 from training.tasks.toolbox import STRING, TOOLS, Tool, city, definition, person, sky
@@ -43,14 +42,6 @@ def offer(rng: random.Random, wanted: list[str], most: int = 4) -> tuple[dict[st
     rng.shuffle(keys)
     names = {key: rng.choice(TOOLS[key].names) for key in keys}
     return names, [definition(names[key], TOOLS[key]) for key in keys]
-
-
-def different(rng: random.Random, held_out: bool, draw: Callable[[random.Random, bool], str], count: int) -> list[str]:
-    """`count` different words."""
-    words: dict[str, None] = {}
-    while len(words) < count:
-        words[draw(rng, held_out)] = None
-    return list(words)
 
 
 def thoughts(calls: list[Call]) -> str:
