@@ -111,10 +111,11 @@ inline void prepare_token(const AttentionPlan& plan, int64_t token) {
 
 // sums[r, key] = the products of query r and a key, not yet added up over the lanes; sums has rows of sixteen.
 template <int Rows, int Keys, typename Key>
-inline void product_tile(const float* queries, const Key* keys, int64_t dim, F32x16* sums) {
+inline void product_tile(const float* queries, const Key* keys, int64_t dim, F32x16* sums, const Key* ahead) {
     F32x16 acc[Rows][Keys];
     unroll<Rows>([&](auto r) { unroll<Keys>([&](auto k) { acc[r][k] = zero(); }); });
     for (int64_t d = 0; d < dim; d += 16) {
+        if (ahead != nullptr) fetch(ahead + d * Keys, 16 * Keys);
         F32x16 key[Keys];
         unroll<Keys>([&](auto k) { key[k] = load_numbers(keys + k * dim + d); });
         unroll<Rows>([&](auto r) {
@@ -125,22 +126,25 @@ inline void product_tile(const float* queries, const Key* keys, int64_t dim, F32
     unroll<Rows>([&](auto r) { unroll<Keys>([&](auto k) { sums[r * 16 + k] = acc[r][k]; }); });
 }
 
-// The scores of sixteen keys.
+// The scores of sixteen keys. The same places of `ahead`, if it is not null, are fetched meanwhile.
 template <int Rows, typename Key>
-inline void score_rows(const float* queries, const Key* keys, int64_t dim, float* scores) {
+inline void score_rows(const float* queries, const Key* keys, int64_t dim, float* scores, const Key* ahead) {
     F32x16 sums[Rows * 16];
-    for (int64_t key = 0; key < 16; key += kTile) product_tile<Rows, kTile>(queries, keys + key * dim, dim, sums + key);
+    for (int64_t key = 0; key < 16; key += kTile) {
+        product_tile<Rows, kTile>(queries, keys + key * dim, dim, sums + key, ahead == nullptr ? nullptr : ahead + key * dim);
+    }
     for (int r = 0; r < Rows; ++r) store(scores + r * kKeyBlock, reduce_add16(sums + r * 16));
 }
 
 // scores[row, key] = query row . key, for `count` keys, a multiple of sixteen. Sixteen keys stay in the first cache while all
 // queries pass over them.
 template <typename Key>
-inline void score(const float* queries, int64_t rows, const Key* keys, int64_t count, int64_t dim, float* scores) {
+inline void score(const float* queries, int64_t rows, const Key* keys, int64_t count, int64_t dim, float* scores, const Key* ahead) {
     for (int64_t key = 0; key < count; key += 16, keys += 16 * dim, scores += 16) {
+        const auto ahead_of = [&](int64_t row) { return ahead != nullptr && row == 0 ? ahead + key * dim : nullptr; };
         int64_t row = 0;
-        for (; row + kTile <= rows; row += kTile) score_rows<kTile>(queries + row * dim, keys, dim, scores + row * kKeyBlock);
-        for (; row < rows; ++row) score_rows<1>(queries + row * dim, keys, dim, scores + row * kKeyBlock);
+        for (; row + kTile <= rows; row += kTile) score_rows<kTile>(queries + row * dim, keys, dim, scores + row * kKeyBlock, ahead_of(row));
+        for (; row < rows; ++row) score_rows<1>(queries + row * dim, keys, dim, scores + row * kKeyBlock, ahead_of(row));
     }
 }
 
@@ -154,19 +158,36 @@ struct AttentionScratch {
         : scores(memory), rows(scores + tile_rows * kKeyBlock), keys(rows + 2 * SoftmaxRows::floats(tile_rows, dim)) {}
 };
 
-// Calls f with `count` rows of a page: floats, and halves for few queries, as they lie there; else converted once for all.
+// Rows of a page: where they lie in k_pages or v_pages.
+struct PageRows {
+    const void* pages;
+    int64_t row;
+};
+
+// Calls f with `count` rows of a page: floats, and halves for few queries, as they lie there; else converted once for all. With
+// them go the rows that are read next, for f to fetch, or null where they are fetched here or queries enough hide the wait.
 template <typename F>
-inline void with_page(const AttentionArgs& args, const void* pages, int64_t row, int64_t count, int64_t queries, float* scratch, const F& f) {
-    if (args.page_type == PageType::f32) return f(static_cast<const float*>(pages) + row);
+inline void with_page(const AttentionArgs& args, PageRows page, PageRows next, int64_t count, int64_t queries, float* scratch, const F& f) {
+    const auto numbers = [](auto type, PageRows rows) {
+        using Number = decltype(type);
+        return rows.pages == nullptr ? nullptr : static_cast<const Number*>(rows.pages) + rows.row;
+    };
+    const bool few = queries <= 2 * kTile;
+    if (args.page_type == PageType::f32) return f(numbers(float{}, page), few ? numbers(float{}, next) : nullptr);
     if (args.page_type == PageType::q8_0) {
-        const uint8_t* blocks = static_cast<const uint8_t*>(pages) + row / kPageBlock * kPageBlockBytes;
-        for (int64_t i = 0; i < count * args.dim; i += kPageBlock) load_page_block(blocks + i / kPageBlock * kPageBlockBytes, scratch + i);
-        return f(static_cast<const float*>(scratch));
+        const auto bytes = [](PageRows rows) { return static_cast<const uint8_t*>(rows.pages) + rows.row / kPageBlock * kPageBlockBytes; };
+        const uint8_t *blocks = bytes(page), *ahead = next.pages == nullptr ? blocks : bytes(next);
+        for (int64_t i = 0; i < count * args.dim; i += kPageBlock) {
+            const int64_t place = i / kPageBlock * kPageBlockBytes;
+            __builtin_prefetch(ahead + place, 0, 2);
+            load_page_block(blocks + place, scratch + i);
+        }
+        return f(static_cast<const float*>(scratch), static_cast<const float*>(nullptr));
     }
-    const uint16_t* halves = static_cast<const uint16_t*>(pages) + row;
-    if (queries <= 2 * kTile) return f(halves);
+    const uint16_t* halves = numbers(uint16_t{}, page);
+    if (few) return f(halves, numbers(uint16_t{}, next));
     for (int64_t i = 0; i < count * args.dim; i += 16) store(scratch + i, load_f16(halves + i));
-    f(static_cast<const float*>(scratch));
+    f(static_cast<const float*>(scratch), static_cast<const float*>(nullptr));
 }
 
 // The tile's attention over one span of keys.
@@ -184,20 +205,22 @@ inline void attend_span(const AttentionPlan& plan, const TokenTile& tile, int64_
         const int64_t full = std::max<int64_t>(0, key + count - plan.keys_of(tile, 0));
         const int64_t page_row = plan.page_row(tile.sequence, key, kv_head), padded = round_up(count, 16);
         const int64_t first_row = first * plan.group, live = row_count - first_row;
-        with_page(args, args.k_pages, page_row, padded, live, scratch.keys, [&](auto keys) {
-            score(queries + first_row * args.dim, live, keys, padded, args.dim, scratch.scores);
+        const PageRows own_keys{args.k_pages, page_row}, own_values{args.v_pages, page_row};
+        const PageRows next_keys = key + count < end ? PageRows{args.k_pages, plan.page_row(tile.sequence, key + count, kv_head)} : PageRows{nullptr, 0};
+        with_page(args, own_keys, own_values, padded, live, scratch.keys, [&](auto keys, auto ahead) {
+            score(queries + first_row * args.dim, live, keys, padded, args.dim, scratch.scores, ahead);
         });
         for (int64_t row = first_row; row < row_count; ++row) {
             const int64_t valid = std::min(count, plan.keys_of(tile, row / plan.group) - key);
             weigh_scores(rows, row, scratch.scores + (row - first_row) * kKeyBlock, valid);
         }
-        with_page(args, args.v_pages, page_row, count, live, scratch.keys, [&](auto values) {
+        with_page(args, own_values, next_keys, count, live, scratch.keys, [&](auto values, auto ahead) {
             for (int64_t token = first; token < full; ++token) {
                 const float* weights = scratch.scores + (token - first) * plan.group * kKeyBlock;
                 add_values(rows, token * plan.group, plan.group, weights, values, plan.keys_of(tile, token) - key);
             }
             const int64_t full_row = full * plan.group;
-            add_values(rows, full_row, row_count - full_row, scratch.scores + (full_row - first_row) * kKeyBlock, values, count);
+            add_values(rows, full_row, row_count - full_row, scratch.scores + (full_row - first_row) * kKeyBlock, values, count, ahead);
         });
     }
     for (int64_t row = 0; row < row_count; ++row) store(rows.sum + row * 16, broadcast(reduce_add(load(rows.sum + row * 16))));

@@ -75,13 +75,22 @@ inline BF16Pairs broadcast_for(BF16Pairs, const float* x) { return broadcast_pai
 inline F32x16 add_products(F32x16 factor, F32x16 numbers, F32x16 sum) { return fma(factor, numbers, sum); }
 inline F32x16 add_products(BF16Pairs factor, BF16Pairs numbers, F32x16 sum) { return dot2(sum, numbers, factor); }
 
+// Asks for the cache lines of `count` numbers. Few queries wait for their keys and values, which lie in pages that no processor
+// looks ahead to by itself.
+template <typename Number>
+inline void fetch(const Number* numbers, int64_t count) {
+    constexpr int64_t line = 64 / sizeof(Number);
+    for (int64_t i = 0; i < count; i += line) __builtin_prefetch(numbers + i, 0, 2);
+}
+
 // out[row] += sum over keys of weights[row, key] * values[key], for Rows rows and Vectors vectors of their width. With pairs a
-// "key" is two of them.
+// "key" is two of them. The same places of `ahead`, if it is not null, are fetched meanwhile.
 template <int Rows, int Vectors, typename Value>
-inline void add_values_tile(const float* weights, const Value* values, int64_t keys, float* out, int64_t width) {
+inline void add_values_tile(const float* weights, const Value* values, int64_t keys, float* out, int64_t width, const Value* ahead) {
     F32x16 sums[Rows][Vectors];
     unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto j) { sums[r][j] = load(out + r * width + 16 * j); }); });
     for (int64_t key = 0; key < keys; ++key) {
+        if (ahead != nullptr) fetch(ahead + key * 16 * Vectors, 16 * Vectors);
         decltype(load_numbers(values)) value[Vectors];
         unroll<Vectors>([&](auto j) { value[j] = load_numbers(values + key * width + 16 * j); });
         unroll<Rows>([&](auto r) {
@@ -96,30 +105,32 @@ inline void add_values_tile(const float* weights, const Value* values, int64_t k
 // A few columns of some keys stay in the first cache while all rows pass over them.
 template <int Vectors, typename Value>
 inline void add_values_columns(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const Value* values,
-                               int64_t keys, int64_t column) {
+                               int64_t keys, int64_t column, const Value* ahead) {
     float* out = rows.out + first * rows.width + column;
+    const auto ahead_of = [&](int64_t row) { return ahead != nullptr && row == 0 ? ahead + column * keys : nullptr; };
     int64_t row = 0;
     for (; row + kTile <= count; row += kTile) {
-        add_values_tile<kTile, Vectors>(weights + row * kKeyBlock, values + column, keys, out + row * rows.width, rows.width);
+        add_values_tile<kTile, Vectors>(weights + row * kKeyBlock, values + column, keys, out + row * rows.width, rows.width, ahead_of(row));
     }
     for (; row < count; ++row) {
-        add_values_tile<1, Vectors>(weights + row * kKeyBlock, values + column, keys, out + row * rows.width, rows.width);
+        add_values_tile<1, Vectors>(weights + row * kKeyBlock, values + column, keys, out + row * rows.width, rows.width, ahead_of(row));
     }
 }
 
 template <typename Value>
-inline void add_values(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const Value* values, int64_t keys) {
+inline void add_values(const SoftmaxRows& rows, int64_t first, int64_t count, const float* weights, const Value* values, int64_t keys,
+                       const Value* ahead = nullptr) {
     constexpr int64_t kKeys = 32;
     for (int64_t key = 0; key < keys; key += kKeys) {
-        const Value* some = values + key * rows.width;
+        const Value *some = values + key * rows.width, *some_ahead = ahead == nullptr ? nullptr : ahead + key * rows.width;
         const int64_t some_keys = std::min(kKeys, keys - key);
         int64_t d = 0;
         if (kRegisters == 32 && rows.width == 16 * (kTile + 1)) {  // a vector alone would wait for its own sums
-            add_values_columns<kTile + 1>(rows, first, count, weights + key, some, some_keys, d);
+            add_values_columns<kTile + 1>(rows, first, count, weights + key, some, some_keys, d, some_ahead);
             continue;
         }
-        for (; d + 16 * kTile <= rows.width; d += 16 * kTile) add_values_columns<kTile>(rows, first, count, weights + key, some, some_keys, d);
-        for (; d < rows.width; d += 16) add_values_columns<1>(rows, first, count, weights + key, some, some_keys, d);
+        for (; d + 16 * kTile <= rows.width; d += 16 * kTile) add_values_columns<kTile>(rows, first, count, weights + key, some, some_keys, d, some_ahead);
+        for (; d < rows.width; d += 16) add_values_columns<1>(rows, first, count, weights + key, some, some_keys, d, some_ahead);
     }
 }
 
