@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from qwill._native import Cpu
+from qwill._native import Cpu, available_isas
 
 from qwill.ops.attention.native import attention
 from qwill.ops.gated_delta.native import gated_delta
@@ -109,7 +109,7 @@ def overhead(cpu: Cpu) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--isa", default="", help="instruction set, the best by default")
+    parser.add_argument("--isa", default=available_isas()[-1], help="instruction set, the best by default")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="short contexts only")
     arguments = parser.parse_args()

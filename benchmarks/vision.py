@@ -74,7 +74,9 @@ def main() -> None:
     for member in arguments.members:
         config = model_config(family_config(member)).vision
         assert config is not None
-        tower = VisionTower(Loader(RandomTensors(), cpu).scope("visual"), config)
+        loader = Loader(RandomTensors(), cpu)
+        tower = VisionTower(loader.scope("visual"), config)
+        loader.pack()
         pixels = np.random.default_rng(1).standard_normal((grid * grid, config.patch_width), np.float32)
         work = operations(config, grid * grid)
         seconds(lambda: a @ b)  # prepares what PyTorch prepares
