@@ -126,7 +126,7 @@ inline void product_tile(const float* queries, const Key* keys, int64_t dim, F32
     unroll<Rows>([&](auto r) { unroll<Keys>([&](auto k) { sums[r * 16 + k] = acc[r][k]; }); });
 }
 
-// The scores of sixteen keys. The same places of `ahead`, if it is not null, are fetched meanwhile.
+// The scores of sixteen keys. As many rows of `ahead`, if it is not null, are fetched meanwhile, in the order of their addresses.
 template <int Rows, typename Key>
 inline void score_rows(const float* queries, const Key* keys, int64_t dim, float* scores, const Key* ahead) {
     F32x16 sums[Rows * 16];

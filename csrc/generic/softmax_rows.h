@@ -84,7 +84,8 @@ inline void fetch(const Number* numbers, int64_t count) {
 }
 
 // out[row] += sum over keys of weights[row, key] * values[key], for Rows rows and Vectors vectors of their width. With pairs a
-// "key" is two of them. The same places of `ahead`, if it is not null, are fetched meanwhile.
+// "key" is two of them. As many numbers of `ahead`, if it is not null, are fetched meanwhile: in the order of their addresses, which
+// the processor then follows by itself, not in the order in which they will be used.
 template <int Rows, int Vectors, typename Value>
 inline void add_values_tile(const float* weights, const Value* values, int64_t keys, float* out, int64_t width, const Value* ahead) {
     F32x16 sums[Rows][Vectors];
