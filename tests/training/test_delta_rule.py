@@ -82,7 +82,9 @@ def test_forward_and_gradients(
     for index, (got, wanted) in enumerate(zip(gradients, expected_gradients, strict=True)):
         assert (got[used:] == 0).all() or index > 1
         rows = slice(used if index < 2 else None)
-        assert_close(got[rows], wanted[rows], rounding if index == 0 else 2e-5)
+        # A head's own values are one sum over its tokens, of terms like the gradients of the gates, and may nearly cancel.
+        floor = 2e-5 * float(expected_gradients[1].norm()) if index > 2 else 0.0
+        assert_close(got[rows], wanted[rows], rounding if index == 0 else 2e-5, floor)
 
 
 def test_bfloat16_runs_in_the_compiled_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
