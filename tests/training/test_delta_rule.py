@@ -82,7 +82,7 @@ def test_forward_and_gradients(
     for index, (got, wanted) in enumerate(zip(gradients, expected_gradients, strict=True)):
         assert (got[used:] == 0).all() or index > 1
         rows = slice(used if index < 2 else None)
-        # A head's own values are one sum over its tokens, of terms like the gradients of the gates, and may nearly cancel.
+        # A head's own values are a sum over its tokens, of terms like the gates' gradients, which may nearly cancel.
         floor = 2e-5 * float(expected_gradients[1].norm()) if index > 2 else 0.0
         assert_close(got[rows], wanted[rows], rounding if index == 0 else 2e-5, floor)
 
