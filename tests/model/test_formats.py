@@ -126,13 +126,10 @@ def test_weights_whose_inputs_are_rounded(kind: str, tmp_path: Path, monkeypatch
     so the reference must round as the kernels do. What is left are single activations that fall on the other side of a
     rounding boundary, for float32 differences of 1e-7: about one of 40 x 30 x 64 values, by one step of 1/127 of
     its block, an error of 1e-3 in one product of one token, and up to 30 times that in its logits and, less, in those
-    after it. How far one token's logits can go has no sharp bound (0.034 of the spread was seen once in some hundred
-    models); their root mean square over all tokens is about 0.001, and 0.009 to 0.019 where one side does not round.
+    after it. How far that goes has no sharp bound: of the root mean square over all tokens, as a share of the logits'
+    spread, 0.0017 (BF16 0.0007) was the most of 40 models, 0.0073 was seen once in some thousand. Where one side does
+    not round it is 0.009 to 0.046 (BF16 0.0025 to 0.006) for every model: the middle one of three tells them apart.
     """
-    seed, rng = seeded()
-    made = make(tmp_path, tiny_config(), seed=seed)
-    save_gguf(tmp_path / "model.gguf", made, types=kind)
-    prompt = random_prompt(rng, 40, 288)
     exact = reference.linear
 
     def linear(x: np.ndarray, weight: reference.ReferenceWeight, *rest: Any) -> np.ndarray:
@@ -140,7 +137,17 @@ def test_weights_whose_inputs_are_rounded(kind: str, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(reference, "linear", linear)
     specification = dataclasses.replace(reference_operations(), plan=pack, linear=linear)
-    expected = Ours(tmp_path / "model.gguf", specification).logits(prompt)
-    for backend in BACKENDS[1:]:
-        got = Ours(tmp_path / "model.gguf", backend).logits(prompt)
-        assert np.sqrt(np.square(got - expected).mean()) <= 0.005 * np.ptp(expected)
+    errors: dict[str, list[float]] = {backend: [] for backend in BACKENDS[1:]}
+    for model in range(3):
+        seed, rng = seeded()
+        folder = tmp_path / str(model)
+        folder.mkdir()
+        save_gguf(folder / "model.gguf", make(folder, tiny_config(), seed=seed), types=kind)
+        prompt = random_prompt(rng, 40, 288)
+        expected = Ours(folder / "model.gguf", specification).logits(prompt)
+        for backend, seen in errors.items():
+            got = Ours(folder / "model.gguf", backend).logits(prompt)
+            seen.append(float(np.sqrt(np.square(got - expected).mean()) / np.ptp(expected)))
+    limit = 0.0015 if kind == "BF16" else 0.004
+    for backend, seen in errors.items():
+        assert sorted(seen)[1] <= limit, (backend, seen)
