@@ -50,13 +50,15 @@ def delta(cpu: Cpu, tokens: int, runs: int) -> None:
     parameters = [normal(KERNEL, channels), -np.exp(normal(DELTA_HEADS)), normal(DELTA_HEADS), normal(DELTA_DIM)]
     conv_states = np.zeros((DELTA_LAYERS, 1, KERNEL - 1, channels), np.float32)
     states = np.zeros((DELTA_LAYERS, 1, DELTA_HEADS, DELTA_DIM, DELTA_DIM), np.float32)
-    starts, slots = np.array([0, tokens], np.int32), np.zeros(1, np.int32)
+    pending = np.zeros((1, 0, channels + 2 * DELTA_HEADS), np.float32)
+    starts, slots, kept = np.array([0, tokens], np.int32), np.zeros(1, np.int32), np.array([tokens], np.int32)
 
     def step() -> None:
         for layer in range(DELTA_LAYERS):
             gated_delta(
-                cpu, *inputs, *parameters, 1e-6, conv_states[layer], states[layer], starts, slots, DELTA_HEADS, False
-            )
+                cpu, *inputs, *parameters, 1e-6, conv_states[layer], states[layer], pending,
+                starts, slots, np.zeros(1, np.int32), kept, DELTA_HEADS, False,
+            )  # fmt: skip
 
     time_taken = seconds(step, runs)
     flops = 8 * tokens * states.size  # decay and three products with the state, two operations each but the first

@@ -28,8 +28,8 @@ END_OF_TURN, END_OF_TEXT = "<|im_end|>", "<|endoftext|>"
 
 
 def text_shape(member: str, layers: int | None = None) -> dict[str, Any]:
-    """A member's text configuration, cut to its first layers when asked."""
-    text = dict(family_config(member)["text_config"])
+    """A member's text configuration without draft head, cut to its first layers when asked."""
+    text = family_config(member)["text_config"] | {"mtp_num_hidden_layers": 0}
     if layers is not None:
         text["num_hidden_layers"] = layers
     return text

@@ -29,6 +29,9 @@ struct LayerNormArgs {
 
 // Gated DeltaNet between its projections: causal convolution, gates, delta rule, gated norm.
 // channels = 2 * key_heads * key_dim + value_heads * value_dim, in the order q, k, v.
+//
+// A draft may have to be taken back, a state cannot. So the inputs of a step's last rows can be laid by in `pending` instead of
+// being made part of the states; those that turn out right are replayed before the slot's next rows.
 struct GatedDeltaArgs {
     const float* qkv;          // [tokens, channels]
     const float* z;            // [tokens, value_heads, value_dim]
@@ -38,10 +41,13 @@ struct GatedDeltaArgs {
     const float* norm;         // [value_dim]
     float* conv_states;        // [slots, kernel - 1, channels]: the inputs before this step, oldest first; updated
     float* states;             // [slots, value_heads, key_dim, value_dim]; updated
+    float* pending;            // [slots, most_pending, channels + 2 * value_heads]: rows of qkv, b and a; updated
     const int32_t* starts;     // [sequences + 1]
     const int32_t* slots;      // [sequences], no two the same
+    const int32_t* replayed;   // [sequences]: pending rows that come before this step's, up to most_pending
+    const int32_t* kept;       // [sequences]: rows of this step that the states take in; the others become pending
     float* out;                // [tokens, value_heads, value_dim]
-    int64_t tokens, sequences, key_heads, value_heads, key_dim, value_dim, kernel;
+    int64_t tokens, sequences, key_heads, value_heads, key_dim, value_dim, kernel, most_pending;
     float eps;
     bool tiled;  // value head j reads key head j % key_heads, otherwise j / (value_heads / key_heads)
 };

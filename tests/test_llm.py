@@ -277,7 +277,7 @@ def test_broken_template(copy: Path) -> None:
 
 
 def test_not_enough_memory_is_said_before_loading(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwill.llm.available_memory", lambda: 1000)
+    monkeypatch.setattr("qwill.options.available_memory", lambda: 1000)
     loaded: list[int] = []
     with pytest.raises(NotEnoughMemory, match="take a smaller"):
         LLM(str(copy), progress=lambda done, total: loaded.append(done))

@@ -84,6 +84,25 @@ int64_t pack(Cpu& self, const std::vector<PackedWeight*>& planned) {
 
 void require_packed(const PackedWeight& weight) { require(weight.packed, "the weight is not packed yet"); }
 
+// Some rows of a packed matrix as a weight that shares its memory; null where its rows lie in other ways.
+std::unique_ptr<PackedWeight> rows_of(const PackedWeight& whole, int64_t first, int64_t count) {
+    require_packed(whole);
+    const Weight& weight = whole.weight;
+    require(weight.experts == 1 && first >= 0 && count >= 1 && first + count <= weight.rows && first % kPanelRows == 0,
+            "rows: not a part of the weight that begins with a panel");
+    if (weight.panel_bytes == 0 || !weight.scales.empty()) return nullptr;
+    auto part = std::make_unique<PackedWeight>();
+    part->type = whole.type;
+    part->packed = true;
+    part->weight.type = weight.type;
+    part->weight.rows = count;
+    part->weight.columns = weight.columns;
+    part->weight.experts = 1;
+    part->weight.panel_bytes = weight.panel_bytes;
+    part->weight.parts.push_back(weight.parts[0] + first / kPanelRows * weight.panel_bytes);
+    return part;
+}
+
 void require_matrix(const PackedWeight& packed, int64_t columns, int64_t rows) {
     require_packed(packed);
     require(packed.weight.experts == 1 && packed.weight.columns == columns && packed.weight.rows == rows,
@@ -174,7 +193,9 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def_prop_ro("experts", [](const PackedWeight& self) { return self.weight.experts; })
         .def_prop_ro("type", [](const PackedWeight& self) { return self.type; })
         .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.storage.size(); },
-                     "Bytes of memory of its own; 0 when it reads the file's blocks.");
+                     "Bytes of memory of its own; 0 when it reads the file's blocks.")
+        .def("part", rows_of, nb::arg("first"), nb::arg("count"), nb::keep_alive<0, 1>(),
+             "Some of its rows, from a multiple of 16 on, sharing its memory; None where it is not packed in panels.");
     m.def("plan_weight", plan_weight);
     cpu.def("pack", pack)
         .def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("activation"), nb::arg("add"),

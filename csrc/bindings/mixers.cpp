@@ -37,8 +37,8 @@ void layer_norm(Cpu& self, const Floats2& x, const Floats1& weight, const Floats
 
 void gated_delta(Cpu& self, const Floats2& qkv, const Floats2& z, const Floats2& b, const Floats2& a, const Floats2& conv_weight,
                  const Floats1& A, const Floats1& dt_bias, const Floats1& norm, float eps, const Array<float, 3>& conv_states,
-                 const Array<float, 4>& states, const Ints1& starts, const Ints1& slots, int64_t key_heads, bool tiled,
-                 const Output2& out) {
+                 const Array<float, 4>& states, const Array<float, 3>& pending, const Ints1& starts, const Ints1& slots,
+                 const Ints1& replayed, const Ints1& kept, int64_t key_heads, bool tiled, const Output2& out) {
     const int64_t tokens = dim(qkv, 0), channels = dim(qkv, 1), kernel = dim(conv_weight, 0), slot_count = dim(states, 0);
     const int64_t value_heads = dim(states, 1), key_dim = dim(states, 2), value_dim = dim(states, 3), sequences = dim(slots, 0);
     require(key_heads >= 1 && value_heads % key_heads == 0 && kernel >= 1, "gated_delta: value heads must be a multiple of key heads");
@@ -52,9 +52,18 @@ void gated_delta(Cpu& self, const Floats2& qkv, const Floats2& z, const Floats2&
     require_starts(starts, tokens);
     require(std::all_of(slots.data(), slots.data() + sequences, [&](int32_t slot) { return slot >= 0 && slot < slot_count; }),
             "gated_delta: a slot is out of range");
+    const int64_t most_pending = dim(pending, 1);
+    require(has_shape(pending, {slot_count, most_pending, channels + 2 * value_heads}) && most_pending <= 64,
+            "gated_delta: pending has the wrong shape");
+    require(has_shape(replayed, {sequences}) && has_shape(kept, {sequences}), "gated_delta: slots, replayed and kept differ in length");
+    for (int64_t s = 0; s < sequences; ++s) {
+        const int64_t rows = starts.data()[s + 1] - starts.data()[s], again = replayed.data()[s], taken = kept.data()[s];
+        require(again >= 0 && again <= (rows > 0 ? most_pending : 0), "gated_delta: more rows are replayed than can be pending");
+        require(taken >= 0 && taken <= rows && rows - taken <= most_pending, "gated_delta: more rows are left out than can be pending");
+    }
     const GatedDeltaArgs args{qkv.data(), z.data(), b.data(), a.data(), conv_weight.data(), A.data(), dt_bias.data(), norm.data(),
-                              conv_states.data(), states.data(), starts.data(), slots.data(), out.data(), tokens, sequences,
-                              key_heads, value_heads, key_dim, value_dim, kernel, eps, tiled};
+                              conv_states.data(), states.data(), pending.data(), starts.data(), slots.data(), replayed.data(), kept.data(),
+                              out.data(), tokens, sequences, key_heads, value_heads, key_dim, value_dim, kernel, most_pending, eps, tiled};
     nb::gil_scoped_release unlocked;
     self.kernels->mixers.gated_delta(args, self.pool);
 }

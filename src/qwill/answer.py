@@ -22,7 +22,11 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer. `finish_reason`: stop (end of turn or a stop string), length, or tool_calls. Times are in seconds."""
+    """An answer. Times are in seconds.
+
+    `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
+    repeating itself) or error (its structure was too complex to follow to the end).
+    """
 
     text: str
     reasoning: str
@@ -69,14 +73,14 @@ class Answer:
             self._first_token = now
         self._last_token = now
         text, stopped = "", False
-        new, self._read = request.output_ids[self._read :], len(request.output_ids)
-        for token in new:
-            if self._detokenizer is None or stopped:
-                break
-            shown, stopped = self._stops.push(self._detokenizer.push(token))
+        if self._detokenizer is None:
+            self._read = len(request.output_ids)
+        while self._detokenizer is not None and self._read < len(request.output_ids) and not stopped:
+            shown, stopped = self._stops.push(self._detokenizer.push(request.output_ids[self._read]))
             text += shown
+            self._read += 1
         if stopped:
-            request.finish_reason = "stop"
+            request.end_after(self._read, "stop")
         elif request.finish_reason is not None and self._detokenizer is not None:
             shown, stopped = self._stops.push(self._detokenizer.flush())
             text += shown + ("" if stopped else self._stops.flush())
@@ -115,10 +119,15 @@ class Answer:
             if request.params.logprobs is None
             else [TokenLogprob(sample.token, sample.logprob or 0.0, sample.top or []) for sample in request.samples],
             finish_reason="tool_calls" if self._calls and reason == "stop" else reason,
-            usage={"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated},
+            usage={
+                "prompt_tokens": prompt,
+                "cached_tokens": request.cached,
+                "completion_tokens": generated,
+                "total_tokens": prompt + generated,
+            },
             timings={
                 "first_token_seconds": first,
-                "prefill_tokens_per_second": prompt / first if first > 0 else 0.0,
+                "prefill_tokens_per_second": (prompt - request.cached) / first if first > 0 else 0.0,
                 "decode_tokens_per_second": (generated - 1) / rest if rest > 0 else 0.0,
             },
         )

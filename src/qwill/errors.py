@@ -9,6 +9,7 @@ QwillError                    anything qwill raises on purpose            exit c
     ├── PromptTooLong         more tokens than the context holds
     ├── TemplateError         a chat template or a conversation that it refuses
     ├── MediaError            an image or video that cannot be used
+    ├── SessionError          a saved conversation that cannot be written or read
     └── NotEnoughMemory       said before loading, from the file sizes
 """
 
@@ -51,6 +52,10 @@ class TemplateError(UserError):
 
 class MediaError(UserError):
     """An image or video that cannot be decoded or is outside the limits."""
+
+
+class SessionError(UserError):
+    """A saved conversation that cannot be written, or is torn or foreign."""
 
 
 class NotEnoughMemory(UserError):

@@ -3,29 +3,37 @@
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 
+from qwill import options
 from qwill.answer import Answer, Completion, StreamDelta
-from qwill.engine.engine import PAGE_SIZE, Engine
+from qwill.engine.disk_cache import DiskCache
+from qwill.engine.engine import PAGE_SIZE, TOKEN_BUDGET, Engine
 from qwill.engine.request import Prompt, Request
 from qwill.engine.sampler import Sampler
 from qwill.engine.sampling_params import SamplingParams
+from qwill.engine.session import open_session, write_session
 from qwill.errors import InvalidArgument, NotEnoughMemory, PromptTooLong
 from qwill.fit.hardware import available_memory, physical_cores
-from qwill.model.batch import KV_DTYPES, cache_bytes
+from qwill.guide import Guide, ToolChoice, Turn, turn_of
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.model import Model
 from qwill.ops import native_operations
-from qwill.prompt import Message, PromptBuilder
-from qwill.quant.types import TYPES, TensorType
+from qwill.progress import answers_bar, report_to
+from qwill.prompt import Message, PromptBuilder, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
+from qwill.weights.fingerprint import fingerprint
 from qwill.weights.hub import resolve_model
 from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 
-DEFAULT_CONTEXT = 32_768
+PREPARED = 4  # prompts for each that can be answered at a time
+NEXT_QUESTION = {"role": "user", "content": "?"}
+STATES_VERSION = 1  # of what the kernels leave in states and pages; another order of additions is another version
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
 Tools = Sequence[Mapping[str, Any]] | None
 
@@ -45,6 +53,11 @@ class LLM:
         isa: str = "",
         mmproj: str | None = None,
         max_sequences: int = 16,
+        step_tokens: int = TOKEN_BUDGET,
+        speculative: bool | int = False,
+        prefix_cache: bool | int = True,
+        disk_cache: str | Path | None = None,
+        disk_cache_bytes: int = 10 * 10**9,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Loads `model`: "demo", a folder in released layout, a .gguf file, an alias or a downloaded repository.
@@ -55,37 +68,63 @@ class LLM:
         values, f32, f16 or q8_0; "auto" is f32 for f32 checkpoints, else f16.
         yarn: extends the context by that factor. isa: an instruction set by name. mmproj: the vision file of a GGUF
         model, by default the one beside it. max_sequences: how many are answered at a time, each with a recurrent state
-        of its own. progress: called with bytes loaded and bytes in all. Raises subclasses of UserError.
+        of its own. step_tokens: how many tokens of prompts are read between two tokens of the other answers, at most.
+        speculative: whether the model's draft head guesses tokens ahead, which changes speed and no answer;
+        a number is how many, otherwise as many as pay. prefix_cache: whether prompts that begin like earlier ones go
+        on from there, which changes no answer either; a number is the bytes that the states kept for it may take,
+        otherwise a quarter of the free memory, at most 2 GiB. disk_cache: a folder where they are kept beyond that and
+        for the next start, up to `disk_cache_bytes`. progress: called with bytes loaded and bytes in all.
+        Raises subclasses of UserError.
         """
         self.checkpoint: Checkpoint = (
             model if isinstance(model, Checkpoint) else open_checkpoint(resolve_model(model), _path(mmproj))
         )
         self.config: ModelConfig = model_config(self.checkpoint.config, yarn)
-        self.max_context = _context(max_context, self.config)
+        self.max_context = options.context(max_context, self.config)
+        self._max_sequences = max_sequences
         if max_sequences < 1:
             raise InvalidArgument(f"max_sequences must be at least 1, not {max_sequences}")
+        if step_tokens < 1:
+            raise InvalidArgument(f"step_tokens must be at least 1, not {step_tokens}")
         cache_tokens = self.max_context if cache_tokens is None else max(cache_tokens, self.max_context)
-        kv_type = _kv_type(kv, self.checkpoint, self.config)
-        self._check_memory(kv_type, cache_tokens, max_sequences)
+        self._kv_type = kv_type = options.kv_type(kv, self.checkpoint, self.config)
+        self._drafts = drafts = options.drafts(speculative)
+        options.check_memory(self.checkpoint, self.config, kv_type, self.max_context, cache_tokens, max_sequences)
         operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
-        report = _report_to(progress, memory_needed(self.checkpoint))
+        report = report_to(progress, memory_needed(self.checkpoint))
         self._model = Model(self.config, self.checkpoint.tensors, operations, self.checkpoint.v_heads_tiled, report)
         # A vocabulary takes about as long to build as weights to load, which needs no interpreter.
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(_tokenizer, self.checkpoint)
             self._model.load()
-            self._engine = Engine(self._model, cache_tokens, max_sequences, kv_type)
+            on_disk = self._disk_cache(disk_cache, disk_cache_bytes) if disk_cache is not None else None
+            self._engine = Engine(
+                self._model, cache_tokens, max_sequences, kv_type, step_tokens, drafts,
+                options.snapshot_bytes(prefix_cache), on_disk,
+            )  # fmt: skip
             self.tokenizer: Tokenizer | None = tokenizer.result()
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
+        self._guide = Guide(self.tokenizer, self.config.text.vocab_size, self._eos_ids)
+
+    def close(self) -> None:
+        """Waits until the disk cache is written. The end of the program does so, too."""
+        if self._engine.disk_cache is not None:
+            self._engine.disk_cache.close()
 
     def generate(
-        self, prompts: str | Sequence[str] | Sequence[Sequence[int]], params: SamplingParams | None = None
+        self,
+        prompts: str | Sequence[str] | Sequence[Sequence[int]],
+        params: SamplingParams | None = None,
+        *,
+        progress: bool = False,
     ) -> list[Completion]:
-        """Continues texts or token ids, together; answers come in the order of the prompts."""
-        texts: list[Any] = [prompts] if isinstance(prompts, str) else list(prompts)
-        return self._finish([self.answer(prompt, params) for prompt in texts])
+        """Continues texts or token ids, together; answers come in the order of the prompts, of which there may be
+        thousands. progress: shows a bar on stderr.
+        """
+        texts: Sequence[Any] = [prompts] if isinstance(prompts, str) else prompts
+        return self._finish((self.answer(prompt, params) for prompt in texts), len(texts), progress)
 
     def answer(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Answer:
         """The answer to a text or to token ids, not begun yet; `steps` works on it."""
@@ -116,38 +155,76 @@ class LLM:
     @overload
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
-        tools: Tools = None, thinking: bool = True, stream: Literal[False] = False, fps: float | None = None,
+        tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
+        fps: float | None = None,
     ) -> Completion: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
-        tools: Tools = None, thinking: bool = True, stream: Literal[True], fps: float | None = None,
+        tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[True],
+        fps: float | None = None,
     ) -> Iterator[StreamDelta]: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Sequence[Message]], params: SamplingParams | None = None, *,
-        tools: Tools = None, thinking: bool = True, stream: Literal[False] = False, fps: float | None = None,
+        tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
+        fps: float | None = None,
     ) -> list[Completion]: ...  # fmt: skip
-    def chat(self, messages: Any, params: SamplingParams | None = None, *, tools: Tools = None, thinking: bool = True,
-             stream: bool = False, fps: float | None = None) -> Any:  # fmt: skip
+    def chat(self, messages: Any, params: SamplingParams | None = None, *, tools: Tools = None,
+             tool_choice: ToolChoice = "auto", thinking: bool = True, stream: bool = False,
+             fps: float | None = None) -> Any:  # fmt: skip
         """Answers a conversation, or a list of conversations with a list.
 
         messages: as in the OpenAI API, content as text or as parts with images (`image`, `image_url`) and videos
         (`video`, `video_url`): paths, `data:` addresses, bytes or Pillow images. tools: JSON schemas of functions.
+        tool_choice: "auto", calls as the model likes, which fit the schemas of functions that say `strict`; "none";
+        "required", nothing but calls that fit the schemas; or a function's name, nothing but calls of that one.
         stream: an iterator of StreamDelta; closing it cancels the answer. fps: frames a second taken from videos.
         """
         several = bool(messages) and not isinstance(messages[0], Mapping)
         conversations = messages if several else [messages]
-        answers = []
-        for conversation in conversations:
-            prompt, opened = self._prompts.conversation(conversation, tools, thinking, fps)
-            answers.append(self._answer(prompt, params, Router(opened, tools)))
+        answers = (
+            self.reply(conversation, params, tools=tools, tool_choice=tool_choice, thinking=thinking, fps=fps)
+            for conversation in conversations
+        )
         if stream:
             if several:
                 raise InvalidArgument("streaming takes one conversation at a time")
-            return self._stream(answers[0])
-        completions = self._finish(answers)
+            return self._stream(next(answers))
+        completions = self._finish(answers, len(conversations))
         return completions if several else completions[0]
+
+    def reply(
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *,
+        tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, fps: float | None = None,
+    ) -> Answer:  # fmt: skip
+        """The answer to a conversation as `chat` takes it, not begun yet; `steps` works on it."""
+        prompt, opened = self._prompts.conversation(messages, tools, thinking, fps)
+        turn = turn_of(opened, thinking, tools, tool_choice)
+        router = Router(opened, tools if turn.may_call else None, calls_in_reasoning=not turn.functions)
+        return self._answer(prompt, params, router, turn)
+
+    def save_session(
+        self, path: str | Path, messages: Sequence[Message], *, tools: Tools = None, thinking: bool = True,
+    ) -> int:  # fmt: skip
+        """Writes a conversation to a file, its pictures and videos with it, and what the prefix cache has of it, so
+        that a later start need not read it again. Returns the number of tokens that are kept. Raises SessionError.
+        """
+        # What comes next is a question, before which templates leave earlier reasoning out.
+        answered = bool(messages) and messages[-1].get("role") == "assistant"
+        prompt, _ = self._prompts.conversation([*messages, *([NEXT_QUESTION] if answered else [])], tools, thinking)
+        place, length, pages, states = self._engine.computed(prompt)
+        write_session(Path(path), self._fingerprint, with_data_addresses(messages), place, length, pages, states)
+        return length
+
+    def load_session(self, path: str | Path) -> list[dict[str, Any]]:
+        """The messages of a saved conversation. The next prompt that begins with them goes on from what was kept, if
+        this model with these options computed it. Raises SessionError.
+        """
+        session = open_session(Path(path))
+        if session.model == self._fingerprint:
+            self._engine.sessions = [other for other in self._engine.sessions if other.path != session.path] + [session]
+        return session.messages
 
     def forward(self, token_ids: Sequence[int]) -> np.ndarray:
         """Logits [tokens, vocab] f32 after each of the tokens."""
@@ -161,7 +238,14 @@ class LLM:
         request = self._answer(prompt, SamplingParams(temperature=0, max_tokens=1), None, reserve=0).request
         return self._engine.prompt_logits(request)
 
-    def _answer(self, prompt: Prompt, params: SamplingParams | None, router: Router | None, reserve: int = 1) -> Answer:
+    def _answer(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None,
+        router: Router | None,
+        turn: Turn | None = None,
+        reserve: int = 1,
+    ) -> Answer:
         """A request that is ready to be added, and what reads its tokens."""
         room = self.max_context - len(prompt.token_ids)
         if room < reserve:
@@ -171,15 +255,36 @@ class LLM:
             )
         resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
         resolved = replace(resolved, max_tokens=min(resolved.max_tokens or room, max(room, 1)))
-        sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids)
+        rules = self._guide.rules(resolved, prompt.token_ids, turn)
+        sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules)
         return Answer(Request(prompt, resolved, sampler, self._eos_ids), self.tokenizer, router)
 
-    def _finish(self, answers: list[Answer]) -> list[Completion]:
-        for _ in self.steps(answers):
-            pass
-        return [answer.completion() for answer in answers]
+    def _finish(self, answers: Iterator[Answer], count: int, progress: bool = False) -> list[Completion]:
+        """All answers, of which no more are under way or prepared than the engine can use soon."""
+        completions: list[Completion | None] = [None] * count
+        under_way: dict[int, tuple[int, Answer]] = {}
+        window = PREPARED * self._max_sequences
+        with answers_bar(progress, count) as advance:
+            try:
+                for index, answer in enumerate(answers):
+                    self._engine.add(answer.request)
+                    under_way[id(answer.request)] = index, answer
+                    while len(under_way) >= window or (index + 1 == count and under_way):
+                        for request in self._engine.step():
+                            place, grown = under_way[id(request)]
+                            grown.advance()
+                            if request.finish_reason is not None:
+                                self._engine.cancel(request)
+                                completions[place] = grown.completion()
+                                del under_way[id(request)]
+                                advance()
+            finally:
+                for _, answer in under_way.values():
+                    self._engine.cancel(answer.request)
+        return [completion for completion in completions if completion is not None]
 
     def _stream(self, answer: Answer) -> Iterator[StreamDelta]:
+        answer.request.streamed = True
         self._engine.add(answer.request)
         try:
             while answer.request.finish_reason is None:
@@ -188,57 +293,24 @@ class LLM:
         finally:
             self._engine.cancel(answer.request)
 
-    def _check_memory(self, kv_type: TensorType, cache_tokens: int, max_sequences: int) -> None:
-        weights = memory_needed(self.checkpoint)
-        cache = cache_bytes(self.config.text, cache_tokens // PAGE_SIZE + 1, PAGE_SIZE, max_sequences, kv_type)
-        available = available_memory()
-        if weights + cache > available:
-            held = f"a context of {self.max_context}"
-            if cache_tokens >= 2 * self.max_context:
-                held = f"{max_sequences} contexts of {cache_tokens // max_sequences}"
-            raise NotEnoughMemory(
-                f"{self.checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for {held},"
-                f" {available / 1e9:.1f} GB are free; take a smaller file or context"
-            )
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Stands for all that saved states depend on: the weights, how they are computed, and what is kept."""
+        options = {"kv": self._kv_type.name, "isa": self.isa, "rope": self.config.text.rope, "page": PAGE_SIZE,
+                   "drafts": self._drafts != 0 and self._model.mtp is not None, "version": STATES_VERSION}  # fmt: skip
+        return fingerprint(self.checkpoint, options)
+
+    def _disk_cache(self, folder: str | Path, size: int) -> DiskCache:
+        try:
+            return DiskCache(Path(folder).expanduser(), self._fingerprint, size)
+        except OSError as error:
+            raise InvalidArgument(
+                f"disk_cache {folder}: {error.strerror}; give a folder that can be written"
+            ) from error
 
 
-def _path(name: str | None) -> Any:
-    from pathlib import Path
-
+def _path(name: str | None) -> Path | None:
     return None if name is None else Path(name)
-
-
-def _context(asked: int | None, config: ModelConfig) -> int:
-    limit = config.text.max_position_embeddings
-    if asked is None:
-        return min(limit, DEFAULT_CONTEXT) if config.text.rope.yarn_factor is None else limit
-    if not 1 <= asked <= limit:
-        raise InvalidArgument(f"a context of {asked} is outside 1 to {limit}; YaRN extends it (yarn=4)")
-    return asked
-
-
-def _kv_type(kv: str, checkpoint: Checkpoint, config: ModelConfig) -> TensorType:
-    if kv == "auto":
-        kv = "f32" if checkpoint.tensors.peek("embed_tokens.weight").type.name == "F32" else "f16"
-    if kv.upper() not in KV_DTYPES:
-        raise InvalidArgument(f"kv {kv!r} is not one of auto, {', '.join(name.lower() for name in KV_DTYPES)}")
-    kv_type = TYPES[kv.upper()]
-    if config.text.head_dim % kv_type.block_elements:
-        raise InvalidArgument(f"kv {kv} needs heads of whole blocks of {kv_type.block_elements}; take f16")
-    return kv_type
-
-
-def _report_to(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:
-    if progress is None:
-        return None
-    done = 0
-
-    def report(loaded: int) -> None:
-        nonlocal done
-        done += loaded
-        progress(done, total)
-
-    return report
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:

@@ -110,6 +110,7 @@ def room_for(cases: Sequence[Case], config: TextConfig, name: str) -> dict[str, 
         "max_context": longest.length,
         "cache_tokens": pages * PAGE_SIZE,
         "max_sequences": max(case.sequences for case in cases),
+        "prefix_cache": 0,  # what is measured again must be computed again
     }
 
 

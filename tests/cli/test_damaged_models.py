@@ -146,5 +146,5 @@ def test_a_video_without_frames(run: Run, tiny: Path, tmp_path: Path) -> None:
 
 
 def test_too_little_memory(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwill.llm.available_memory", lambda: 10_000)
+    monkeypatch.setattr("qwill.options.available_memory", lambda: 10_000)
     assert "GB are free" in run("run", tiny, "-p", "hi").mistake()

@@ -116,7 +116,20 @@ def test_speed_line() -> None:
 
 def test_an_answer_cut_off_while_reasoning_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     show_ending(completion("", "hm", finish_reason="length"))
-    assert capsys.readouterr().err == "qwill: still reasoning after 3 tokens; raise -n, or say --no-think\n"
+    assert (
+        capsys.readouterr().err
+        == "qwill: still reasoning after 3 tokens; raise -n, or say --max-thinking N or --no-think\n"
+    )
     show_ending(completion("said", "hm", finish_reason="length"))
     show_ending(completion("", ""))
+    show_ending(completion("said", finish_reason="stop"))
     assert capsys.readouterr().err == ""  # not a terminal
+
+
+@pytest.mark.parametrize(("reason", "says"), [("loop", "repeated itself"), ("error", "too complex")])
+def test_other_endings_are_explained(capsys: pytest.CaptureFixture[str], reason: str, says: str) -> None:
+    show_ending(completion("said", finish_reason=reason))
+    captured = capsys.readouterr().err
+    assert captured.startswith("qwill: the answer")
+    assert says in captured
+    assert captured.count("\n") == 1

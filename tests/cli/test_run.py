@@ -60,13 +60,44 @@ def test_options_reach_the_model(run: Run, tiny: Path, llm: LLM) -> None:
     assert [len(entry["top"]) for entry in shown["logprobs"]] == [2] * 9
 
 
+def test_the_shape_of_an_answer(run: Run, tiny: Path, llm: LLM, tmp_path: Path) -> None:
+    schema, grammar = tmp_path / "schema.json", tmp_path / "two.lark"
+    schema.write_text('{"enum": ["yes", "né"]}', "utf-8")
+    grammar.write_text('start: "a" | "é"', "utf-8")
+    question = ("run", tiny, "-p", "and", *GREEDY)
+    for options, params in (
+        (("--json-schema", schema), {"json_schema": {"enum": ["yes", "né"]}}),
+        (("--grammar", grammar), {"grammar": 'start: "a" | "é"'}),
+        (("--regex", "[0-9]{3}"), {"regex": "[0-9]{3}"}),
+    ):
+        result = run(*question, *options)
+        assert result.out == answer(llm, "and", **params).text + "\n"
+    think = run("run", tiny, "-p", "and", "--temp", "0", "-n", "12", "--max-thinking", "3", "--json")
+    params = SamplingParams(temperature=0, max_tokens=12, max_thinking_tokens=3)
+    bound = llm.chat([{"role": "user", "content": "and"}], params)
+    assert json.loads(think.out)["token_ids"] == bound.token_ids
+    assert "</think>" in llm.tokenizer.decode(bound.token_ids[3:])
+    assert "</think>" not in llm.tokenizer.decode(bound.token_ids[:4])
+
+
+def test_loops_are_stopped_when_asked(run: Run) -> None:
+    """The demonstration model, which an expression keeps from saying anything else."""
+    options = ("-p", "Repeat: 0 0 0", "--no-think", "--regex", "(0 ){900}", "--temp", "0", "-n", "700", "--json")
+    free, stopped = (json.loads(run("run", *options, *more).out) for more in ((), ("--stop-loops",)))
+    assert (free["finish_reason"], stopped["finish_reason"]) == ("length", "loop")
+    assert stopped["token_ids"] == free["token_ids"][: len(stopped["token_ids"])]
+
+
 def test_options_reach_the_loader(run: Run, model: list[FakeLLM]) -> None:
-    options = ("--ctx", "77", "--threads", "3", "--kv", "f16", "--yarn", "2", "--mmproj", "eyes.gguf")
+    options = ("--ctx", "77", "--threads", "3", "--kv", "f16", "--yarn", "2", "--mmproj", "eyes.gguf",
+               "--drafts", "3", "--cache", "here")  # fmt: skip
     assert run("run", "some-model", "-p", "hi", *options).code == 0
     assert run("run", "-p", "hi").code == 0
     assert (model[0].model, model[1].model) == ("some-model", "demo")
+    assert (model[1].options["speculative"], model[1].options["disk_cache"]) == (True, None)
     assert model[0].options == {
         "max_context": 77, "threads": 3, "kv": "f16", "yarn": 2.0, "mmproj": "eyes.gguf", "max_sequences": 1,
+        "speculative": 3, "disk_cache": "here",
     }  # fmt: skip
 
 
@@ -157,6 +188,12 @@ def test_an_image_needs_no_text(run: Run, tiny: Path, picture: Path) -> None:
         (["-p", "a", "--video", "nowhere.mp4"], "nowhere.mp4"),
         (["-p", "a", "--video", __file__], "test_run.py"),
         (["-p", "a", "--mmproj", "nowhere.gguf"], "nowhere.gguf"),
+        (["-p", "a", "--max-thinking", "-1"], "-1 is not at least 0"),
+        (["-p", "a", "--json-schema", "nowhere.json"], "the schema cannot be read from nowhere.json"),
+        (["-p", "a", "--json-schema", __file__], "json_schema must be a JSON object"),
+        (["-p", "a", "--grammar", __file__], "grammar cannot be used"),
+        (["-p", "a", "--regex", "("], "regex cannot be used"),
+        (["-p", "a", "--regex", "a", "--grammar", __file__], "either regex or grammar"),
     ],
 )
 def test_mistakes(run: Run, tiny: Path, arguments: list[str], says: str) -> None:

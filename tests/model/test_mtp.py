@@ -89,6 +89,8 @@ def test_draft_head(moe: bool, tmp_path: Path) -> None:
                 contexts=np.array([done], np.int32),
                 slots=np.array([0], np.int32),
                 block_tables=np.arange(8, dtype=np.int32)[None],
+                replayed=np.array([0], np.int32),
+                kept=np.array([piece], np.int32),
             )
             state = np.ascontiguousarray(hidden[0, done : done + piece].numpy())
             results.append(ours.model.mtp.forward(batch, state, cache))

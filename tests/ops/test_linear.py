@@ -61,6 +61,38 @@ def test_a_token_does_not_depend_on_the_others_nor_on_threads(isa: str, name: st
         np.testing.assert_array_equal(poisoned_linear(isa, x[token : token + 1], weight, 1)[0], together[token])
 
 
+@every_isa
+@every_type
+def test_some_rows_give_the_same_results(isa: str, name: str, rng: np.random.Generator) -> None:
+    tensor = random_tensor(rng, name, 83, odd_columns(TYPES[name]))
+    weight = native.pack(cpu_of(isa), tensor)
+    x = normal(rng, 3, tensor.shape[1])
+    whole = poisoned_linear(isa, x, weight)
+    for first, count in ((0, 83), (0, 16), (16, 5), (48, 35), (80, 3)):
+        part = weight.part(first, count)
+        assert (part is None) == (name in UNPACKED or tensor.scales is not None)
+        if part is not None:
+            assert (part.rows, part.cols, part.type) == (count, weight.cols, weight.type)
+            np.testing.assert_array_equal(poisoned_linear(isa, x, part), whole[:, first : first + count])
+
+
+def test_a_part_keeps_its_weight(rng: np.random.Generator) -> None:
+    cpu = cpu_of(ISAS[-1])
+    tensor = random_tensor(rng, "Q8_0", 64, 64)
+    x = normal(rng, 2, 64)
+    expected = native.linear(cpu, x, native.pack(cpu, tensor))[:, 32:]
+    part = native.pack(cpu, tensor).part(32, 32)
+    gc.collect()
+    np.testing.assert_array_equal(native.linear(cpu, x, part), expected)
+
+
+@pytest.mark.parametrize("part", [(1, 16), (-16, 16), (0, 0), (64, 20), (0, 84)])
+def test_parts_that_are_none(part: tuple[int, int], rng: np.random.Generator) -> None:
+    weight = native.pack(cpu_of(ISAS[-1]), random_tensor(rng, "Q8_0", 83, 64))
+    with pytest.raises(ValueError, match="rows: not a part"):
+        weight.part(*part)
+
+
 @pytest.mark.skipif(len(ISAS) < 3, reason="needs a processor with AVX2 and AVX-512")
 @every_type
 def test_instruction_sets_agree_to_the_bit(name: str, rng: np.random.Generator) -> None:

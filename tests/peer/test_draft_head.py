@@ -31,6 +31,8 @@ def test_draft_logits(name: str, converted: dict[str, Converted], rng: np.random
             contexts=np.array([0], np.int32),
             slots=np.array([0], np.int32),
             block_tables=np.arange(8, dtype=np.int32)[None],
+            replayed=np.array([0], np.int32),
+            kept=np.array([count], np.int32),
         )
         states = ours.model.mtp.forward(batch, theirs["hidden"][:-1].copy(), ours.engine._runner._cache)
         assert_same_logits(ours.model.text.logits(states), theirs["draft_logits"])

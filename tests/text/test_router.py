@@ -245,3 +245,16 @@ def test_coercion(schema: Any, value: str, expected: Any) -> None:
 def test_unknown_keys_follow_additional_properties() -> None:
     assert coerce_arguments({"key": "5"}, {"additionalProperties": {"type": "integer"}}) == {"key": 5}
     assert coerce_arguments({"key": "5"}, {"properties": None, "additionalProperties": False}) == {"key": "5"}
+
+
+def test_calls_can_be_left_to_the_content() -> None:
+    call = "<tool_call>\n<function=f>\n</function>\n</tool_call>"
+    for text, kinds in (
+        (f"a {call}</think>b", ["reasoning"] * 2 + ["content"]),
+        (f"a</think>{call}", ["reasoning", "tool_call"]),
+    ):
+        router = Router(True, [{"name": "f"}], calls_in_reasoning=False)
+        deltas = [*router.feed(text), *router.finish()]
+        assert sorted({delta.kind for delta in deltas}) == sorted(set(kinds))
+        said = "".join(delta.text for delta in deltas if delta.kind == "reasoning")
+        assert said == text.partition("</think>")[0]

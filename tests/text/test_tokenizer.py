@@ -126,6 +126,15 @@ def test_ids_and_bytes(tokenizer: Tokenizer, library: LibraryTokenizer) -> None:
     assert tokenizer.added_tokens["<think>"] not in tokenizer.special_ids
 
 
+@pytest.mark.parametrize("odd", ["", "a b", "\xad", "\u0100x\n", "日本"])
+def test_all_bytes_at_once(description: dict[str, Any], odd: str) -> None:
+    """Also of tokens whose characters stand for no bytes, and of rows without a token."""
+    tokens, merges, types = gguf_lists(description)
+    tokenizer = Tokenizer.from_vocabulary([*tokens, odd or "[PAD]"], merges, [*types, 1], "qwen35")
+    for count in (tokenizer.vocab_size, tokenizer.vocab_size + 9, 300):
+        assert tokenizer.vocabulary_bytes(count) == [tokenizer.token_bytes(id) for id in range(count)]
+
+
 def gguf_lists(description: dict[str, Any]) -> tuple[list[str], list[str], list[int]]:
     added = description["added_tokens"]
     tokens = sorted(description["model"]["vocab"], key=description["model"]["vocab"].__getitem__)

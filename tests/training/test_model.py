@@ -221,6 +221,8 @@ def test_multi_token_head_equals_qwills(made: Made, seed: int) -> None:
                     contexts=np.array([0], np.int32),
                     slots=np.array([0], np.int32),
                     block_tables=np.arange(16, dtype=np.int32)[None],
+                    replayed=np.array([0], np.int32),
+                    kept=np.array([count], np.int32),
                 )
                 states[index] = mtp.forward(step, states[index][:count], made.ours.engine._runner._cache)
                 clear = before_ties(gaps, start, start + count)

@@ -51,10 +51,12 @@ def test_draws_differ_and_repeat_with_their_seed() -> None:
 
 
 @pytest.mark.parametrize("member", members())
-def test_the_plan_has_every_parameter_of_the_text_model(member: str) -> None:
+def test_the_plan_has_every_parameter_of_the_text_model_and_the_draft_head(member: str) -> None:
     config = family_config(member)
-    elements = sum(int(np.prod(tensor.shape)) for tensor in plan(config["text_config"], "Q4_K"))
-    assert elements == parameter_count(model_config(config)).text
+    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in plan(config["text_config"], "Q4_K")}
+    drafts = sum(size for name, size in sizes.items() if name.startswith("mtp."))
+    count = parameter_count(model_config(config))
+    assert (sum(sizes.values()) - drafts, drafts) == (count.text, count.mtp)
 
 
 @pytest.mark.parametrize("mix", MIXES)

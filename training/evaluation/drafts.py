@@ -85,6 +85,8 @@ def batch(token_ids: Sequence[Sequence[int]], contexts: Sequence[int], pages: It
         contexts=np.array(contexts, np.int32),
         slots=np.arange(len(counts), dtype=np.int32),
         block_tables=np.stack(list(pages)),
+        replayed=np.zeros(len(counts), np.int32),
+        kept=np.array(counts, np.int32),
     )
 
 

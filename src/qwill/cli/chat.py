@@ -28,6 +28,8 @@ HELP = """\
 /video FILE    show a video with the next message
 /system TEXT   tell the model how to behave
 /think on|off  let it reason before it answers, or not
+/save FILE     write the conversation to a file, with what the model has read
+/load FILE     go on with a saved conversation
 /clear         forget the conversation
 /bye           leave (also Ctrl-D)
 A line that ends in \\ goes on in the next one. Ctrl-C stops the answer."""
@@ -97,6 +99,10 @@ class Chat:
                 if text not in ("on", "off"):
                     raise InvalidArgument("/think takes on or off")
                 conversation.thinking = text == "on"
+            case "save" | "load":
+                if not text:
+                    raise InvalidArgument(f"/{name} needs a file")
+                self._note(getattr(conversation, name)(os.path.expanduser(_unquoted(text))))
             case "clear":
                 conversation.messages = [message for message in conversation.messages if message["role"] == "system"]
                 self._images, self._videos = [], []

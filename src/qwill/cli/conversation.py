@@ -28,6 +28,18 @@ class Conversation:
         message = {"role": "system", "content": check_text(text, "the system message")}
         self.messages = [message, *(other for other in self.messages if other["role"] != "system")]
 
+    def save(self, path: str) -> str:
+        """Writes the conversation to a file; returns what to tell about it. Raises SessionError."""
+        if not any(message["role"] == "user" for message in self.messages):
+            raise InvalidArgument("there is nothing to save yet")
+        tokens = self.llm.save_session(path, self.messages, thinking=self.thinking)
+        return f"(saved to {path}: {len(self.messages)} messages, {tokens} tokens that need not be read again)"
+
+    def load(self, path: str) -> str:
+        """Takes the messages of a saved conversation in place of these. Raises SessionError."""
+        self.messages = self.llm.load_session(path)
+        return f"(loaded {path}: {len(self.messages)} messages)"
+
     def complete(self) -> Completion:
         """The whole answer at once."""
         return self.llm.chat(self.messages, self.params, thinking=self.thinking, fps=self.fps)

@@ -14,12 +14,20 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", default="demo", metavar="MODEL", help=MODEL_HELP)
 
 
-def at_least_one(text: str) -> int:
-    """A whole number from 1 on."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
+def at_least(least: int) -> Callable[[str], int]:
+    """Reads a whole number from `least` on."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is not at least {least}")
+        return value
+
+    read.__name__ = "whole number"  # what argparse calls it in its message
+    return read
+
+
+at_least_one = at_least(1)
 
 
 def counts(least: int) -> Callable[[str], list[int]]:
@@ -33,6 +41,11 @@ def counts(least: int) -> Callable[[str], list[int]]:
 
     read.__name__ = "list of whole numbers"  # what argparse calls it in its message
     return read
+
+
+def drafts(text: str) -> bool | int:
+    """A number of drafts, or "auto", which is True."""
+    return True if text == "auto" else int(text)
 
 
 def above_zero(text: str) -> float:

@@ -10,6 +10,11 @@ from qwill.answer import Completion, StreamDelta
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 # What could move a terminal's cursor or change its title stays visible instead: everything but tab and newline.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+# What to say of an answer that ended otherwise than by itself or at its limit.
+_ENDINGS = {
+    "loop": "the answer repeated itself and was ended",
+    "error": "the answer's structure was too complex to follow to its end",
+}
 
 
 class AnswerPrinter:
@@ -71,9 +76,14 @@ def speed_line(completion: Completion) -> str:
 
 
 def show_ending(completion: Completion) -> None:
-    """Writes to stderr why an answer is empty, if it is, and the speed when a person is looking."""
+    """Writes to stderr why an answer is empty or cut off, if it is, and the speed when a person is looking."""
     if completion.finish_reason == "length" and completion.reasoning and not completion.text:
         tokens = completion.usage["completion_tokens"]
-        print(f"qwill: still reasoning after {tokens} tokens; raise -n, or say --no-think", file=sys.stderr)
+        print(
+            f"qwill: still reasoning after {tokens} tokens; raise -n, or say --max-thinking N or --no-think",
+            file=sys.stderr,
+        )
+    if completion.finish_reason in _ENDINGS:
+        print(f"qwill: {_ENDINGS[completion.finish_reason]}", file=sys.stderr)
     if sys.stderr.isatty():
         print(speed_line(completion), file=sys.stderr)

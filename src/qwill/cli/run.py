@@ -4,12 +4,13 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from qwill.answer import Completion
 from qwill.cli.conversation import Conversation, check_text, user_message
 from qwill.cli.loading import load_model
-from qwill.cli.options import above_zero, add_model_argument, at_least_one
+from qwill.cli.options import above_zero, add_model_argument, at_least, at_least_one, drafts
 from qwill.cli.printer import AnswerPrinter, show_ending
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import InvalidArgument
@@ -42,10 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("-n", "--max-tokens", type=at_least_one, metavar="N", help="at most N tokens of answer")
     sampling.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end at TEXT; may be repeated")
     sampling.add_argument("--logprobs", type=int, metavar="N", help="with --json: the N likeliest tokens at each place")
+    shape = parser.add_argument_group("what the answer may be")
+    shape.add_argument("--max-thinking", type=at_least(0), metavar="N", help="reason for at most N tokens, then answer")
+    shape.add_argument("--json-schema", metavar="FILE", help="JSON that fits the schema in FILE; {} for any object")
+    shape.add_argument("--regex", metavar="PATTERN", help="a text that matches PATTERN as a whole")
+    shape.add_argument("--grammar", metavar="FILE", help="a text of the grammar in FILE, in llguidance's Lark")
+    shape.add_argument("--stop-loops", action="store_true", help="end an answer that goes on repeating itself")
     machine = parser.add_argument_group("how to run")
     machine.add_argument("--ctx", type=at_least_one, metavar="N", help="tokens of conversation to hold (at most 32768)")
     machine.add_argument("--yarn", type=float, metavar="FACTOR", help="stretch the context by FACTOR, up to 4")
     machine.add_argument("--kv", default="auto", metavar="TYPE", help="cached keys and values: auto, f32, f16, q8_0")
+    machine.add_argument(
+        "--drafts", type=drafts, default="auto", metavar="N",
+        help="tokens that the model's draft head guesses ahead: 0 to 4, or auto (as many as pay)",
+    )  # fmt: skip
+    machine.add_argument("--cache", metavar="FOLDER", help="keep what was read for the next start")
     machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")
     machine.add_argument("--mmproj", metavar="FILE", help="vision file of a .gguf model (the one beside it)")
     shown = parser.add_argument_group("what to show")
@@ -74,6 +86,8 @@ def execute(arguments: argparse.Namespace) -> None:
         yarn=arguments.yarn,
         mmproj=arguments.mmproj,
         max_sequences=1,
+        speculative=arguments.drafts,
+        disk_cache=arguments.cache,
     )
     conversation = Conversation(llm, params, arguments.think, arguments.fps)
     if arguments.system is not None:
@@ -113,7 +127,22 @@ def _sampling_params(arguments: argparse.Namespace) -> SamplingParams:
         max_tokens=arguments.max_tokens,
         stop=tuple(arguments.stop),
         logprobs=arguments.logprobs,
+        max_thinking_tokens=arguments.max_thinking,
+        loop_detection=arguments.stop_loops,
+        json_schema=_read_text(arguments.json_schema, "the schema"),
+        regex=arguments.regex,
+        grammar=_read_text(arguments.grammar, "the grammar"),
     )
+
+
+def _read_text(name: str | None, what: str) -> str | None:
+    """The text of a file. Raises InvalidArgument when there is none."""
+    if name is None:
+        return None
+    try:
+        return Path(name).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"{what} cannot be read from {name} ({error})") from error
 
 
 def _prompt(arguments: argparse.Namespace) -> str | None:

@@ -1,19 +1,28 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
-from itertools import accumulate
+import time
+from itertools import accumulate, islice
+from typing import Any
 
 import numpy as np
 
+from qwill.engine.disk_cache import DiskCache
 from qwill.engine.pools import Pool
-from qwill.engine.request import Request
+from qwill.engine.prefix_cache import Place, PrefixCache, Snapshot, Trail
+from qwill.engine.request import Prompt, Request
 from qwill.engine.runner import Runner
-from qwill.engine.scheduler import Chunk, Scheduler
+from qwill.engine.scheduler import MOST_LAID_BY, Chunk, Scheduler
+from qwill.engine.sequences import Sequences, Stored
+from qwill.engine.session import Session
+from qwill.engine.speculative import MOST_UNREAD, Speculator, most_drafts
 from qwill.model.batch import allocate_cache
 from qwill.model.model import Model
+from qwill.model.parameters import kv_bytes_per_token, state_bytes
 from qwill.quant.types import TensorType
 
 PAGE_SIZE = 32
 TOKEN_BUDGET = 512
+LEAST_SNAPSHOT = 32  # tokens that a snapshot has to add to the one before it
 
 
 class Engine:
@@ -26,14 +35,31 @@ class Engine:
         max_sequences: int,
         kv_type: TensorType,
         token_budget: int = TOKEN_BUDGET,
+        drafts: int | None = 0,
+        snapshot_bytes: int = 0,
+        disk_cache: DiskCache | None = None,
     ) -> None:
         """Pages for `cache_tokens` tokens in all, which the requests share; slots for `max_sequences` at a time.
 
-        A step computes at most `token_budget` tokens of prompts.
+        A step computes at most `token_budget` tokens of prompts. `drafts`: tokens that a model with a draft head
+        guesses for each request in a step, None for as many as pay. `snapshot_bytes`: how much the states may take that
+        let later prompts go on where earlier ones were the same; a `disk_cache` keeps them beyond that.
         """
         pages = cache_tokens // PAGE_SIZE + 1
-        self.scheduler = Scheduler(Pool(pages), Pool(max_sequences), PAGE_SIZE, token_budget)
-        self._runner = Runner(model, allocate_cache(model.config.text, pages, PAGE_SIZE, max_sequences, kv_type))
+        config = model.config.text
+        sequences = Sequences(allocate_cache(config, pages, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY))
+        pool = Pool(pages)
+        self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, self._stored)
+        self.disk_cache = disk_cache
+        self.sessions: list[Session] = []
+        self.scheduler = Scheduler(
+            pool, Pool(max_sequences), PAGE_SIZE, token_budget, sequences, self.prefix_cache
+        )  # fmt: skip
+        self._sequences = sequences
+        self._runner = Runner(model, sequences.cache)
+        self._speculator = Speculator(self._runner, drafts) if most_drafts(model, drafts) else None
+        # A state costs as much as the keys and values of so many tokens; further apart, none is kept in between.
+        self._interval = max(TOKEN_BUDGET, state_bytes(config) // max(1, kv_bytes_per_token(config, kv_type)))
 
     @property
     def has_work(self) -> bool:
@@ -41,32 +67,56 @@ class Engine:
 
     def add(self, request: Request) -> None:
         """Queues a request; prompt and longest answer must fit into `cache_tokens`."""
+        if self.prefix_cache.budget or self.disk_cache is not None or self.sessions:
+            request.trail = Trail(PAGE_SIZE, request.prompt.keys())
+            request.snapshots = self._snapshot_lengths(request)
         self.scheduler.add(request)
 
     def step(self) -> list[Request]:
-        """Computes one batch. Returns the requests that got a token; those finished have left the engine."""
+        """Computes one batch. Returns the requests that got tokens; those finished have left the engine."""
         chunks = self.scheduler.schedule()
+        begun = time.perf_counter()
         hidden = self._runner.hidden_states(chunks)
-        ends = accumulate(chunk.count for chunk in chunks)
-        due = [(chunk, end) for chunk, end in zip(chunks, ends, strict=True) if chunk.count == chunk.request.pending]
+        starts = list(accumulate((chunk.count for chunk in chunks), initial=0))
         for chunk in chunks:
-            chunk.request.computed += chunk.count
-        if not due:
-            return []
-        logits = self._runner.logits(hidden[[end - 1 for _, end in due]])
-        for (chunk, _), row in zip(due, logits, strict=True):
-            self._sample(chunk, row)
+            chunk.request.computed += chunk.count - chunk.drafts
+            chunk.request.replayed = chunk.count - chunk.drafts - chunk.kept
+        due = [(chunk, start) for chunk, start in zip(chunks, starts, strict=False) if chunk.request.pending == 0]
+        if due:
+            rows = [
+                row
+                for chunk, start in due
+                for row in range(start + chunk.count - 1 - chunk.drafts, start + chunk.count)
+            ]
+            logits = iter(self._runner.logits(hidden[rows]))
+            for chunk, _ in due:
+                self._sample(chunk.request, list(islice(logits, 1 + chunk.drafts)))
+        self._learn(chunks, time.perf_counter() - begun)
+        for chunk, start in zip(chunks, starts, strict=False):
+            self._take_snapshot(chunk, hidden[start : start + chunk.count])
+        if self._speculator is not None:
+            self._speculator.follow(chunks, hidden)
+        for chunk, _ in due:
+            if chunk.request.finish_reason is not None:
+                self.scheduler.remove(chunk.request)
         return [chunk.request for chunk, _ in due]
 
     def cancel(self, request: Request) -> None:
         """Ends a request that is waiting or running; its tokens so far stay in it."""
-        self._runner.forget_media(request.prompt.media)
         self.scheduler.remove(request)
+
+    def computed(self, prompt: Prompt) -> tuple[Place, int, list[list[np.ndarray]], list[np.ndarray]]:
+        """Place and length of the longest known beginning of a prompt, copies of its pages and states."""
+        trail = Trail(PAGE_SIZE, prompt.keys())
+        snapshot = self.prefix_cache.find(trail)
+        if snapshot is None:
+            return trail.place(0), 0, [], []
+        return snapshot.place, snapshot.length, *self._sequences.copy_of(snapshot)
 
     def prompt_logits(self, request: Request) -> np.ndarray:
         """Logits [tokens, vocab] f32 at every token of a request's prompt, which the idle engine reads and forgets."""
         assert not self.has_work
-        self.add(request)
+        self.scheduler.add(request)
         logits = np.empty((request.length, request.sampler.vocab_size), np.float32)
         while request.pending:
             (chunk,) = self.scheduler.schedule()
@@ -76,10 +126,71 @@ class Engine:
         self.cancel(request)
         return logits
 
-    def _sample(self, chunk: Chunk, logits: np.ndarray) -> None:
-        request = chunk.request
-        if not request.output_ids:
-            self._runner.forget_media(request.prompt.media)
-        request.commit(request.sampler.sample(logits, request.length))
-        if request.finish_reason is not None:
-            self.scheduler.remove(request)
+    def _sample(self, request: Request, logits: list[np.ndarray]) -> None:
+        """Draws the next token, and the one after each draft that was right."""
+        drafts, request.drafts = request.drafts, []
+        for row, draft in zip(logits, [*drafts, None], strict=True):
+            sampled = request.sampler.sample(row, request.length)
+            request.commit(sampled)
+            if request.finish_reason is not None or sampled.token != draft:
+                return
+            request.computed += 1
+            request.replayed += 1
+
+    def _learn(self, chunks: list[Chunk], seconds: float) -> None:
+        """What the step took, for those who decide on the next ones."""
+        reading = [chunk.count for chunk in chunks if chunk.first < len(chunk.request.prompt.token_ids)]
+        self.scheduler.pace.add_step(len(chunks) - len(reading), sum(reading), seconds)
+        if self._speculator is not None and not reading:
+            self._speculator.policy.add_step(sum(chunk.count for chunk in chunks), seconds)
+
+    def _snapshot_lengths(self, request: Request) -> list[int]:
+        """After how many tokens of its prompt the request's states are kept: where other prompts may part from it, and
+        every now and then.
+        """
+        end = len(request.prompt.token_ids)
+        lengths = [*range(self._interval, end, self._interval), *request.prompt.partings]
+        chosen: list[int] = []
+        for length in sorted(lengths, reverse=True):
+            if LEAST_SNAPSHOT <= length < end and (not chosen or length + LEAST_SNAPSHOT <= chosen[0]):
+                chosen.insert(0, length)
+        return chosen
+
+    def _take_snapshot(self, chunk: Chunk, hidden: np.ndarray) -> None:
+        """Keeps the request's states if that is due, or if the answer ended. hidden: those of the chunk's tokens."""
+        request, length = chunk.request, chunk.request.in_state
+        due = bool(request.snapshots) and request.snapshots[0] == length
+        while request.snapshots and request.snapshots[0] <= length:
+            request.snapshots.pop(0)
+        if request.trail is None or not (due or request.finish_reason is not None) or length < LEAST_SNAPSHOT:
+            return
+        request.trail.extend(np.array(request.tokens(len(request.trail), length - len(request.trail)), np.int64))
+        place = request.trail.place(length)
+        in_memory = self.prefix_cache.has(place)
+        on_disk = self.disk_cache is None or self.disk_cache.has(place)
+        if in_memory and on_disk:
+            return
+        state = self._sequences.snapshot(request, self._unread(request, hidden[: length - chunk.first]))
+        pages = list(request.pages[: -(-length // PAGE_SIZE)])
+        if not in_memory and state.nbytes <= self.prefix_cache.budget:
+            self.prefix_cache.add(Snapshot(length, place, pages, state.nbytes, state))
+        if self.disk_cache is not None and not on_disk:
+            self.disk_cache.add(
+                request.trail, length, lambda page: self._sequences.page(pages[page]), state.arrays
+            )  # fmt: skip
+
+    def _stored(self, trail: Trail, longer_than: int) -> Snapshot[Stored] | None:
+        """The longest snapshot in files that has more tokens than that."""
+        found: Stored | None = self.disk_cache.find(trail, longer_than) if self.disk_cache is not None else None
+        for session in self.sessions:
+            found = session.find(trail, found.length if found else longer_than) or found
+        return Snapshot(found.length, found.place, [], 0, found) if found is not None else None
+
+    def _unread(self, request: Request, hidden: np.ndarray) -> np.ndarray:
+        """The states that the draft head has not read, up to the newest; that one is always among them, for what comes
+        after it may differ.
+        """
+        if self._speculator is None:
+            return hidden[:0]
+        waiting = sum(map(len, request.unread)) + len(hidden)
+        return np.concatenate([*request.unread, hidden]) if waiting <= MOST_UNREAD else hidden[-1:].copy()

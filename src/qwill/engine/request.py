@@ -3,9 +3,12 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from qwill.engine.draft_policy import Acceptance
+from qwill.engine.prefix_cache import Trail
 from qwill.engine.sampler import Sampled, Sampler
 from qwill.engine.sampling_params import SamplingParams
 from qwill.media.placement import MediaRows
@@ -13,31 +16,59 @@ from qwill.media.placement import MediaRows
 
 @dataclass(frozen=True)
 class Prompt:
-    """A tokenized prompt. positions [3, tokens] int32; the first generated token stands at `next_position`."""
+    """A tokenized prompt. positions [3, tokens] int32; the first generated token stands at `next_position`.
+
+    partings: numbers of tokens after which other prompts that begin alike are likely to go on differently.
+    """
 
     token_ids: list[int]
     positions: np.ndarray
     next_position: int
     media: tuple[MediaRows, ...] = ()
+    partings: tuple[int, ...] = ()
+
+    def keys(self) -> np.ndarray:
+        """int64 [tokens]: the ids, and for tokens of media numbers that only their pixels and places have."""
+        keys = np.array(self.token_ids, np.int64)
+        for rows in self.media:
+            keys[rows.start : rows.start + rows.length] = rows.patches.keys(rows.first_row, rows.length)
+        return keys
 
 
 @dataclass(eq=False)
 class Request:
     """What the scheduler and the runner fill in while a prompt is answered.
 
-    `params` are resolved and their `max_tokens` is set. `computed` counts the tokens in the cache: the prompt's, then
-    those generated before the newest.
+    `params` are resolved and their `max_tokens` is set. A lower `priority` goes first; among equals whoever came
+    first. `streamed`: somebody reads along, so other prompts must not hold the answer up.
+
+    `computed` counts the tokens in the cache: the prompt's, then those generated before the newest. `drafts` are
+    guesses at the tokens after the newest, which the next step verifies; the last `replayed` of the computed tokens are
+    not in the recurrent states yet. `unread`: states [tokens, hidden_size] of the last computed tokens, which the draft
+    head has not read. `cached` tokens of the prompt were computed for others. `saved` is where the arrays are while
+    the request had to make room.
     """
 
     prompt: Prompt
     params: SamplingParams
     sampler: Sampler
     eos_ids: frozenset[int]
+    priority: int = 0
+    streamed: bool = False
     output_ids: list[int] = field(default_factory=list)
     samples: list[Sampled] = field(default_factory=list)
+    arrival: int = -1
+    trail: Trail | None = None
+    snapshots: list[int] = field(default_factory=list)
+    cached: int = 0
     computed: int = 0
+    drafts: list[int] = field(default_factory=list)
+    replayed: int = 0
+    unread: list[np.ndarray] = field(default_factory=list)
+    acceptance: Acceptance | None = None
     pages: "array[int]" = field(default_factory=lambda: array("i"))
     slot: int = -1
+    saved: Any = None
     finish_reason: str | None = None
 
     @property
@@ -55,12 +86,25 @@ class Request:
         """Known tokens that are not in the cache yet."""
         return self.length - self.computed
 
+    @property
+    def in_state(self) -> int:
+        """Tokens that the recurrent states have taken in."""
+        return self.computed - self.replayed
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Requests go in the order of this."""
+        return self.priority, self.arrival
+
     def tokens(self, first: int, count: int) -> list[int]:
-        """Token ids `first` to `first + count` of prompt and output."""
-        prompt = self.prompt.token_ids
-        if first >= len(prompt):
-            return self.output_ids[first - len(prompt) : first - len(prompt) + count]
-        return (prompt[first : first + count] + self.output_ids)[:count]
+        """Token ids `first` to `first + count` of prompt, output and drafts."""
+        prompt, output = self.prompt.token_ids, self.output_ids
+        found = prompt[first : first + count]
+        for tokens, start in ((output, len(prompt)), (self.drafts, len(prompt) + len(output))):
+            if len(found) < count:
+                begin = first + len(found) - start
+                found = found + tokens[begin : begin + count - len(found)]
+        return found
 
     def positions(self, first: int, count: int) -> np.ndarray:
         """Their rotary positions, int32 [3, count]."""
@@ -74,10 +118,16 @@ class Request:
         """Appends tokens that were given, not drawn. The next steps read them together, as they read a prompt."""
         assert self.finish_reason is None
         assert len(self.output_ids) + len(token_ids) < self.max_tokens
+        self.drafts.clear()
         self.output_ids.extend(token_ids)
         for token in token_ids:
             self.samples.append(Sampled(token))
             self.sampler.commit(token)
+
+    def end_after(self, count: int, reason: str) -> None:
+        """Finishes the request with the first `count` tokens of its answer; a step can have drawn more."""
+        del self.output_ids[count:], self.samples[count:]
+        self.finish_reason = reason
 
     def commit(self, sampled: Sampled) -> None:
         """Appends a token, and finishes the request when it was the last."""
@@ -86,5 +136,7 @@ class Request:
         self.sampler.commit(sampled.token)
         if sampled.token in self.eos_ids and not self.params.ignore_eos:
             self.finish_reason = "stop"
+        elif self.sampler.finish_reason is not None:
+            self.finish_reason = self.sampler.finish_reason
         elif len(self.output_ids) == self.max_tokens:
             self.finish_reason = "length"

@@ -1,5 +1,6 @@
 """Turns a schedule into a batch, runs the model on it and gives the logits that are needed."""
 
+from collections import OrderedDict
 from itertools import accumulate
 
 import numpy as np
@@ -10,6 +11,8 @@ from qwill.media.placement import MediaRows
 from qwill.model.batch import Batch, Cache
 from qwill.model.model import Model
 
+EMBEDDING_BYTES = 256 << 20  # of images and videos that are remembered
+
 
 class Runner:
     """Owns the arrays of all sequences."""
@@ -17,59 +20,76 @@ class Runner:
     def __init__(self, model: Model, cache: Cache) -> None:
         self._model = model
         self._cache = cache
-        # Embeddings of the media of prompts that are being read, by identity of their patches; dropped with the prompt.
-        self._embeddings: dict[int, np.ndarray] = {}
+        # Of images and videos that were seen lately, by digest, the latest last: a conversation shows them again.
+        self._embeddings: OrderedDict[bytes, np.ndarray] = OrderedDict()
+        self._embedding_bytes = 0
 
     def hidden_states(self, chunks: list[Chunk]) -> np.ndarray:
         """Hidden states [tokens, hidden_size] f32 after the final norm, of all tokens of all chunks, in their order."""
-        for chunk in chunks:
-            if chunk.request.computed == 0:
-                self._cache.clear_slot(chunk.request.slot)
         return self._model.text.forward(self._batch(chunks), self._cache)
 
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """Logits [rows, vocab] f32 of rows of `hidden_states`."""
         return self._model.text.logits(hidden)
 
-    def forget_media(self, media: tuple[MediaRows, ...]) -> None:
-        """Frees the embeddings of a prompt that is in the cache by now, or was cancelled."""
-        for rows in media:
-            self._embeddings.pop(id(rows.patches), None)
+    def draft_logits(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits [rows, tokens] f32 of rows of `drafted_states`, for the tokens worth guessing, and their ids."""
+        return self._model.text.draft_logits(hidden)
 
-    def _batch(self, chunks: list[Chunk]) -> Batch:
-        token_ids = [token for chunk in chunks for token in chunk.request.tokens(chunk.request.computed, chunk.count)]
-        positions = [chunk.request.positions(chunk.request.computed, chunk.count) for chunk in chunks]
+    def drafted_states(self, chunks: list[Chunk], hidden: np.ndarray) -> np.ndarray:
+        """The draft head's states [tokens, hidden_size] f32 for each token of the chunks, from which the token after
+        its next is guessed. `hidden`: the text model's states of these tokens, or the head's own where it guesses on.
+        """
+        assert self._model.mtp is not None
+        return self._model.mtp.forward(self._batch(chunks, ahead=1), hidden, self._cache)
+
+    def _batch(self, chunks: list[Chunk], ahead: int = 0) -> Batch:
+        """The chunks' tokens, or those `ahead` of them, in the places of the chunks."""
+        token_ids = [token for chunk in chunks for token in chunk.request.tokens(chunk.first + ahead, chunk.count)]
+        positions = [chunk.request.positions(chunk.first, chunk.count) for chunk in chunks]
         starts = list(accumulate((chunk.count for chunk in chunks), initial=0))
         return Batch(
             token_ids=np.array(token_ids, np.int32),
             positions=positions[0] if len(positions) == 1 else np.concatenate(positions, axis=1),
             starts=np.array(starts, np.int32),
-            contexts=np.array([chunk.request.computed for chunk in chunks], np.int32),
+            contexts=np.array([chunk.first for chunk in chunks], np.int32),
             slots=np.array([chunk.request.slot for chunk in chunks], np.int32),
             block_tables=_block_tables(chunks),
+            replayed=np.array([chunk.request.replayed for chunk in chunks], np.int32),
+            kept=np.array([chunk.kept for chunk in chunks], np.int32),
             media=tuple(
                 part
                 for chunk, start in zip(chunks, starts, strict=False)
                 for rows in chunk.request.prompt.media
-                if (part := self._media_part(rows, chunk, start)) is not None
+                if (part := self._media_part(rows, chunk.first + ahead, chunk.count, start)) is not None
             ),
         )
 
-    def _media_part(self, rows: MediaRows, chunk: Chunk, start: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The rows of the batch that this run of placeholders covers, and their embeddings; None when outside."""
-        offset = rows.start - chunk.request.computed
-        first, last = max(offset, 0), min(offset + rows.length, chunk.count)
+    def _media_part(
+        self, rows: MediaRows, begin_token: int, count: int, start: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows of the batch, among the `count` from `start` on that hold the tokens from `begin_token` on, which
+        this run of placeholders covers, and their embeddings; None when outside.
+        """
+        offset = rows.start - begin_token
+        first, last = max(offset, 0), min(offset + rows.length, count)
         if first >= last:
             return None
         begin = rows.first_row + first - offset
         return np.arange(start + first, start + last), self._encode(rows.patches)[begin : begin + last - first]
 
     def _encode(self, patches: Patches) -> np.ndarray:
-        key = id(patches)
-        if key not in self._embeddings:
-            assert self._model.vision is not None, "media are refused before, where there is no vision tower"
-            self._embeddings[key] = self._model.vision.forward(patches.pixels, patches.grid)
-        return self._embeddings[key]
+        found = self._embeddings.get(patches.digest)
+        if found is not None:
+            self._embeddings.move_to_end(patches.digest)
+            return found
+        assert self._model.vision is not None, "media are refused before, where there is no vision tower"
+        made = self._model.vision.forward(patches.pixels, patches.grid)
+        self._embeddings[patches.digest] = made
+        self._embedding_bytes += made.nbytes
+        while self._embedding_bytes > EMBEDDING_BYTES and len(self._embeddings) > 1:
+            self._embedding_bytes -= self._embeddings.popitem(last=False)[1].nbytes
+        return made
 
 
 def _block_tables(chunks: list[Chunk]) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qwill.engine.rules import Rules
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import QwillError
 
@@ -25,17 +26,21 @@ class Sampled:
 class Sampler:
     """Draws the tokens of one request. The steps and their order:
 
+    0. Rules: a token that they force is taken; those that they forbid have no chance.
     1. Penalties as vLLM defines them: repetition over prompt and answer, then frequency and presence over the answer.
     2. Temperature: 0 takes the likeliest token, the lowest id among equals; otherwise it divides the logits.
     3. Filters: top-k, then top-p on what top-k left, then min-p. Of equals the lowest id is kept first.
     4. Gumbel-max: the greatest of logit + noise, where the noise is a hash of (seed, position, token id).
 
     The draw has the softmax's distribution (Gumbel 1954; Yellott 1977) and no state: batch size, chunking and
-    speculation cannot change it. Log-probabilities are those of the raw logits, before step 1.
+    speculation cannot change it. Log-probabilities are those of the raw logits, before all steps.
     """
 
-    def __init__(self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int]) -> None:
-        """`params` should be resolved; what is still None takes the family's default."""
+    def __init__(
+        self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], rules: Rules | None = None
+    ) -> None:
+        """`params` should be resolved; what is still None takes the family's default. `rules` forbid tokens, or leave
+        no choice."""
         resolved = params.resolve({})
         self._temperature = float(resolved.temperature or 0)
         self._top_k = int(resolved.top_k or 0)
@@ -45,6 +50,12 @@ class Sampler:
         self.vocab_size = vocab_size
         self.seed = secrets.randbits(64) if params.seed is None else params.seed % 2**64
         self._penalties = _Penalties(resolved, prompt_ids)
+        self._rules = rules
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the rules end the answer; None while they do not."""
+        return None if self._rules is None else self._rules.finish_reason
 
     def sample(self, logits: np.ndarray, position: int) -> Sampled:
         """The token that follows, from float32 logits [vocab_size], which stay as they are; -inf forbids a token.
@@ -59,37 +70,57 @@ class Sampler:
             raise QwillError(f"the model produced {'NaN' if math.isnan(peak) else 'infinity'} at position {position}")
         if peak == -math.inf:
             raise QwillError(f"every token is forbidden at position {position}")
-        adjusted = self._penalties.apply(logits)
-        if self._temperature == 0:
-            token = likeliest if adjusted is logits else int(adjusted.argmax())
-        else:
-            ids, scores = self._keep(adjusted)
-            token = int(ids[np.argmax(scores + gumbel_noise(self.seed, position, ids))])
+        forced = None if self._rules is None else self._rules.forced
+        token = self._draw(logits, likeliest, position) if forced is None else forced
         if self._logprobs is None:
             return Sampled(token)
         return self._with_logprobs(token, logits, peak, self._logprobs)
 
+    def _draw(self, logits: np.ndarray, likeliest: int, position: int) -> int:
+        adjusted = self._penalties.apply(logits if self._rules is None else self._rules.restrict(logits))
+        if self._temperature == 0:
+            return likeliest if adjusted is logits else int(adjusted.argmax())
+        ids, scores = self._keep(adjusted)
+        return int(ids[np.argmax(scores + gumbel_noise(self.seed, position, ids))])
+
+    def guess(self, logits: np.ndarray, position: int, ids: np.ndarray, drafts: Sequence[int] = ()) -> int:
+        """What `sample` would draw after `drafts` if the model's logits of the tokens `ids` were these, a draft head's,
+        and others had none; penalties left aside.
+        """
+        if self._rules is not None:
+            every = np.full(self.vocab_size, -np.inf, np.float32)
+            every[ids] = logits
+            logits, ids = self._rules.foresee(every, drafts), np.arange(self.vocab_size)
+            if logits.max() == -np.inf:  # what has to come is none of the tokens that are guessed
+                return 0
+        if self._temperature == 0:
+            return int(ids[logits.argmax()])
+        kept, scores = self._keep(logits)
+        return int(ids[kept[np.argmax(scores + gumbel_noise(self.seed, position, ids[kept]))]])
+
     def commit(self, token: int) -> None:
-        """Makes the token part of the answer, for the penalties."""
+        """Makes the token part of the answer, for penalties and rules."""
         self._penalties.add(token)
+        if self._rules is not None:
+            self._rules.commit(token)
 
     def _keep(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The ids that the filters leave, and their scores."""
-        if 0 < self._top_k < self.vocab_size:
+        if 0 < self._top_k < len(logits):
             ids = _largest(logits, self._top_k)
             scores = self._scores(logits, ids)
             if self._top_p < 1:
                 ids, scores = _nucleus(ids, scores, self._top_p * np.exp(scores).sum())
         elif self._top_p < 1:
             mass = self._top_p * np.exp(self._scores(logits)).sum()
-            look = min(FIRST_LOOK, self.vocab_size)
+            look = min(FIRST_LOOK, len(logits))
             ids = _largest(logits, look)
-            while look < self.vocab_size and np.exp(self._scores(logits, ids)).sum() < mass:
-                look = min(16 * look, self.vocab_size)
+            while look < len(logits) and np.exp(self._scores(logits, ids)).sum() < mass:
+                look = min(16 * look, len(logits))
                 ids = _largest(logits, look)
             ids, scores = _nucleus(ids, self._scores(logits, ids), mass)
         else:
-            ids, scores = np.arange(self.vocab_size), self._scores(logits)
+            ids, scores = np.arange(len(logits)), self._scores(logits)
         if self._min_p > 0:
             likely = scores >= np.log(self._min_p)
             ids, scores = ids[likely], scores[likely]

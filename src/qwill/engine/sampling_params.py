@@ -1,6 +1,8 @@
 """What a request asks of the sampler."""
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +19,7 @@ DEFAULTS: dict[str, float | int] = {
     "repetition_penalty": 1.0,
 }
 MAX_LOGPROBS = 100
+STRUCTURES = ("json_schema", "regex", "grammar")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class SamplingParams:
     - stop: texts that end the answer and are not part of it
     - ignore_eos: go on after the end-of-turn token, for measurements
     - logprobs: how many of the likeliest tokens to report for each position; 0 the drawn one alone; None nothing
+    - max_thinking_tokens: the most tokens of reasoning, which is then closed so that the answer follows; None: no limit
+    - loop_detection: end an answer that goes on repeating itself, with the finish_reason "loop" (engine/loops.py)
+    - json_schema: what the answer after the reasoning is to fit, as a mapping or as JSON; {} stands for any object
+    - regex: what it is to match as a whole, in the syntax of Rust's regex crate without look-around
+    - grammar: what it is to follow, in Lark as llguidance reads it. Only one of the three
 
     Raises InvalidArgument, which names the field and its range.
     """
@@ -51,6 +59,11 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    max_thinking_tokens: int | None = None
+    loop_detection: bool = False
+    json_schema: Mapping[str, Any] | str | None = None
+    regex: str | None = None
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -69,6 +82,15 @@ class SamplingParams:
         self._number("max_tokens", 1, 2**31 - 1, "a whole number of at least 1", whole=True)
         self._number("seed", -(2**63), 2**64 - 1, "a whole number of 64 bits", whole=True)
         self._number("logprobs", 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
+        self._number("max_thinking_tokens", 0, 2**31 - 1, "a whole number of at least 0", whole=True)
+        if not isinstance(self.loop_detection, bool):
+            raise InvalidArgument(f"loop_detection must be true or false, not {self.loop_detection!r}")
+        self._check_structure()
+
+    @property
+    def structure(self) -> str | None:
+        """Which of json_schema, regex and grammar is given."""
+        return next((name for name in STRUCTURES if getattr(self, name) is not None), None)
 
     def resolve(self, generation_config: dict[str, Any]) -> "SamplingParams":
         """These parameters with every None of the first seven filled: from the checkpoint's generation_config, else
@@ -89,6 +111,17 @@ class SamplingParams:
         except InvalidArgument as error:
             raise CheckpointError(f"generation_config: {error}") from error
 
+    def _check_structure(self) -> None:
+        given = [name for name in STRUCTURES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidArgument(f"an answer has one structure; give either {' or '.join(given)}")
+        for name in ("regex", "grammar"):
+            text = getattr(self, name)
+            if text is not None and not (isinstance(text, str) and text.strip()):
+                raise InvalidArgument(f"{name} must be a text of at least one character, not {text!r}")
+        if self.json_schema is not None:
+            object.__setattr__(self, "json_schema", _plain_schema(self.json_schema))
+
     def _number(
         self, name: str, low: float, high: float, meaning: str, above: bool = False, whole: bool = False
     ) -> None:
@@ -101,3 +134,15 @@ class SamplingParams:
         )
         if not sound or (above and value == low):
             raise InvalidArgument(f"{name} must be {meaning}, not {value!r}")
+
+
+def _plain_schema(schema: Mapping[str, Any] | str) -> dict[str, Any]:
+    """A copy of the schema, whatever it was made of."""
+    try:
+        text = schema if isinstance(schema, str) else json.dumps(dict(schema), allow_nan=False)
+        plain = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"json_schema must be a JSON object ({error})") from error
+    if not isinstance(plain, dict):
+        raise InvalidArgument(f"json_schema must be a JSON object, not {text}")
+    return plain

@@ -79,6 +79,18 @@ def read_source(source: str | Path | bytes, kind: str) -> tuple[Path | io.BytesI
     return path, str(path)
 
 
+def source_bytes(source: "str | Path | bytes | Image", kind: str) -> bytes:
+    """The contents of an image's or video's file; a Pillow image as a PNG file. Raises MediaError."""
+    from PIL import Image
+
+    if isinstance(source, Image.Image):
+        memory = io.BytesIO()
+        load_image(source).save(memory, "PNG")
+        return memory.getvalue()
+    opened, _ = read_source(source, kind)
+    return opened.read_bytes() if isinstance(opened, Path) else opened.getvalue()
+
+
 def target_size(height: int, width: int, settings: ImageSettings) -> tuple[int, int]:
     """Height and width that an image is resized to: multiples of `settings.factor`, the area within the limits.
 

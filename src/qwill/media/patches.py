@@ -1,5 +1,6 @@
 """What the vision tower reads: normalised pixels, cut into patches, and the settings that say how."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -32,6 +33,20 @@ class Patches:
     @property
     def tokens(self) -> int:
         return self.grid[0] * self.tokens_per_frame
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes that stand for the pixels and their shape."""
+        shape = repr((self.grid, self.merge_size, self.pixels.shape)).encode()
+        return hashlib.blake2b(self.pixels.tobytes() + shape, digest_size=16).digest()
+
+    def keys(self, first: int, count: int) -> np.ndarray:
+        """int64 [count]: numbers for tokens `first` to `first + count`, which no other pixels and places have, except
+        by an accident of one in 2**64, and which are no token ids.
+        """
+        own = np.frombuffer(self.digest[:8], np.uint64)
+        keys = own + np.arange(first, first + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return (keys | np.uint64(1 << 63)).view(np.int64)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ class Batch:
 
     token_ids [tokens] int32; positions [3, tokens] int32 (T, H, W); starts [sequences + 1] int32, the first row of each
     sequence; contexts [sequences] int32, tokens already cached; slots [sequences] int32, rows of the recurrent states;
-    block_tables [sequences, pages] int32; media: rows whose embedding is replaced, with the rows' embeddings.
+    block_tables [sequences, pages] int32; replayed [sequences] int32, drafts of the step before that were right and now
+    enter the states; kept [sequences] int32, rows that enter them too, while the others are drafts; media: rows whose
+    embedding is replaced, with the rows' embeddings.
     """
 
     token_ids: np.ndarray
@@ -27,6 +29,8 @@ class Batch:
     contexts: np.ndarray
     slots: np.ndarray
     block_tables: np.ndarray
+    replayed: np.ndarray
+    kept: np.ndarray
     media: tuple[tuple[np.ndarray, np.ndarray], ...] = field(default=())
 
 
@@ -37,12 +41,14 @@ class Cache:
     keys, values: per attention layer [pages, kv_heads, page, head_dim], f32 or f16, or uint8 with the bytes of
     Q8_0 rows; the MTP layer's come last.
     conv_states, states: per DeltaNet layer [slots, kernel - 1, channels] and [slots, V heads, key_dim, value_dim] f32.
+    pending: per DeltaNet layer [slots, drafts, channels + 2 V heads] f32, the inputs of drafts, not in the states.
     """
 
     keys: list[np.ndarray]
     values: list[np.ndarray]
     conv_states: list[np.ndarray]
     states: list[np.ndarray]
+    pending: list[np.ndarray]
 
     def clear_slot(self, slot: int) -> None:
         """A sequence starts from zero states."""
@@ -50,24 +56,37 @@ class Cache:
             array[slot] = 0
 
 
-def cache_bytes(config: TextConfig, pages: int, page_size: int, slots: int, kv_type: TensorType) -> int:
+def cache_bytes(
+    config: TextConfig, pages: int, page_size: int, slots: int, kv_type: TensorType, drafts: int = 0
+) -> int:
     """Bytes that `allocate_cache` takes."""
     draft_layers = 2 * config.mtp_layers * config.kv_heads * kv_type.row_bytes(config.head_dim)
     token = kv_bytes_per_token(config, kv_type) + draft_layers
-    return pages * page_size * token + slots * state_bytes(config)
+    pending = 4 * drafts * config.layer_types.count("linear_attention") * _pending_width(config)
+    return pages * page_size * token + slots * (state_bytes(config) + pending)
 
 
-def allocate_cache(config: TextConfig, pages: int, page_size: int, slots: int, kv_type: TensorType) -> Cache:
-    """Zeroed arrays for `pages` pages and `slots` sequences; memory is only touched as it is used."""
+def allocate_cache(
+    config: TextConfig, pages: int, page_size: int, slots: int, kv_type: TensorType, drafts: int = 0
+) -> Cache:
+    """Zeroed arrays for `pages` pages and `slots` sequences, each with at most `drafts` drafts in a step; memory is
+    only touched as it is used.
+    """
     kv_dtype = KV_DTYPES[kv_type.name]
     attention_layers = config.layer_types.count("full_attention") + config.mtp_layers
     linear_layers = config.layer_types.count("linear_attention")
     kv_shape = (pages, config.kv_heads, page_size, kv_type.row_bytes(config.head_dim) // kv_dtype.itemsize)
     conv_shape = (slots, config.conv_kernel - 1, config.linear_channels)
+    pending_shape = (slots, drafts, _pending_width(config))
     state_shape = (slots, config.linear_value_heads, config.linear_key_dim, config.linear_value_dim)
     return Cache(
         keys=[np.zeros(kv_shape, kv_dtype) for _ in range(attention_layers)],
         values=[np.zeros(kv_shape, kv_dtype) for _ in range(attention_layers)],
         conv_states=[np.zeros(conv_shape, np.float32) for _ in range(linear_layers)],
         states=[np.zeros(state_shape, np.float32) for _ in range(linear_layers)],
+        pending=[np.zeros(pending_shape, np.float32) for _ in range(linear_layers)],
     )
+
+
+def _pending_width(config: TextConfig) -> int:
+    return config.linear_channels + 2 * config.linear_value_heads

@@ -31,12 +31,15 @@ class GatedDeltaNet:
         self._norm = own.vector("norm.weight", value_dim)
         self._output = own.weight("out_proj.weight", hidden, value_heads * value_dim)
 
-    def add_to(self, hidden: np.ndarray, batch: Batch, conv_states: np.ndarray, states: np.ndarray) -> None:
+    def add_to(
+        self, hidden: np.ndarray, batch: Batch, conv_states: np.ndarray, states: np.ndarray, pending: np.ndarray
+    ) -> None:
         """hidden [tokens, hidden_size] += mixer(norm(hidden)); the sequences' states move on."""
         ops = self._operations
         qkv, z, b, a = ops.norm_linear(hidden, self._input_norm, self._eps, self._projections)
         mixed = ops.gated_delta(
             qkv, z, b, a, self._conv, self._A, self._dt_bias, self._norm, self._eps,
-            conv_states, states, batch.starts, batch.slots, self._key_heads, self._tiled,
+            conv_states, states, pending, batch.starts, batch.slots, batch.replayed, batch.kept,
+            self._key_heads, self._tiled,
         )  # fmt: skip
         ops.linear_add(mixed, self._output, hidden)

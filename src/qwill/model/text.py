@@ -1,5 +1,7 @@
 """The language model: embeddings, layers of DeltaNet and attention, final norm, head."""
 
+from typing import Any
+
 import numpy as np
 
 from qwill.model.attention import GatedAttention
@@ -9,6 +11,9 @@ from qwill.model.feed_forward import feed_forward
 from qwill.model.gated_delta import GatedDeltaNet
 from qwill.model.loader import Loader
 from qwill.model.rope import TextRope
+
+LARGE_VOCABULARY = 32_768
+ADDED_TOKENS = 320  # the family's 33, and the padding of 243 behind them
 
 
 class TextModel:
@@ -32,6 +37,8 @@ class TextModel:
             self._head = loader.weight("lm_head.weight", config.vocab_size, config.hidden_size)
         else:
             self._head = loader.tied_weight(self._embeddings)
+        self._draft_heads: list[Any] | None = None  # parts of the head, once it is packed
+        self._draft_ids = np.empty(0, np.int64)
 
     def embed(self, batch: Batch) -> np.ndarray:
         """Embeddings [tokens, hidden_size] f32, those of media in the places of their placeholders."""
@@ -45,7 +52,7 @@ class TextModel:
         hidden = self.embed(batch)
         rope = self.rope(batch.positions)
         attention = zip(cache.keys, cache.values, strict=True)
-        recurrent = zip(cache.conv_states, cache.states, strict=True)
+        recurrent = zip(cache.conv_states, cache.states, cache.pending, strict=True)
         for mixer, ffn in self._layers:
             if isinstance(mixer, GatedAttention):
                 mixer.add_to(hidden, batch, rope, *next(attention))
@@ -57,3 +64,24 @@ class TextModel:
     def logits(self, hidden: np.ndarray) -> np.ndarray:
         """Logits [rows, vocab] f32 of hidden states [rows, hidden_size] after the final norm."""
         return self._operations.linear(hidden, self._head)
+
+    def draft_logits(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits [rows, tokens] f32 of the tokens that are worth guessing, and their ids [tokens], rising.
+
+        Of a large vocabulary these are the first quarter, for a byte-level BPE numbers its tokens by how early they
+        were merged, so about by how frequent they are; and the last ones before the padding, which end turns and
+        reasoning and call tools.
+        """
+        if self._draft_heads is None:
+            self._draft_heads, self._draft_ids = self._parts_for_drafts()
+        parts = [self._operations.linear(hidden, head) for head in self._draft_heads]
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)), self._draft_ids
+
+    def _parts_for_drafts(self) -> tuple[list[Any], np.ndarray]:
+        vocab_size = self.config.vocab_size
+        if vocab_size >= LARGE_VOCABULARY:
+            ranges = [(0, vocab_size // 4 // 16 * 16), ((vocab_size - ADDED_TOKENS) // 16 * 16, vocab_size)]
+            heads = [self._head.part(first, last - first) for first, last in ranges]
+            if all(head is not None for head in heads):
+                return heads, np.concatenate([np.arange(*each) for each in ranges])
+        return [self._head], np.arange(vocab_size)

@@ -14,7 +14,7 @@ DEFAULT_TEMPLATE = Path(__file__).with_name("default_template.jinja").read_text(
 # What the operations of a template raise by themselves.
 _FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
 _SYSTEM_ROLES = ("system", "developer")
-_MEDIA_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
+MEDIA_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
 
 
 class ChatTemplate:
@@ -114,6 +114,11 @@ def _prepare(message: Mapping[str, Any], name: str, media: list[MediaPart]) -> d
     return prepared
 
 
+def part_kind(part: Mapping[str, Any]) -> Any:
+    """What a content part says it is, or else what it has: text, image, image_url, video or video_url."""
+    return part.get("type") or next((key for key in ("text", *MEDIA_KINDS) if key in part), None)
+
+
 def _prepare_content(content: Any, name: str, media: list[MediaPart]) -> Any:
     if content is None or isinstance(content, str):
         return content
@@ -121,12 +126,12 @@ def _prepare_content(content: Any, name: str, media: list[MediaPart]) -> Any:
         raise TemplateError(f"{name} is neither text nor a list of parts")
     parts: list[dict[str, Any]] = []
     for index, part in enumerate(content):
-        kind = part.get("type") or next((key for key in ("text", *_MEDIA_KINDS) if key in part), None)
+        kind = part_kind(part)
         if kind == "text" and isinstance(part.get("text"), str):
             parts.append({"type": "text", "text": part["text"]})
-        elif kind in _MEDIA_KINDS:
-            media.append(MediaPart(_MEDIA_KINDS[kind], part))
-            parts.append({"type": _MEDIA_KINDS[kind], _MEDIA_KINDS[kind]: ""})
+        elif kind in MEDIA_KINDS:
+            media.append(MediaPart(MEDIA_KINDS[kind], part))
+            parts.append({"type": MEDIA_KINDS[kind], MEDIA_KINDS[kind]: ""})
         else:
             raise TemplateError(f"{name}[{index}] is of type {kind!r}; use text, image_url or video_url")
     return parts

@@ -45,11 +45,15 @@ class Router:
     """Feed it the detokenized answer. `thinking` says that the prompt ended with an open `<think>`.
 
     Tool calls are looked for only when `tools` were given. Inside the reasoning a call counts only if it names one of
-    them, since there the model may just as well be musing about the syntax.
+    them, since there the model may just as well be musing about the syntax, or with `calls_in_reasoning` false not at
+    all.
     """
 
-    def __init__(self, thinking: bool, tools: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self, thinking: bool, tools: Sequence[Mapping[str, Any]] | None = None, calls_in_reasoning: bool = True
+    ) -> None:
         self._schemas = parameter_schemas(tools or [])
+        self._calls_in_reasoning = calls_in_reasoning
         self._kind: Literal["reasoning", "content"] = "reasoning" if thinking else "content"
         self._buffer = ""
         self._begun = False
@@ -92,7 +96,8 @@ class Router:
             return self._begin()
         if self._scanner is not None:
             return self._scan(self._scanner, deltas)
-        tags = ([_END_THINK] if self._kind == "reasoning" else []) + ([OPENING] if self._schemas else [])
+        calls = self._schemas and (self._calls_in_reasoning or self._kind == "content")
+        tags = ([_END_THINK] if self._kind == "reasoning" else []) + ([OPENING] if calls else [])
         found = [(position, tag) for tag in tags if (position := self._buffer.find(tag)) >= 0]
         if not found:
             self._write(self._take(len(self._buffer) - _open_end(self._buffer, tags)), deltas)

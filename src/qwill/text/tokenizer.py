@@ -48,6 +48,8 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
+# Each of those characters as the byte's own; the others up to U+00FF, which stand for no byte, leave Latin-1.
+_TO_LATIN = dict.fromkeys(range(256), "\uffff") | {ord(character): chr(byte) for character, byte in _BYTE_OF.items()}
 
 
 @runtime_checkable
@@ -200,6 +202,20 @@ class Tokenizer:
             token = self._bpe.id_to_token(id) or ""
             found = b"".join(bytes([_BYTE_OF[c]]) if c in _BYTE_OF else c.encode() for c in token)
             self._bytes[id] = found
+        return found
+
+    def vocabulary_bytes(self, count: int) -> list[bytes]:
+        """The bytes of the tokens 0 to `count`, as `token_bytes` gives them, all at once."""
+        found = [b""] * count
+        for token, id in self._bpe.get_vocab(with_added_tokens=False).items():
+            if id < count:
+                try:
+                    found[id] = token.translate(_TO_LATIN).encode("latin-1")
+                except UnicodeEncodeError:
+                    found[id] = self.token_bytes(id)
+        for text, id in self.added_tokens.items():
+            if id < count:
+                found[id] = text.encode()
         return found
 
     def token_id(self, text: str) -> int | None:

@@ -65,7 +65,7 @@ class Planned:
 
 
 def plan(text: dict[str, Any], mix: str) -> Iterator[Planned]:
-    """All tensors of a language model, without draft head, from its `text_config`."""
+    """All tensors of a language model and of its draft head, if it has one, from its `text_config`."""
     types, layers = MIXES[mix], text["num_hidden_layers"]
     table = (text["vocab_size"], text["hidden_size"])
     tied = text["tie_word_embeddings"]
@@ -79,6 +79,13 @@ def plan(text: dict[str, Any], mix: str) -> Iterator[Planned]:
         mixer = _attention(text, kinds) if full else _gated_delta(text, kinds)
         for name, shape, kind in (*mixer, *_feed_forward(text, kinds)):
             yield Planned(f"layers.{layer}.{name}", shape, TYPES[kind])
+    if text.get("mtp_num_hidden_layers"):
+        kinds = replace(types, more=types.matrix)
+        yield Planned("mtp.fc.weight", (text["hidden_size"], 2 * text["hidden_size"]), TYPES[types.matrix])
+        for name in ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm"):
+            yield Planned(f"mtp.{name}.weight", (text["hidden_size"],), TYPES["F32"])
+        for name, shape, kind in (*_attention(text, kinds), *_feed_forward(text, kinds)):
+            yield Planned(f"mtp.layers.0.{name}", shape, TYPES[kind])
 
 
 def draw(tensor: Planned, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -109,12 +116,16 @@ class RandomTensors(TensorSet):
         return replace(super().take(name, shape), parts=draw(self._plan[name], self._rng))
 
 
-def random_checkpoint(member: str, config: dict[str, Any], mix: str, layers: int | None = None) -> Checkpoint:
+def random_checkpoint(
+    member: str, config: dict[str, Any], mix: str, layers: int | None = None, draft_head: bool = False
+) -> Checkpoint:
     """The language model of `config` (in the shape of a released config.json), or its first `layers` layers, in memory.
 
-    It has neither tokenizer, vision tower nor draft head.
+    It has neither tokenizer nor vision tower, and a draft head only if asked for.
     """
-    text = config["text_config"] | {"mtp_num_hidden_layers": 0}
+    text = dict(config["text_config"])
+    if not draft_head:
+        text["mtp_num_hidden_layers"] = 0
     if layers is not None:
         text["num_hidden_layers"] = layers
     return Checkpoint(

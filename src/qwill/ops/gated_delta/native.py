@@ -18,13 +18,17 @@ def gated_delta(
     eps: float,
     conv_states: np.ndarray,
     states: np.ndarray,
+    pending: np.ndarray,
     starts: np.ndarray,
     slots: np.ndarray,
+    replayed: np.ndarray,
+    kept: np.ndarray,
     key_heads: int,
     tiled: bool,
 ) -> np.ndarray:
     out = np.empty(z.shape, np.float32)
     cpu.gated_delta(
-        qkv, z, b, a, conv_weight, A, dt_bias, norm, eps, conv_states, states, starts, slots, key_heads, tiled, out
-    )
+        qkv, z, b, a, conv_weight, A, dt_bias, norm, eps, conv_states, states, pending,
+        starts, slots, replayed, kept, key_heads, tiled, out,
+    )  # fmt: skip
     return out

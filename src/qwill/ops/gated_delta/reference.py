@@ -22,8 +22,11 @@ def gated_delta(
     eps: float,
     conv_states: np.ndarray,
     states: np.ndarray,
+    pending: np.ndarray,
     starts: np.ndarray,
     slots: np.ndarray,
+    replayed: np.ndarray,
+    kept: np.ndarray,
     key_heads: int,
     tiled: bool,
 ) -> np.ndarray:
@@ -34,29 +37,39 @@ def gated_delta(
     [slots, kernel - 1, channels] (its last inputs, oldest first) and states [slots, V, dk, dv]. V head j reads K head
     j % K when tiled, else j // (V / K).
 
+    A draft may be wrong and a state cannot go back. So the states take in only the first kept[s] rows of sequence s;
+    the inputs of the others are laid by in pending[slots[s]] ([slots, most, channels + 2 V]: qkv, b, a), and the first
+    replayed[s] of those laid by in an earlier step, which turned out right, are computed again before this step's rows.
+
     S ← e^g S;  u = β (v − Sᵀk);  S ← S + k uᵀ;  o = Sᵀ q    (Yang et al., Gated Delta Networks, 2024)
     """
     value_heads, key_dim, value_dim = states.shape[1:]
-    kernel = conv_weight.shape[0]
+    channels = qkv.shape[1]
     heads = np.arange(value_heads)
     key_head = heads % key_heads if tiled else heads // (value_heads // key_heads)
-    beta = sigmoid(b)
-    decay = np.exp(A * softplus(a + dt_bias))
     out = np.empty((len(qkv), value_heads, value_dim), np.float32)
+    new = np.concatenate([qkv, b, a], axis=1)
     for sequence, slot in enumerate(slots):
         first, last = starts[sequence], starts[sequence + 1]
-        inputs = np.concatenate([conv_states[slot], qkv[first:last]])
-        conv_states[slot] = inputs[len(inputs) - (kernel - 1) :]
-        state = states[slot]
-        for token in range(first, last):
-            window = inputs[token - first : token - first + kernel]
-            mixed = silu(np.einsum("kc,kc->c", window, conv_weight))
+        again, stored = replayed[sequence], replayed[sequence] + kept[sequence]
+        rows = np.concatenate([pending[slot, :again], new[first:last]])
+        pending[slot, : len(rows) - stored] = rows[stored:]
+        inputs = np.concatenate([conv_states[slot], rows[:, :channels]])
+        conv_states[slot] = inputs[stored : stored + len(conv_states[slot])]
+        beta = sigmoid(rows[:, channels : channels + value_heads])
+        decay = np.exp(A * softplus(rows[:, channels + value_heads :] + dt_bias))
+        state = states[slot].copy()
+        for index in range(len(rows)):
+            mixed = silu(np.einsum("kc,kc->c", inputs[index : index + len(conv_weight)], conv_weight))
             q, k, v = np.split(mixed, [key_heads * key_dim, 2 * key_heads * key_dim])
             q = _l2_normalise(q.reshape(key_heads, key_dim))[key_head] * np.float32(key_dim**-0.5)
             k = _l2_normalise(k.reshape(key_heads, key_dim))[key_head]
-            state *= decay[token, :, None, None]
+            state *= decay[index, :, None, None]
             error = v.reshape(value_heads, value_dim) - np.einsum("hkv,hk->hv", state, k)
-            state += k[:, :, None] * (beta[token, :, None] * error)[:, None, :]
-            out[token] = np.einsum("hkv,hk->hv", state, q)
+            state += k[:, :, None] * (beta[index, :, None] * error)[:, None, :]
+            if index >= again:
+                out[first + index - again] = np.einsum("hkv,hk->hv", state, q)
+            if index + 1 == stored:
+                states[slot] = state
     gate = silu(z.reshape(out.shape))
     return (rms_norm(out, norm, eps) * gate).reshape(len(qkv), value_heads * value_dim)

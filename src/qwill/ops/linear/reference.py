@@ -30,6 +30,10 @@ class ReferenceWeight:
     def cols(self) -> int:
         return self.array.shape[-1]
 
+    def part(self, first: int, count: int) -> "ReferenceWeight":
+        """Some of the rows of a matrix."""
+        return ReferenceWeight(self.array[first : first + count])
+
 
 def pack(tensor: Tensor) -> ReferenceWeight:
     """Decodes every element. FP8 blocks of 128 x 128 are multiplied by their scales."""

@@ -27,7 +27,7 @@ _NAME_BEGUN = re.compile(r"[^<>\n]*")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)(\.0+)?")
 _END_OF_VALUE = "</parameter>"
 # Deeper chains of references and unions than any real schema has.
-_MAX_SCHEMA_DEPTH = 16
+MAX_SCHEMA_DEPTH = 16
 
 
 class Status(Enum):
@@ -122,9 +122,14 @@ class ToolCallScanner:
         return (0 if any(tag.startswith(tail) for tag in self._expected) else -1), None
 
 
+def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tool's function, with or without the outer `function` object."""
+    return tool["function"] if isinstance(tool.get("function"), Mapping) else tool
+
+
 def parameter_schemas(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The parameter schema of each function, from tools with or without the outer `function` object."""
-    functions = [tool["function"] if isinstance(tool.get("function"), Mapping) else tool for tool in tools]
+    """The parameter schema of each function."""
+    functions = [function_of(tool) for tool in tools]
     schemas = {
         function.get("name"): function.get("parameters") or function.get("input_schema") for function in functions
     }
@@ -151,28 +156,34 @@ def _coerce(value: str, schema: Any, root: Mapping[str, Any], depth: int) -> Any
 
 
 def _types(schema: Any, root: Mapping[str, Any], depth: int) -> list[str]:
-    """The JSON types that `schema` allows, the most particular first and text last."""
-    if not isinstance(schema, Mapping) or depth > _MAX_SCHEMA_DEPTH:
-        return []
+    """The JSON types that `schema` allows, the most particular first; text, which needs no conversion, is left out."""
+    found = allowed_types(schema, root, depth)
+    return [kind for kind in _CONVERSIONS if kind in found]
+
+
+def allowed_types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> set[str]:
+    """The JSON types that `schema`, a part of `root`, names; none when it says nothing of types."""
     found: set[str] = set()
+    if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH:
+        return found
     declared = schema.get("type")
     if isinstance(declared, str | list):
         found.update([declared] if isinstance(declared, str) else [kind for kind in declared if isinstance(kind, str)])
     else:
         allowed = [schema["const"]] if "const" in schema else schema.get("enum")
-        found.update(_type_of(member) for member in allowed or [] if isinstance(allowed, list))
+        found.update(map(_type_of, allowed if isinstance(allowed, list) else []))
     for union in ("anyOf", "oneOf", "allOf"):
         branches = schema.get(union)
         for branch in branches if isinstance(branches, list) else []:
-            found.update(_types(branch, root, depth + 1))
+            found.update(allowed_types(branch, root, depth + 1))
     if isinstance(schema.get("$ref"), str):
-        found.update(_types(_resolve(schema["$ref"], root), root, depth + 1))
+        found.update(allowed_types(resolve(schema["$ref"], root), root, depth + 1))
     if schema.get("nullable") is True:
         found.add("null")
-    return [kind for kind in _CONVERSIONS if kind in found]
+    return found
 
 
-def _resolve(reference: str, root: Mapping[str, Any]) -> Any:
+def resolve(reference: str, root: Mapping[str, Any]) -> Any:
     """What a reference into the same schema (`#/$defs/…`) points at; None if nothing."""
     if not reference.startswith("#/"):
         return None

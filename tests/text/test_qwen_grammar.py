@@ -1,0 +1,182 @@
+"""Grammars of tool calls: what they let through is read back by the parser and fits the schema; the rest is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+import pytest
+
+from qwill import LLM
+from qwill.engine.structure import Constraint, GrammarVocabulary
+from qwill.errors import InvalidArgument
+from qwill.text.lark import full_match, literal, regex_terminal
+from qwill.text.parsers.qwen_grammar import call_rules
+from qwill.text.router import Router
+from qwill.text.tokenizer import Tokenizer
+
+WEATHER = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 14},
+        "unit": {"enum": ["celsius", 'in "F"\\', 7, None]},
+        "hours": {"type": "array", "items": {"type": "number"}},
+        "place": {"$ref": "#/$defs/place"},
+        "code": {"type": "string", "pattern": "^[A-Z]{2}/[0-9]+$"},
+        "note": {"type": ["string", "null"], "maxLength": 5},
+        "short": {"type": "string", "minLength": 2, "maxLength": 4},
+        "word": {"type": "string", "pattern": "ab+"},
+        "flag": {"type": ["boolean", "null"]},
+        "kind": {"anyOf": [{"enum": ["x", "y"]}, {"type": "null"}]},
+    },
+    "required": ["city", "unit"],
+    "$defs": {"place": {"type": "object", "properties": {"lat": {"type": "number"}}, "required": ["lat"]}},
+}
+FUNCTIONS: dict[str, Mapping[str, Any] | None] = {"get weather": WEATHER, "ping": {}, "free": None}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    found = LLM("demo", max_context=64).tokenizer
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tokenizer: Tokenizer) -> GrammarVocabulary:
+    return GrammarVocabulary(tokenizer, tokenizer.vocab_size, {tokenizer.added_tokens["<|im_end|>"]})
+
+
+def call(name: str, **values: str) -> str:
+    parameters = "".join(f"<parameter={key}>\n{value}\n</parameter>\n" for key, value in values.items())
+    return f"<tool_call>\n<function={name}>\n{parameters}</function>\n</tool_call>"
+
+
+def begin(vocabulary: GrammarVocabulary, functions: Mapping[str, Mapping[str, Any] | None]) -> Constraint:
+    return vocabulary.constraint("the schema", {"lark_grammar": "start: calls" + call_rules(functions)})
+
+
+def accepts(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, text: str) -> bool:
+    constraint = begin(vocabulary, FUNCTIONS)
+    for token in tokenizer.encode(text, allow_special=True):
+        if not constraint.allowed[token]:
+            return False
+        constraint.consume(token)
+    return bool(constraint.allowed[tokenizer.added_tokens["<|im_end|>"]])
+
+
+NEEDED = {"city": "Rome", "unit": "celsius"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        call("get weather", **NEEDED),
+        call("get weather", unit="7", city="two\nlines\n\nand </param of it < / > {"),
+        call("get weather", city="", unit="null"),
+        call("get weather", days="14", city="x", hours="[1, 2.5,\n  3]", unit='in "F"\\'),
+        call("get weather", **NEEDED, place='{"lat": -1.5e3}'),
+        call("get weather", code="AB/12", **NEEDED, note="abcde and more"),
+        call("get weather", short="abcd", word="xxabby", flag="true", kind="null", **NEEDED),
+        call("ping"),
+        call("free", anything="1", other="\n<tool>\n"),
+        call("free"),
+        call("ping") + "\n" + call("get weather", **NEEDED) + "\n" + call("ping"),
+    ],
+)
+def test_good_calls(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, text: str) -> None:
+    assert accepts(tokenizer, vocabulary, text)
+    tools = [{"name": name, "parameters": schema or {}} for name, schema in FUNCTIONS.items()]
+    router = Router(False, tools)
+    deltas = [*router.feed(text), *router.finish()]
+    assert len(deltas) == text.count("<tool_call>")
+    for delta in deltas:
+        assert delta.tool_call is not None
+        if delta.tool_call.name == "get weather":
+            arguments = {key: value for key, value in delta.tool_call.arguments.items() if key != "note"}
+            jsonschema.validate(arguments, WEATHER)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello",
+        call("pong"),
+        call("ping", city="x"),
+        call("get weather"),
+        call("get weather", city="Rome"),
+        call("get weather", **NEEDED, other="1"),
+        call("get weather", **NEEDED, days="15"),
+        call("get weather", **NEEDED, days="many"),
+        call("get weather", **NEEDED, hours='["1"]'),
+        call("get weather", **NEEDED, place="{}"),
+        call("get weather", **NEEDED, code="AB12"),
+        call("get weather", **NEEDED, code="xAB/12"),
+        call("get weather", **NEEDED, short="a"),
+        call("get weather", **NEEDED, short="abcde"),
+        call("get weather", **NEEDED, word="aa"),
+        call("get weather", **NEEDED, flag="1"),
+        call("get weather", **NEEDED, kind="z"),
+        call("get weather", city="Rome", unit="kelvin"),
+        call("get weather", city="Rome</parameter> and", unit="celsius"),
+        call("get weather", **NEEDED).replace("unit>", "city>"),
+        call("ping") + call("ping"),
+        call("ping") + "\n\nDone.",
+        call("ping").replace("</tool_call>", ""),
+    ],
+)
+def test_bad_calls(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, text: str) -> None:
+    assert not accepts(tokenizer, vocabulary, text)
+
+
+@pytest.mark.parametrize("name", ["", " a", "a>b", "a\nb", "<a"])
+def test_names_that_the_syntax_cannot_hold(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="cannot be called"):
+        call_rules({name: {}})
+    with pytest.raises(InvalidArgument, match="cannot be called"):
+        call_rules({"good": {"properties": {name: {}}}})
+
+
+def test_many_parameters(vocabulary: GrammarVocabulary) -> None:
+    schema = {"properties": {f"p{number}": {} for number in range(64)}, "required": ["p63", "p0"]}
+    begin(vocabulary, {"f": schema})
+    schema["properties"]["p64"] = {}
+    with pytest.raises(InvalidArgument, match="f has 65 parameters; calls by a schema have at most 64"):
+        call_rules({"f": schema})
+
+
+def test_schemas_that_cannot_be_held_to(vocabulary: GrammarVocabulary) -> None:
+    for bad in (
+        {"type": "object", "not": {}},
+        {"type": "integer", "minimum": 3, "maximum": 1},
+        {"type": "string", "pattern": "("},
+    ):
+        with pytest.raises(InvalidArgument, match="the schema cannot be used: "):
+            begin(vocabulary, {"f": {"properties": {"a": bad}, "required": ["a"]}})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "bare"),
+    [("^a$", "a"), ("a", "a"), (r"a\$", r"a\$"), (r"a\\$", r"a\\"), ("^", ""), ("$", ""), ("a|b$", "a|b")],
+)
+def test_anchors_at_the_ends(pattern: str, bare: str) -> None:
+    assert full_match(pattern) == bare
+
+
+def test_terminals() -> None:
+    assert literal('é"\n\\') == '"é\\"\\n\\\\"'
+    assert regex_terminal(r"a/b\/c\\/" + "\n") == r"/a\/b\/c\\\/\n/"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [5, None, True, [], "x", {"type": 5}, {"type": [{}, "string"]}, {"enum": 3}, {"anyOf": [1]}, {"$ref": "#/a/b"}],
+)
+def test_schemas_that_say_nothing_allow_any_text(
+    tokenizer: Tokenizer, vocabulary: GrammarVocabulary, schema: Any
+) -> None:
+    constraint = begin(vocabulary, {"f": {"properties": {"a": schema}, "required": ["a", 7]}})
+    for token in tokenizer.encode(call("f", a="any\ntext {"), allow_special=True):
+        assert constraint.allowed[token]
+        constraint.consume(token)
+    assert constraint.ended is None
