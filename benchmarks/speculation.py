@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from training.evaluation.asking import turns
@@ -63,7 +64,7 @@ def decode_seconds(llm: LLM, answers: list[Answer]) -> tuple[float, int]:
 @contextmanager
 def known_drafts(truth: dict[int, list[int]], acceptance: tuple[float, ...], rng: random.Random) -> Iterator[None]:
     """Guesses are right with the given chances. truth: the tokens to come, by the request's seed."""
-    guess: Callable[[Sampler, np.ndarray, int, np.ndarray], int] = Sampler.guess
+    guess: Callable[..., int] = Sampler.guess
     follow = Speculator._guess
     depth: dict[int, int] = {}
 
@@ -71,8 +72,8 @@ def known_drafts(truth: dict[int, list[int]], acceptance: tuple[float, ...], rng
         depth.clear()
         follow(self, guessing, wanted)
 
-    def known(self: Sampler, logits: np.ndarray, position: int, ids: np.ndarray) -> int:
-        token = guess(self, logits, position, ids)
+    def known(self: Sampler, logits: np.ndarray, position: int, *more: Any) -> int:
+        token = guess(self, logits, position, *more)
         level = depth[self.seed] = depth.get(self.seed, -1) + 1
         tokens = truth[self.seed]
         right = tokens[position] if position < len(tokens) else token
@@ -118,7 +119,7 @@ def measure_shape(arguments: argparse.Namespace) -> None:
     most = max(arguments.batch)
     llm = LLM(
         checkpoint, max_context=longest, cache_tokens=most * (longest + 64), max_sequences=most,
-        threads=arguments.threads, prefix_cache=False, speculative=True,
+        threads=arguments.threads, prefix_cache=arguments.context > 0, speculative=True,
     )  # fmt: skip
     vocabulary = llm.config.text.vocab_size
     rng = np.random.default_rng(1)
