@@ -23,7 +23,6 @@ from training.evaluation.tasks import TEXT_ROWS, held_out_examples
 
 from qwill import LLM, SamplingParams
 from qwill.answer import Answer
-from qwill.engine.request import Request
 from qwill.engine.sampler import Sampler
 from qwill.engine.speculative import Speculator
 from qwill.fit.family import family_config
@@ -68,9 +67,9 @@ def known_drafts(truth: dict[int, list[int]], acceptance: tuple[float, ...], rng
     follow = Speculator._guess
     depth: dict[int, int] = {}
 
-    def counted(self: Speculator, guessing: list[tuple[Request, np.ndarray]], wanted: dict[int, int]) -> None:
+    def counted(self: Speculator, *more: Any) -> None:
         depth.clear()
-        follow(self, guessing, wanted)
+        follow(self, *more)
 
     def known(self: Sampler, logits: np.ndarray, position: int, *more: Any) -> int:
         token = guess(self, logits, position, *more)

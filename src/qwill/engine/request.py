@@ -109,10 +109,14 @@ class Request:
     def positions(self, first: int, count: int) -> np.ndarray:
         """Their rotary positions, int32 [3, count]."""
         inside = self.prompt.positions[:, first : first + count]
+        known = inside.shape[1]
+        if known == count:
+            return inside
         offset = self.prompt.next_position + max(first - len(self.prompt.token_ids), 0)
-        after = np.arange(offset, offset + count - inside.shape[1], dtype=np.int32)
-        outside = np.broadcast_to(after, (3, len(after)))
-        return np.concatenate([inside, outside], axis=1) if inside.shape[1] else outside
+        result = np.empty((3, count), np.int32)
+        result[:, :known] = inside
+        result[:, known:] = np.arange(offset, offset + count - known, dtype=np.int32)
+        return result
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Appends tokens that were given, not drawn. The next steps read them together, as they read a prompt."""

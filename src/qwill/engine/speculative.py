@@ -4,14 +4,15 @@ import time
 
 import numpy as np
 
-from qwill.engine.draft_policy import Acceptance, DraftPolicy
+from qwill.engine.draft_policy import DraftPolicy
 from qwill.engine.request import Request
 from qwill.engine.runner import Runner
 from qwill.engine.scheduler import MOST_LAID_BY, Chunk
 from qwill.model.model import Model
 
 MOST_DRAFTS = MOST_LAID_BY  # of a request in one step
-MOST_UNREAD = 64  # states that wait for the head
+MOST_UNREAD = 256  # states of a request that wait for the head
+FEW_UNREAD = MOST_DRAFTS + 1
 
 
 def most_drafts(model: Model, drafts: int | None) -> int:
@@ -26,8 +27,8 @@ class Speculator:
     text is guessed as well as greedy text. What is guessed changes no answer: a draft is kept only where the text model
     draws the same token.
 
-    The head reads every state of the text model, but only once it is asked to guess: while drafts do not pay, states
-    wait, a few at a time.
+    The head reads every state of the text model, but those of an answer only once it is asked to guess: while drafts do
+    not pay, states wait, and the oldest are forgotten. Then the head guesses worse, which is learned like all else.
     """
 
     def __init__(self, runner: Runner, drafts: int | None) -> None:
@@ -48,22 +49,25 @@ class Speculator:
             if request.finish_reason is None:
                 right = hidden[start : start + count]
                 request.unread.append(right.copy() if count < chunk.count else right)
-                request.acceptance = request.acceptance or Acceptance(self.most)
+                request.acceptance = request.acceptance or self.policy.newcomer()
                 if chunk.first >= len(request.prompt.token_ids):
                     request.acceptance.add(chunk.drafts, request.replayed)
                 requests.append(request)
             start += chunk.count
         decoding = [request for request in requests if request.pending == 1]
         wanted = dict(zip(map(id, decoding), self._wanted(decoding), strict=True))
-        reading = [
-            request for request in requests
-            if wanted.get(id(request)) or request.pending > 1 or sum(map(len, request.unread)) > MOST_UNREAD
-        ]  # fmt: skip
+        reading = [request for request in requests if wanted.get(id(request)) or request.pending > 1]
+        for request in requests:
+            if request not in reading:
+                _forget_old(request.unread)
         if not reading:
             return
+        begun, rows = time.perf_counter(), sum(len(part) for request in reading for part in request.unread)
         states = self._read(reading)
+        if rows > FEW_UNREAD * len(reading):
+            begun = time.perf_counter()  # much had been put off, which tells nothing of a pass
         guessing = [(request, state) for request, state in zip(reading, states, strict=True) if wanted.get(id(request))]
-        self._guess(guessing, wanted)
+        self._guess(guessing, wanted, begun)
 
     def _wanted(self, decoding: list[Request]) -> list[int]:
         """Drafts for each request: the token drawn after them is part of the answer, too."""
@@ -89,10 +93,9 @@ class Speculator:
             request.unread.clear()
         return states[np.cumsum(counts) - 1]
 
-    def _guess(self, guessing: list[tuple[Request, np.ndarray]], wanted: dict[int, int]) -> None:
+    def _guess(self, guessing: list[tuple[Request, np.ndarray]], wanted: dict[int, int], begun: float) -> None:
         """Drafts from the head's state of the token before the newest, for all requests together."""
         while guessing:
-            begun = time.perf_counter()
             rows, ids = self._runner.draft_logits(np.stack([state for _, state in guessing]))
             for (request, _), logits in zip(guessing, rows, strict=True):
                 position = request.length + len(request.drafts)
@@ -102,5 +105,12 @@ class Speculator:
                 chunks = [Chunk(request, request.computed + len(request.drafts) - 1, 1, 1) for request, _ in unfinished]
                 states = self._runner.drafted_states(chunks, np.stack([state for _, state in unfinished]))
                 unfinished = [(request, state) for (request, _), state in zip(unfinished, states, strict=True)]
-            self.policy.add_draft(len(guessing), time.perf_counter() - begun)
-            guessing = unfinished
+            now = time.perf_counter()
+            self.policy.add_draft(len(guessing), now - begun)
+            guessing, begun = unfinished, now
+
+
+def _forget_old(unread: list[np.ndarray]) -> None:
+    """Drops the oldest states beyond `MOST_UNREAD`."""
+    while unread and sum(map(len, unread)) - len(unread[0]) >= MOST_UNREAD:
+        unread.pop(0)
