@@ -100,13 +100,16 @@ def show(name: str, drafts: list[int | None], speeds: dict[int | None, list[floa
 def measure_demo(arguments: argparse.Namespace) -> None:
     llm = LLM("demo", max_context=1024, threads=arguments.threads, prefix_cache=False, speculative=True)
     speeds: dict[int | None, list[float]] = {count: [] for count in arguments.drafts}
+    speculators = {count: Speculator(llm._engine._runner, count) if count != 0 else None for count in arguments.drafts}
     for _ in range(arguments.repetitions):
-        for count in arguments.drafts:
-            set_drafts(llm, count)
-            seconds = tokens = 0.0
-            for answer in demo_answers(llm, arguments.each):
-                own_seconds, own_tokens = decode_seconds(llm, [answer])
-                seconds, tokens = seconds + own_seconds, tokens + own_tokens
+        totals = {count: [0.0, 0] for count in arguments.drafts}
+        answers = [demo_answers(llm, arguments.each) for _ in arguments.drafts]
+        for same in zip(*answers, strict=True):  # question by question, for neighbours come and go
+            for count, answer in zip(arguments.drafts, same, strict=True):
+                llm._engine._speculator = speculators[count]
+                for index, value in enumerate(decode_seconds(llm, [answer])):
+                    totals[count][index] += value
+        for count, (seconds, tokens) in totals.items():
             speeds[count].append(tokens / seconds)
     show("demonstration model", arguments.drafts, speeds)
 
