@@ -1,6 +1,6 @@
 """How much of a prompt a step may read beside the answers that others are watching. Policy only: no arrays."""
 
-LONGEST_GAP = 2.5  # a step with a piece of a prompt takes at most so many times as long as one without
+LONGEST_GAP = 2.0  # a step with a piece of a prompt takes at most so many times as long as one without
 LEAST_TOKENS = 16  # of a prompt in a step, however slow: it has to end some day
 WEIGHT = 0.2  # of the newest step in the averages
 
