@@ -1,6 +1,7 @@
 """Errors that users see. Each message is one line: what is wrong, with its name, and the mend.
 
 QwillError                    anything qwill raises on purpose            exit code 1
+├── Busy                      too many requests wait already; try again later
 └── UserError                 the user's mistake                          exit code 2
     ├── InvalidArgument       an option or parameter out of range
     ├── ModelNotFound         no such file, folder, alias or repository
@@ -18,6 +19,10 @@ class QwillError(Exception):
     """Base of every error that qwill raises on purpose."""
 
     exit_code = 1
+
+
+class Busy(QwillError):
+    """Too many requests wait already; the same one can be sent again later."""
 
 
 class UserError(QwillError):

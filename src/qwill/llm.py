@@ -1,5 +1,6 @@
 """The offline API: load a checkpoint, then generate, chat, or read logits."""
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -32,6 +33,7 @@ from qwill.weights.hub import resolve_model
 from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 
 PREPARED = 4  # prompts for each that can be answered at a time
+log = logging.getLogger("qwill")
 NEXT_QUESTION = {"role": "user", "content": "?"}
 STATES_VERSION = 1  # of what the kernels leave in states and pages; another order of additions is another version
 END_OF_TURN = ("<|im_end|>", "<|endoftext|>")
@@ -54,6 +56,7 @@ class LLM:
         mmproj: str | None = None,
         max_sequences: int = 16,
         step_tokens: int = TOKEN_BUDGET,
+        max_waiting: int | None = None,
         speculative: bool | int = False,
         prefix_cache: bool | int = True,
         disk_cache: str | Path | None = None,
@@ -69,6 +72,7 @@ class LLM:
         yarn: extends the context by that factor. isa: an instruction set by name. mmproj: the vision file of a GGUF
         model, by default the one beside it. max_sequences: how many are answered at a time, each with a recurrent state
         of its own. step_tokens: how many tokens of prompts are read between two tokens of the other answers, at most.
+        max_waiting: how many more may wait for their turn; others are refused with Busy. By default there is no bound.
         speculative: whether the model's draft head guesses tokens ahead, which changes speed and no answer;
         a number is how many, otherwise as many as pay. prefix_cache: whether prompts that begin like earlier ones go
         on from there, which changes no answer either; a number is the bytes that the states kept for it may take,
@@ -84,6 +88,13 @@ class LLM:
         self._max_sequences = max_sequences
         if max_sequences < 1:
             raise InvalidArgument(f"max_sequences must be at least 1, not {max_sequences}")
+        if max_waiting is not None and max_waiting < 0:
+            raise InvalidArgument(f"max_waiting must be at least 0, not {max_waiting}")
+        if yarn is not None and self.max_context <= self.config.text.rope.yarn_original_context:
+            log.warning(
+                "yarn: a context of %d needs none, and prompts are answered worse with it; leave it out or ask for more"
+                " than %d", self.max_context, self.config.text.rope.yarn_original_context,
+            )  # fmt: skip
         if step_tokens < 1:
             raise InvalidArgument(f"step_tokens must be at least 1, not {step_tokens}")
         cache_tokens = self.max_context if cache_tokens is None else max(cache_tokens, self.max_context)
@@ -101,7 +112,7 @@ class LLM:
             on_disk = self._disk_cache(disk_cache, disk_cache_bytes) if disk_cache is not None else None
             self._engine = Engine(
                 self._model, cache_tokens, max_sequences, kv_type, step_tokens, drafts,
-                options.snapshot_bytes(prefix_cache), on_disk,
+                options.snapshot_bytes(prefix_cache), on_disk, max_waiting,
             )  # fmt: skip
             self.tokenizer: Tokenizer | None = tokenizer.result()
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
@@ -137,9 +148,9 @@ class LLM:
         `finish_reason`. Closing the iterator cancels what is not finished.
         """
         waiting = {id(answer.request): answer for answer in answers}
-        for answer in answers:
-            self._engine.add(answer.request)
         try:
+            for answer in answers:
+                self._engine.add(answer.request)
             while self._engine.has_work:
                 grown = self._engine.step()
                 for request in grown:
@@ -263,7 +274,8 @@ class LLM:
         """All answers, of which no more are under way or prepared than the engine can use soon."""
         completions: list[Completion | None] = [None] * count
         under_way: dict[int, tuple[int, Answer]] = {}
-        window = PREPARED * self._max_sequences
+        bound = self._engine.max_waiting
+        window = min(PREPARED * self._max_sequences, self._max_sequences + (bound if bound is not None else 2**31))
         with answers_bar(progress, count) as advance:
             try:
                 for index, answer in enumerate(answers):

@@ -12,6 +12,7 @@ from training.evaluation.tasks import ROWS, held_out_examples
 
 from qwill import LLM, SamplingParams
 from qwill.answer import Answer
+from qwill.errors import Busy, InvalidArgument
 
 GREEDY = SamplingParams(temperature=0, max_tokens=32)
 SEEDED = SamplingParams(temperature=1.2, top_p=0.95, top_k=40, presence_penalty=0.5, seed=11, max_tokens=32)
@@ -168,3 +169,21 @@ def test_two_pictures_of_one_size_are_told_apart() -> None:
     asked = [turn for example in held_out_examples("picture: colour", 4, 12) for turn in turns(example)]
     cold = LLM("demo", max_context=CONTEXT, prefix_cache=False)
     assert texts(llm, asked, GREEDY) == texts(cold, asked, GREEDY)
+
+
+def test_a_full_queue_refuses_and_goes_on() -> None:
+    llm = LLM("demo", max_context=256, max_sequences=2, max_waiting=3)
+    params = SamplingParams(temperature=0, max_tokens=8)
+    with pytest.raises(Busy, match="5 requests are answered or wait already"):
+        list(llm.steps([llm.answer("17 + 25 =", params) for _ in range(6)]))
+    llm._engine.scheduler.check_integrity()  # the others are not left behind
+    assert len(llm.generate(["17 + 25 ="] * 40, params)) == 40
+    assert sum(1 for _ in llm.steps([llm.answer("17 + 25 =", params) for _ in range(5)]))
+    with pytest.raises(InvalidArgument, match="max_waiting"):
+        LLM("demo", max_waiting=-1)
+
+
+@pytest.mark.parametrize(("context", "warned"), [(None, False), (1024, True), (1025, False)])
+def test_yarn_that_is_not_needed_is_told(caplog: pytest.LogCaptureFixture, context: int | None, warned: bool) -> None:
+    LLM("demo", yarn=4, max_context=context)
+    assert ("leave it out or ask for more than 1024" in caplog.text) == warned

@@ -15,6 +15,7 @@ from qwill.engine.scheduler import MOST_LAID_BY, Chunk, Scheduler
 from qwill.engine.sequences import Sequences, Stored
 from qwill.engine.session import Session
 from qwill.engine.speculative import MOST_UNREAD, Speculator, most_drafts
+from qwill.errors import Busy
 from qwill.model.batch import allocate_cache
 from qwill.model.model import Model
 from qwill.model.parameters import kv_bytes_per_token, state_bytes
@@ -38,12 +39,14 @@ class Engine:
         drafts: int | None = 0,
         snapshot_bytes: int = 0,
         disk_cache: DiskCache | None = None,
+        max_waiting: int | None = None,
     ) -> None:
         """Pages for `cache_tokens` tokens in all, which the requests share; slots for `max_sequences` at a time.
 
         A step computes at most `token_budget` tokens of prompts. `drafts`: tokens that a model with a draft head
         guesses for each request in a step, None for as many as pay. `snapshot_bytes`: how much the states may take that
         let later prompts go on where earlier ones were the same; a `disk_cache` keeps them beyond that.
+        `max_waiting`: how many requests may wait beside `max_sequences`; None is any number.
         """
         pages = cache_tokens // PAGE_SIZE + 1
         config = model.config.text
@@ -52,6 +55,8 @@ class Engine:
         self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, self._stored)
         self.disk_cache = disk_cache
         self.sessions: list[Session] = []
+        self.max_waiting = max_waiting
+        self._most = max_sequences
         self.scheduler = Scheduler(
             pool, Pool(max_sequences), PAGE_SIZE, token_budget, sequences, self.prefix_cache
         )  # fmt: skip
@@ -66,7 +71,10 @@ class Engine:
         return self.scheduler.has_work
 
     def add(self, request: Request) -> None:
-        """Queues a request; prompt and longest answer must fit into `cache_tokens`."""
+        """Queues a request; prompt and longest answer must fit into `cache_tokens`. Raises Busy when too many wait."""
+        known = len(self.scheduler.running) + len(self.scheduler.waiting)
+        if self.max_waiting is not None and known >= self._most + self.max_waiting:
+            raise Busy(f"{known} requests are answered or wait already; send this one again later")
         if self.prefix_cache.budget or self.disk_cache is not None or self.sessions:
             request.trail = Trail(PAGE_SIZE, request.prompt.keys())
             request.snapshots = self._snapshot_lengths(request)
