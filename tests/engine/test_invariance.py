@@ -6,6 +6,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 from training.evaluation.asking import Turn, turns
 from training.evaluation.tasks import ROWS, held_out_examples
@@ -153,14 +154,19 @@ def test_a_picture_is_encoded_once() -> None:
     (turn,) = turns(held_out_examples("picture: colour", 3, 1)[0])
     vision = llm._model.vision
     assert vision is not None
-    encoded = []
-    forward = vision.forward
-    vision.forward = lambda *arguments: encoded.append(1) or forward(*arguments)  # type: ignore
+    encoded, forward = 0, vision.forward
+
+    def counted(pixels: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
+        nonlocal encoded
+        encoded += 1
+        return forward(pixels, grid)
+
+    vision.forward = counted  # type: ignore[method-assign]
     first = texts(llm, [turn], GREEDY)
     again = [*turn.messages, {"role": "assistant", "content": "red"}, {"role": "user", "content": "Sure?"}]
     texts(llm, [turn._replace(messages=again)], GREEDY)
     assert texts(llm, [turn], GREEDY) == first
-    assert len(encoded) == 1
+    assert encoded == 1
 
 
 def test_two_pictures_of_one_size_are_told_apart() -> None:

@@ -106,6 +106,22 @@ def test_a_file_that_changed_after_it_was_loaded(tmp_path: Path, plain: LLM) -> 
     assert got.token_ids == plain.chat(again, GREEDY, thinking=False).token_ids
 
 
+@pytest.mark.parametrize("longer", [True, False])
+def test_another_conversation_saved_over_a_loaded_one(tmp_path: Path, plain: LLM, longer: bool) -> None:
+    """What the file holds now is not taken for what was loaded."""
+    path = tmp_path / "session"
+    messages = saved(path, MESSAGES)
+    llm = LLM("demo", max_context=512, prefix_cache=False)
+    llm.load_session(path)
+    other = {"role": "user", "content": "Repeat these words: " + "red green blue " * (30 if longer else 12)}
+    saved(path, [other])
+    again = [*messages, {"role": "user", "content": "What is my cat called?"}]
+    got = llm.chat(again, GREEDY, thinking=False)
+    assert got.usage["cached_tokens"] == 0
+    assert got.token_ids == plain.chat(again, GREEDY, thinking=False).token_ids
+    assert llm.save_session(path, again, thinking=False) == 0
+
+
 def test_nothing_to_save(plain: LLM) -> None:
     from qwill.cli.conversation import Conversation
 

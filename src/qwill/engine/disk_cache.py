@@ -106,7 +106,8 @@ class DiskCache:
             for index, name in enumerate(entry.pages):
                 put(index, self._load(name))
             text, *arrays = self._load(entry.name)
-            if json.loads(bytes(text))["tail"] != entry.place[1].hex():
+            about = json.loads(bytes(text))
+            if (about["digest"], about["tail"]) != (entry.place[0].hex(), entry.place[1].hex()):
                 raise ValueError("another snapshot's contents")
             put(len(entry.pages), arrays[:pages])
             os.utime(self._path(entry.name))

@@ -117,9 +117,10 @@ class Engine:
         """Place and length of the longest known beginning of a prompt, copies of its pages and states."""
         trail = Trail(PAGE_SIZE, prompt.keys())
         snapshot = self.prefix_cache.find(trail)
-        if snapshot is None:
+        copied = self._sequences.copy_of(snapshot) if snapshot is not None else None
+        if snapshot is None or copied is None:
             return trail.place(0), 0, [], []
-        return snapshot.place, snapshot.length, *self._sequences.copy_of(snapshot)
+        return snapshot.place, snapshot.length, *copied
 
     def prompt_logits(self, request: Request) -> np.ndarray:
         """Logits [tokens, vocab] f32 at every token of a request's prompt, which the idle engine reads and forgets."""

@@ -80,14 +80,15 @@ class Sequences:
         """A copy of a request's recurrent states. unread: see `SavedState`."""
         return SavedState([array[request.slot].copy() for array in self._recurrent], unread)
 
-    def copy_of(self, snapshot: Snapshot[SavedState | Stored]) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
-        """The arrays of each page of a snapshot, and its states. Asserts that it can be read."""
+    def copy_of(
+        self, snapshot: Snapshot[SavedState | Stored]
+    ) -> tuple[list[list[np.ndarray]], list[np.ndarray]] | None:
+        """The arrays of each page of a snapshot, and its states; None when its file cannot be read any more."""
         if isinstance(snapshot.saved, SavedState):
             return [self.page(page) for page in snapshot.pages], snapshot.saved.arrays
         pages: list[list[np.ndarray]] = []
         states = snapshot.saved.read(len(self.paged), lambda _, arrays: pages.append(arrays))
-        assert states is not None, "a snapshot on disk was damaged since it was found"
-        return pages, states
+        return (pages, states) if states is not None else None
 
     def page(self, page: int) -> list[np.ndarray]:
         """Copies of the keys and values of a page."""

@@ -35,9 +35,11 @@ class Session:
         file has changed since it was opened.
         """
         try:
-            _, arrays = _load(self.path)
+            about, arrays = _load(self.path)
         except UNREADABLE:
             return None
+        if (about.get("length"), about.get("digest"), about.get("tail")) != (self.length, *_words(self.place)):
+            return None  # another conversation was saved there
         count = pages * int(arrays[0])
         for begin in range(0, count, pages):
             put(begin // pages, arrays[1 + begin : 1 + begin + pages])
@@ -54,8 +56,8 @@ def write_session(
     states: list[np.ndarray],
 ) -> None:
     """Writes a session's file, whole or not at all. Raises SessionError."""
-    about = {"format": FORMAT, "model": model, "messages": messages, "length": length,
-             "digest": place[0].hex(), "tail": place[1].hex()}  # fmt: skip
+    digest, tail = _words(place)
+    about = {"format": FORMAT, "model": model, "messages": messages, "length": length, "digest": digest, "tail": tail}
     text = np.frombuffer(json.dumps(about, ensure_ascii=False).encode(), np.uint8)
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -79,6 +81,10 @@ def open_session(path: Path) -> Session:
         raise SessionError(f"{path}: no such file; /save or save_session writes one") from error
     except UNREADABLE as error:
         raise SessionError(f"{path}: not a session, or a damaged one ({error})") from error
+
+
+def _words(place: Place) -> tuple[str, str]:
+    return place[0].hex(), place[1].hex()
 
 
 def _load(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
