@@ -1,9 +1,11 @@
 """The same tokens however they are computed: batch, pieces, prefix cache, drafts, too little memory."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,23 @@ def test_some_combinations(batch: int, chunk: int, cached: bool, drafts: int, sa
     assert bool(len(llm._engine.prefix_cache)) == cached
 
 
+def check_from_disk(folder: Path, each: int, sampled: bool, **options: Any) -> None:
+    """Another start of the program goes on from what the one before wrote."""
+    params = SEEDED if sampled else GREEDY
+    for again in (False, True):
+        llm = LLM("demo", max_context=CONTEXT, disk_cache=folder, **options)
+        answers = finished(llm, prompts(each), params)
+        assert [answer.request.output_ids for answer in answers] == expected(each, sampled)
+        assert not again or sum(answer.request.cached > 0 for answer in answers) > len(answers) / 2
+        llm.close()
+
+
+@pytest.mark.parametrize("sampled", [False, True], ids=["greedy", "sampled"])
+@pytest.mark.parametrize(("batch", "chunk", "drafts"), [(1, 64, 2), (16, 512, 0)])
+def test_after_a_restart(tmp_path: Path, batch: int, chunk: int, drafts: int, sampled: bool) -> None:
+    check_from_disk(tmp_path, 1, sampled, max_sequences=batch, step_tokens=chunk, speculative=drafts)
+
+
 @pytest.mark.parametrize("drafts", [0, 3])
 def test_too_little_memory(drafts: int) -> None:
     """Sixteen at a time in the room of one long context: some are saved and come back."""
@@ -91,8 +110,8 @@ def test_too_little_memory(drafts: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampled", [False, True], ids=["greedy", "sampled"])
-def test_all_combinations(sampled: bool) -> None:
-    """More than 200 prompts, every batch, chunk, cold and warm cache, and number of drafts."""
+def test_all_combinations(tmp_path: Path, sampled: bool) -> None:
+    """More than 200 prompts, every batch, chunk, cold and warm cache and that on disk, and number of drafts."""
     assert len(prompts(5)) > 200
     for batch, chunk, drafts in product((1, 3, 16), (16, 64, 512), (0, 1, 2, 4)):
         for cached in (False, True):
@@ -100,6 +119,9 @@ def test_all_combinations(sampled: bool) -> None:
                 5, sampled, cached, max_sequences=batch, step_tokens=chunk, prefix_cache=cached, speculative=drafts,
                 cache_tokens=(32 if cached else 4) * CONTEXT,
             )  # fmt: skip
+        folder = tmp_path / f"{batch} {chunk} {drafts}"
+        check_from_disk(folder, 5, sampled, max_sequences=batch, step_tokens=chunk, speculative=drafts)
+        shutil.rmtree(folder)
 
 
 def steps_of(llm: LLM, answer: Answer) -> Iterator[int]:

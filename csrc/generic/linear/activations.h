@@ -1,14 +1,16 @@
 // Activations as the tile kernels read them.
 //
-// Tokens go in tiles of 1, 2, 4 .. kTileTokens. Within a tile the tokens' values lie side by side for every column, so
-// that a kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile holds floats, BF16
-// pairs, int8 with a scale for every 32 or every 128 columns, or several of these.
+// Tokens go in tiles of kTileTokens, and what is left in a smaller one. Within a tile the tokens' values lie side by side
+// for every column, so that a kernel walks a single pointer. Full tiles are multiplied by kTilePanels panels at once. A tile
+// holds floats, BF16 pairs, int8 with a scale for every 32 or every 128 columns, or several of these.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "generic/math.h"
 #include "generic/rms_norm.h"
+#include "generic/rows.h"
 #include "generic/unroll.h"
 #include "linear.h"
 #include "threads.h"
@@ -109,18 +111,13 @@ inline void round_row(const float* x, int64_t columns, uint32_t* out, int64_t st
     for (int i = 0; k + 2 * i < columns; ++i) out[(k / 2 + i) * stride] = pairs[i];
 }
 
-// How many tiles `count` tokens make: whole ones, then ever smaller powers of two.
-inline int64_t tile_count(int64_t count) {
-    int64_t tiles = count / kTileTokens;
-    for (int64_t rest = count % kTileTokens; rest != 0; rest &= rest - 1) ++tiles;
-    return tiles;
-}
+// How many tiles `count` tokens make: whole ones, and one for the rest.
+inline int64_t tile_count(int64_t count) { return (count + kTileTokens - 1) / kTileTokens; }
 
 // Splits `count` tokens into tile_count(count) tiles at `tiles` and takes their memory.
 inline void plan_tiles(int64_t count, int64_t columns, Forms forms, Workspace& workspace, Tile* tiles) {
-    int64_t size = kTileTokens;
-    for (int64_t first = 0; first < count; first += size, ++tiles) {
-        while (size > count - first) size /= 2;
+    for (int64_t first = 0; first < count; first += kTileTokens, ++tiles) {
+        const int64_t size = std::min<int64_t>(kTileTokens, count - first);
         tiles->tokens = static_cast<int>(size);
         tiles->first = first;
         tiles->values = forms.values ? workspace.take<float>(columns * size) : nullptr;
@@ -129,6 +126,8 @@ inline void plan_tiles(int64_t count, int64_t columns, Forms forms, Workspace& w
         tiles->pairs = forms.pairs ? workspace.take<uint32_t>((columns + 1) / 2 * size) : nullptr;
     }
 }
+
+constexpr int64_t kFillCost = 8;  // of a value that enters a tile
 
 // Fills a planned tile; row(t) is the address of its token t's values.
 template <typename Row>

@@ -93,7 +93,7 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
 inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t tokens, ThreadPool& pool,
                        Workspace& workspace) {
     std::vector<PanelRange> ranges;
-    int64_t scratch_size = 0, hidden_tiles = 0;
+    int64_t scratch_size = 0, hidden_tiles = 0, hidden_values = 0;
     for (int64_t s = 0; s < count; ++s) {
         Stage& stage = stages[s];
         const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up, &down = *stage.mlp->down;
@@ -107,6 +107,7 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
         Forms forms;
         add_forms(forms, down);
         stage.hidden = workspace.take<float>(stage.slots * gate.rows);
+        hidden_values += stage.slots * gate.rows;
         const Group& last = stage.groups[stage.group_count - 1];
         stage.hidden_tiles = workspace.take<Tile>(last.first_tile + last.tiles);
         for (int64_t g = 0; g < stage.group_count; ++g) {
@@ -120,7 +121,7 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
         gate_and_up(ranges[static_cast<size_t>(task)], scratch + thread * scratch_size);
     });
 
-    pool.run(hidden_tiles, [&](int64_t index, int) {
+    run_tasks(pool, hidden_tiles, kFillCost * hidden_values, [&](int64_t index, int) {
         const Stage* stage = stages;
         const Group* group = stage->groups;
         while (index >= group->tiles) {

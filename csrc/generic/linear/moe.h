@@ -85,7 +85,7 @@ inline void moe(const MoeArgs& args, ThreadPool& pool, Workspace& workspace) {
     int32_t* chosen = workspace.take<int32_t>(tokens * args.top_k);
     float* weights = workspace.take<float>(tokens * args.top_k);
     float* shared_factors = args.shared_gate != nullptr ? workspace.take<float>(tokens) : nullptr;
-    pool.run(tokens, [&](int64_t t, int) {
+    run_tasks(pool, tokens, tokens * (experts * args.top_k + columns), [&](int64_t t, int) {
         route(logits + t * experts, experts, args.top_k, chosen + t * args.top_k, weights + t * args.top_k);
         if (shared_factors != nullptr) {
             shared_factors[t] = 1.0f / (1.0f + std::exp(-dot(normed + t * columns, args.shared_gate, columns)));
@@ -102,7 +102,7 @@ inline void moe(const MoeArgs& args, ThreadPool& pool, Workspace& workspace) {
         plan_tiles(group.count, columns, expert_forms, workspace, inputs + group.first_tile);
         owners.insert(owners.end(), static_cast<size_t>(group.tiles), &group);
     }
-    pool.run(routing.tiles, [&](int64_t index, int) {
+    run_tasks(pool, routing.tiles, kFillCost * routing.slots * columns, [&](int64_t index, int) {
         const int32_t* slot_tokens = routing.tokens + owners[static_cast<size_t>(index)]->first + inputs[index].first;
         fill_tile(inputs[index], columns, [&](int t) { return normed + slot_tokens[t] * columns; });
     });

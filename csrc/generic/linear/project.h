@@ -108,7 +108,7 @@ inline void finish_row(const Projection& projection, int64_t token, int64_t row,
 inline void prepare(const float* x, const float* norm, float eps, int64_t tokens, int64_t columns, Forms forms, float* normed,
                     Tile* tiles, ThreadPool& pool, Workspace& workspace) {
     plan_tiles(tokens, columns, forms, workspace, tiles);
-    pool.run(tile_count(tokens), [&](int64_t i, int) {
+    run_tasks(pool, tile_count(tokens), kFillCost * tokens * columns, [&](int64_t i, int) {
         const int64_t first = tiles[i].first;
         const float* rows = x;
         if (norm != nullptr) {

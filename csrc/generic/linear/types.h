@@ -23,7 +23,7 @@ struct TypeKernels {
     int64_t (*panel_bytes)(int64_t columns);  // null: not packed but decoded while multiplying
     bool (*pack_panel)(const uint8_t* const* rows, int64_t columns, uint8_t* panel);
     Form form;
-    TileKernel tiles[3];  // one panel by 1, 2, 4 tokens
+    TileKernel tiles[kTileTokens];  // one panel by 1, 2 .. kTileTokens tokens
     TileKernel full;      // kTilePanels panels by kTileTokens tokens
     // Null where unfolding gains nothing.
     int64_t (*unfolded_bytes)(int64_t columns) = nullptr;
@@ -31,12 +31,18 @@ struct TypeKernels {
     TileKernel full_unfolded = nullptr;
 };
 
+// The kernels for 1, 2 .. kTileTokens tokens; kernel(n) gives that for n.
+template <typename Kernel>
+constexpr void set_tiles(TypeKernels& kernels, const Kernel& kernel) {
+    unroll<kTileTokens>([&](auto n) { kernels.tiles[n] = kernel(std::integral_constant<int, n + 1>{}); });
+}
+
 template <typename Packer>
 constexpr TypeKernels integer_type() {
     using Format = typename Packer::Format;
     TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, Format::kScaled == 32 ? Form::quantized : Form::coarse,
-        {integer_tile<Format, 1, 1>, integer_tile<Format, 2, 1>, integer_tile<Format, kTileTokens, 1>},
-        integer_tile<Format, kTileTokens, kTilePanels>};
+        {}, integer_tile<Format, kTileTokens, kTilePanels>};
+    set_tiles(kernels, [](auto n) { return integer_tile<Format, n, 1>; });
     if constexpr (kUnfoldTiles > 0 && Format::kUnfolds) {
         kernels.unfolded_bytes = UnfoldedFormat<Format>::panel_bytes;
         kernels.unfold = unfold_panel<Format>;
@@ -49,15 +55,23 @@ struct IntegerType {
     static constexpr TypeKernels kernels = integer_type<Packer>();
 };
 template <typename Element>
+constexpr TypeKernels float_type() {
+    TypeKernels kernels = {float_panel_bytes<Element>, pack_float_panel<Element>, Form::values,
+        {}, float_tile<Element, kTileTokens, kTilePanels>};
+    set_tiles(kernels, [](auto n) { return float_tile<Element, n, 1>; });
+    return kernels;
+}
+template <typename Element>
 struct FloatType {
-    template <int n, int panels = 1>
-    static constexpr TileKernel kernel = float_tile<Element, n, panels>;
-    static constexpr TypeKernels kernels = {float_panel_bytes<Element>, pack_float_panel<Element>, Form::values,
-        {kernel<1>, kernel<2>, kernel<kTileTokens>}, kernel<kTileTokens, kTilePanels>};
+    static constexpr TypeKernels kernels = float_type<Element>();
 };
+constexpr TypeKernels bf16_type() {
+    TypeKernels kernels = {bf16_panel_bytes, pack_bf16_panel<BF16Rows>, Form::pairs, {}, bf16_tile<kTileTokens, kTilePanels>};
+    set_tiles(kernels, [](auto n) { return bf16_tile<n, 1>; });
+    return kernels;
+}
 struct BF16Type {
-    static constexpr TypeKernels kernels = {bf16_panel_bytes, pack_bf16_panel<BF16Rows>, Form::pairs,
-        {bf16_tile<1, 1>, bf16_tile<2, 1>, bf16_tile<kTileTokens, 1>}, bf16_tile<kTileTokens, kTilePanels>};
+    static constexpr TypeKernels kernels = bf16_type();
 };
 // Decoded to float, a panel at a time.
 constexpr TypeKernels decoded_type() {
@@ -239,7 +253,7 @@ public:
     }
 
     // out[token][16]
-    void multiply(const Tile& tile, float* out) const { kernels_->tiles[tile.tokens / 2](&data_, columns_, tile, out); }
+    void multiply(const Tile& tile, float* out) const { kernels_->tiles[tile.tokens - 1](&data_, columns_, tile, out); }
 
     // The next multiplication fetches the panel that lies so far behind this one into a cache.
     void fetch_next(int64_t ahead) { data_.ahead = ahead; }

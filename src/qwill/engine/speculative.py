@@ -96,18 +96,23 @@ class Speculator:
     def _guess(self, guessing: list[tuple[Request, np.ndarray]], wanted: dict[int, int], begun: float) -> None:
         """Drafts from the head's state of the token before the newest, for all requests together."""
         while guessing:
-            rows, ids = self._runner.draft_logits(np.stack([state for _, state in guessing]))
+            rows, ids = self._runner.draft_logits(_together([state for _, state in guessing]))
             for (request, _), logits in zip(guessing, rows, strict=True):
                 position = request.length + len(request.drafts)
                 request.drafts.append(request.sampler.guess(logits, position, ids, request.drafts))
             unfinished = [pair for pair in guessing if len(pair[0].drafts) < wanted[id(pair[0])]]
             if unfinished:
                 chunks = [Chunk(request, request.computed + len(request.drafts) - 1, 1, 1) for request, _ in unfinished]
-                states = self._runner.drafted_states(chunks, np.stack([state for _, state in unfinished]))
+                states = self._runner.drafted_states(chunks, _together([state for _, state in unfinished]))
                 unfinished = [(request, state) for (request, _), state in zip(unfinished, states, strict=True)]
             now = time.perf_counter()
             self.policy.add_draft(len(guessing), now - begun)
             guessing, begun = unfinished, now
+
+
+def _together(states: list[np.ndarray]) -> np.ndarray:
+    """[states, hidden_size], without a copy of a single one."""
+    return states[0][None] if len(states) == 1 else np.stack(states)
 
 
 def _forget_old(unread: list[np.ndarray]) -> None:

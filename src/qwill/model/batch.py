@@ -1,6 +1,7 @@
 """What one step computes, and the arrays that sequences keep between steps."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,7 @@ from qwill.quant.types import TensorType
 KV_DTYPES: dict[str, np.dtype] = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "Q8_0": np.dtype(np.uint8)}
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """The tokens of one step: some of each of several sequences, one sequence after the other.
 
     token_ids [tokens] int32; positions [3, tokens] int32 (T, H, W); starts [sequences + 1] int32, the first row of each
@@ -31,7 +31,7 @@ class Batch:
     block_tables: np.ndarray
     replayed: np.ndarray
     kept: np.ndarray
-    media: tuple[tuple[np.ndarray, np.ndarray], ...] = field(default=())
+    media: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 @dataclass(frozen=True)

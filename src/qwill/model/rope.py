@@ -40,13 +40,17 @@ class TextRope:
     """cos and sin of token positions."""
 
     def __init__(self, rope: RopeConfig) -> None:
-        self._frequencies, self._factor = inverse_frequencies(rope)
+        self._frequencies, factor = inverse_frequencies(rope)
+        self._factor = np.float32(factor)
         self._axes = frequency_axes(rope)
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """positions [3, tokens] int → cos and sin [tokens, rotary_dim / 2] f32."""
         angles = np.ascontiguousarray(positions[self._axes].T, np.float32) * self._frequencies
-        return np.cos(angles) * np.float32(self._factor), np.sin(angles) * np.float32(self._factor)
+        cos, sin = np.cos(angles), np.sin(angles)
+        if self._factor != 1:
+            cos, sin = cos * self._factor, sin * self._factor
+        return cos, sin
 
 
 def vision_rope(rows: np.ndarray, columns: np.ndarray, head_dim: int) -> tuple[np.ndarray, np.ndarray]:
