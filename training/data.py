@@ -24,7 +24,7 @@ from training.layout import Layout
 from training.preparation import prepared
 from training.sight import Sight, sight
 from training.tasks import pictures, text
-from training.tasks.common import is_held_out, made_up
+from training.tasks.common import is_held_out, syllables
 from training.tasks.languages import languages
 from training.tasks.order import order
 from training.tasks.words import COPIED
@@ -118,7 +118,7 @@ def build_tokenizer(seed: int, vocab_size: int, count: int = 20_000) -> Tokenize
         example = pictures.draw(rng, False)
         if "reading" not in example.task:
             texts.append(prompt_text(example) + answer_text(example))
-    made = [made_up(rng, False) for _ in range(MADE_UP_WORDS)]
+    made = [syllables(rng, False) for _ in range(MADE_UP_WORDS)]
     taught = [word for word in COPIED if not is_held_out(word)] + made + [word.capitalize() for word in made]
     return train_tokenizer(texts, vocab_size, taught, [word for word in COPIED if is_held_out(word)])
 

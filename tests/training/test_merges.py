@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from training.merges import SHARED_BY, learn_merges, ranked, shared_pieces_only, spelled
-from training.tasks.common import is_held_out, made_up
+from training.tasks.common import is_held_out, syllables
 from training.tasks.words import COPIED
 
 WORDS = st.dictionaries(st.text("abcd", min_size=1, max_size=9), st.integers(1, 50), min_size=1, max_size=12)
@@ -81,7 +81,7 @@ def test_pieces_of_copied_words_are_shared() -> None:
 def test_copied_words_are_spelled_alike_anywhere(tokenizer: Tokenizer, seed: int) -> None:
     rng = random.Random(seed)
     alike = []
-    for word in (*COPIED, *(made_up(rng, rng.random() < 0.5) for _ in range(300))):
+    for word in (*COPIED, *(syllables(rng, rng.random() < 0.5) for _ in range(300))):
         alone = tokenizer.encode(word).tokens
         places = [tokenizer.encode(before + word).tokens for before in (' "', " ", "\n", "(")]
         same = all(tokens[-len(alone) :] == alone for tokens in places)

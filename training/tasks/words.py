@@ -197,6 +197,16 @@ NOUNS = listed(
 ADJECTIVES = listed("rich large dark warm plain broken clean modern elegant solid vivid fancy lazy damp rapid")
 JOBS = ("teacher", "doctor", "baker", "farmer", "pilot", "nurse", "painter", "driver", "cook", "gardener")
 HOBBIES = ("chess", "music", "tennis", "reading", "cooking", "running", "skiing", "dancing", "fishing", "drawing")
+# Letters that made-up words can have, and that the shipped tokenizer spells as one token because other words have them
+# often, while fewer than one made-up word in 400 would by chance.
+JOINED_ELSEWHERE = listed(
+    "age an ap apan arame as at ater bak baker bed begin ber bit but dag dan del dem den enum ep even fem fin fog for "
+    "ful gar ger get gin giv give gives in inese is it ked kore labe label lat late later lator level like lim limit "
+    "liv live lives man mar meni min minus model more move moved musi name ned never nit not note obota one ones ope "
+    "open opera pat pazar pened put pute rab rabi rated rati red redag rem reme remem ren res resu resul ret rite "
+    "river rom sad sage sat satu set sil sim size so some son sum sun tag take ted tek ten tep ter tesi tiger time "
+    "times tired ton tur unit user utes val vel ver vide zar"
+)
 COPIED = NAMES + CITIES + NOUNS + ADJECTIVES  # words that answers take over from the prompt
 # What long texts are about; nothing asks for it.
 SCENERY = listed(
