@@ -60,6 +60,16 @@ def test_steps_of_a_known_size_are_looked_up() -> None:
     assert times.seconds(3) < 45
 
 
+def test_what_delays_a_step_now_and_then_is_not_taken_for_its_size() -> None:
+    times = StepTimes()
+    for step in range(90):
+        times.add(5, 40.0 if step % 3 == 2 else 20.0)
+    assert times.seconds(5) < 22
+    for _ in range(60):
+        times.add(5, 40.0)
+    assert times.seconds(5) > 38
+
+
 def test_no_step_takes_no_time() -> None:
     times = StepTimes()
     for rows, seconds in ((4, 0.1), (5, 10.0)) * 20:

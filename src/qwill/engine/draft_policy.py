@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 FORGET = 0.97  # weight of a step beside that of the step after it
-NEWEST, OUTLIER = 0.2, 3.0  # weight of the newest step of a size; a step counts as at most so many times the others
+FASTER, SLOWER = 0.5, 0.05  # weight of the newest step of a size; what delays a step is mostly not its size
+OUTLIER = 3.0  # a step counts as at most so many times the others of its size
 ROW_COST = 0.1  # of a row's share of the time, before steps of different sizes were seen
 BELIEF = 4.0  # drafts that the first guess at the acceptance weighs
 FIRST_ACCEPTANCE = 0.7
@@ -28,7 +29,8 @@ class StepTimes:
         self._squares = FORGET * self._squares + rows * rows
         self._products = FORGET * self._products + rows * seconds
         old = self._latest.get(rows, seconds)
-        self._latest[rows] = old + NEWEST * (min(seconds, OUTLIER * old) - old)
+        weight = FASTER if seconds < old else SLOWER
+        self._latest[rows] = old + weight * (min(seconds, OUTLIER * old) - old)
 
     @property
     def known(self) -> bool:
