@@ -304,9 +304,9 @@ def test_keys_and_values_in_fewer_bits(tmp_path: Path) -> None:
 
     In float32 the few attention layers pass on at most their own relative error; five times that is allowed. (Products
     with eight-bit weights round what they read to eight bits as well, and so add errors of their own.) A router whose
-    fourth and fifth expert nearly tie can turn to the other: then a token moves by up to 70 times as much, and those after
-    it move, too, through the states. How many these are depends on the weights that are shipped. Hence three tokens of
-    four, and half of that for the median.
+    fourth and fifth expert nearly tie can turn to the other: then a token moves by up to 70 times as much, and those
+    after it move, too, through the states. How many these are depends on the weights that are shipped. Hence three
+    tokens of four, and half of that for the median.
     """
     path = tmp_path / "demo.gguf"
     save_as_float32(path, resolve_model("demo"))
