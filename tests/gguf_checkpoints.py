@@ -283,12 +283,15 @@ def copy_fields(reader: gguf.GGUFReader, writer: gguf.GGUFWriter, leave_out: str
             writer.add_key_value(field.name, field.contents(), field.types[0], sub_type)
 
 
-def save_as_float32(path: Path, source: Path) -> None:
-    """A GGUF file with every tensor decoded."""
+def save_as_float32(path: Path, source: Path, every_expert: bool = False) -> None:
+    """A GGUF file with every tensor decoded; every_expert: each token goes through all of them, none is chosen."""
     reader = gguf.GGUFReader(source)
     architecture = reader.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(path, architecture)
-    copy_fields(reader, writer)
+    used = f"{architecture}.expert_used_count"
+    copy_fields(reader, writer, used if every_expert else "-")
+    if every_expert:
+        writer.add_uint32(used, reader.fields[f"{architecture}.expert_count"].contents())
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type))
     finish(writer)

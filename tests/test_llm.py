@@ -303,13 +303,11 @@ def test_keys_and_values_in_fewer_bits(tmp_path: Path) -> None:
     """The trained model's logits hardly move: attention averages over rounding errors of 2^-12 and 1/254 of a value.
 
     In float32 the few attention layers pass on at most their own relative error; five times that is allowed. (Products
-    with eight-bit weights round what they read to eight bits as well, and so add errors of their own.) A router whose
-    fourth and fifth expert nearly tie can turn to the other: then a token moves by up to 70 times as much, and those
-    after it move, too, through the states. How many these are depends on the weights that are shipped. Hence three
-    tokens of four, and half of that for the median.
+    with eight-bit weights round what they read to eight bits as well, and so add errors of their own.) Each token goes
+    through all experts: a choice between two that nearly tie could turn, and would move it by up to 70 times as much.
     """
     path = tmp_path / "demo.gguf"
-    save_as_float32(path, resolve_model("demo"))
+    save_as_float32(path, resolve_model("demo"), every_expert=True)
     exact = LLM(str(path), kv="f32", threads=2)
     assert exact.tokenizer is not None
     token_ids = exact.tokenizer.encode("Copy this: one two three four five six seven eight nine ten. 17 + 25 = 42 " * 3)
@@ -318,4 +316,4 @@ def test_keys_and_values_in_fewer_bits(tmp_path: Path) -> None:
         logits = LLM(str(path), kv=kv, threads=2).forward(token_ids)
         moved = np.sqrt(np.mean((logits - expected) ** 2, axis=1)) / expected.std()
         assert 0 < np.median(moved) <= 2.5 * error
-        assert np.quantile(moved, 0.75) <= 5 * error
+        assert moved.max() <= 5 * error

@@ -275,7 +275,9 @@ class LLM:
         completions: list[Completion | None] = [None] * count
         under_way: dict[int, tuple[int, Answer]] = {}
         bound = self._engine.max_waiting
-        window = min(PREPARED * self._max_sequences, self._max_sequences + (bound if bound is not None else 2**31))
+        window = PREPARED * self._max_sequences
+        if bound is not None:
+            window = min(window, self._max_sequences + bound)
         with answers_bar(progress, count) as advance:
             try:
                 for index, answer in enumerate(answers):
