@@ -39,7 +39,7 @@ def qwill_seconds(llm: LLM, asked: list[list[int]], tokens: int, clients: int) -
     """From the first request to the last answer."""
     params = SamplingParams(max_tokens=tokens, **GREEDY)  # type: ignore[arg-type]
     waiting = [llm.answer(prompt, params) for prompt in asked]
-    engine = llm._engine
+    engine = llm.engine
     started = time.perf_counter()
     running: dict[int, Answer] = {}
     while waiting or running:
@@ -126,7 +126,7 @@ def gaps(arguments: argparse.Namespace) -> None:
         str(arguments.file), max_context=long + 64, cache_tokens=2 * long + arguments.clients * 1024,
         threads=arguments.threads, max_sequences=arguments.clients, prefix_cache=False,
     )  # fmt: skip
-    engine, rng = llm._engine, np.random.default_rng(0)
+    engine, rng = llm.engine, np.random.default_rng(0)
     params = SamplingParams(max_tokens=900, **GREEDY)  # type: ignore[arg-type]
     streams = [llm.answer(rng.integers(0, 1000, 64).tolist(), params) for _ in range(arguments.clients - 1)]
     times: dict[int, list[float]] = {id(answer.request): [] for answer in streams}

@@ -37,7 +37,7 @@ def main() -> None:
 
         return call
 
-    runner, rng = llm._engine._runner, np.random.default_rng(0)
+    runner, rng = llm.engine._runner, np.random.default_rng(0)
     for name in ("hidden_states", "logits", "drafted_states"):
         setattr(runner, name, timed(getattr(runner, name)))
     kinds = {

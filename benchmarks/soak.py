@@ -70,7 +70,7 @@ def main() -> None:
             "demo", max_context=CONTEXT, cache_tokens=2 * CONTEXT, max_sequences=16, speculative=True,
             prefix_cache=20 << 20, disk_cache=folder, disk_cache_bytes=50_000_000,
         )  # fmt: skip
-        engine, cache = llm._engine, llm._engine.prefix_cache
+        engine, cache = llm.engine, llm.engine.prefix_cache
         alive: dict[int, tuple[tuple[int, int], Answer]] = {}
         saves = 0
         save = engine._sequences.save

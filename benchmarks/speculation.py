@@ -33,7 +33,7 @@ DEMO_ACCEPTANCE = (0.99, 0.98, 0.97, 0.96)  # of a draft whose predecessors were
 
 def set_drafts(llm: LLM, drafts: int | None) -> None:
     """Changes how many drafts the next answers get; 0 for none, None for as many as pay."""
-    engine = llm._engine
+    engine = llm.engine
     engine._speculator = Speculator(engine._runner, drafts) if drafts != 0 else None
 
 
@@ -100,13 +100,13 @@ def show(name: str, drafts: list[int | None], speeds: dict[int | None, list[floa
 def measure_demo(arguments: argparse.Namespace) -> None:
     llm = LLM("demo", max_context=1024, threads=arguments.threads, prefix_cache=False, speculative=True)
     speeds: dict[int | None, list[float]] = {count: [] for count in arguments.drafts}
-    speculators = {count: Speculator(llm._engine._runner, count) if count != 0 else None for count in arguments.drafts}
+    speculators = {count: Speculator(llm.engine._runner, count) if count != 0 else None for count in arguments.drafts}
     for _ in range(arguments.repetitions):
         totals = {count: [0.0, 0] for count in arguments.drafts}
         answers = [demo_answers(llm, arguments.each) for _ in arguments.drafts]
         for same in zip(*answers, strict=True):  # question by question, for neighbours come and go
             for count, answer in zip(arguments.drafts, same, strict=True):
-                llm._engine._speculator = speculators[count]
+                llm.engine._speculator = speculators[count]
                 for index, value in enumerate(decode_seconds(llm, [answer])):
                     totals[count][index] += value
         for count, (seconds, tokens) in totals.items():
@@ -115,7 +115,7 @@ def measure_demo(arguments: argparse.Namespace) -> None:
 
 
 def measure_shape(arguments: argparse.Namespace) -> None:
-    member, mix = arguments.shape
+    member, mix = arguments.member, arguments.mix
     checkpoint = random_checkpoint(member, family_config(member), mix, arguments.layers, draft_head=True)
     longest = arguments.context + arguments.tokens + 16
     most = max(arguments.batch)
@@ -167,7 +167,8 @@ def main() -> None:
     demo = modes.add_parser("demo")
     demo.add_argument("--each", type=int, default=4, help="questions of each task")
     shape = modes.add_parser("shape")
-    shape.add_argument("shape", nargs=2, metavar=("MEMBER", "MIX"))
+    shape.add_argument("member")
+    shape.add_argument("mix")
     shape.add_argument("--layers", type=int)
     shape.add_argument("--context", type=int, default=0)
     shape.add_argument("--tokens", type=int, default=64)

@@ -95,7 +95,7 @@ def test_closing_a_stream_frees_everything(llm: LLM) -> None:
     stream = llm.chat([{"role": "user", "content": "x"}], GREEDY, stream=True)
     next(stream)
     stream.close()
-    llm._engine.scheduler.check_integrity()
+    llm.engine.scheduler.check_integrity()
 
 
 def test_given_tokens_are_read_like_a_prompt(llm: LLM) -> None:
@@ -117,7 +117,7 @@ def test_given_tokens_are_read_like_a_prompt(llm: LLM) -> None:
     )
     assert [answer.request.output_ids[71:] for answer in answers] == [done.token_ids for done in expected]
     assert [answer.completion().usage["completion_tokens"] for answer in answers] == [90, 90]
-    llm._engine.scheduler.check_integrity()
+    llm.engine.scheduler.check_integrity()
 
 
 def test_an_answer_can_be_ended_between_steps(llm: LLM) -> None:
@@ -127,14 +127,14 @@ def test_an_answer_can_be_ended_between_steps(llm: LLM) -> None:
         if len(answers[0].request.output_ids) == 3:
             answers[0].request.finish_reason = "stop"
     assert [len(answer.request.output_ids) for answer in answers] == [3, 12]
-    llm._engine.scheduler.check_integrity()
+    llm.engine.scheduler.check_integrity()
 
 
 def test_closing_the_steps_cancels_what_is_left(llm: LLM) -> None:
     steps = llm.steps([llm.answer([token], GREEDY) for token in range(20)])
     next(steps)
     steps.close()
-    llm._engine.scheduler.check_integrity()
+    llm.engine.scheduler.check_integrity()
 
 
 def test_room_for_several_long_contexts(made: TinyCheckpoint, llm: LLM) -> None:
@@ -161,7 +161,7 @@ def test_stop_string_ends_the_answer(llm: LLM) -> None:
     answer = llm.generate("the", SamplingParams(temperature=0, max_tokens=30, stop=(stop,)))[0]
     assert answer.text == text[: text.index(stop)]
     assert answer.finish_reason == "stop"
-    llm._engine.scheduler.check_integrity()
+    llm.engine.scheduler.check_integrity()
 
 
 def test_a_gguf_gives_the_same_answers(made: TinyCheckpoint, llm: LLM, tmp_path: Path) -> None:

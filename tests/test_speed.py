@@ -56,7 +56,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(case: Case, moe: bool = False) -> Watched:
         checkpoint = random_checkpoint("tiny", tiny_family_config(moe), "Q8_0")
         watched = Watched(LLM(checkpoint, threads=1, **room_for([case], model_config(checkpoint.config).text, "tiny")))
-        runner = watched.llm._engine._runner
+        runner = watched.llm.engine._runner
         compute = runner.hidden_states
 
         def hidden_states(chunks: list[Chunk]) -> Any:
@@ -97,7 +97,7 @@ def test_what_is_computed_while_the_clock_runs(watch: Any, moe: bool, case: Case
     assert watched.timed() == timed
     # the clock counts entries of the log: one for each step and one for itself
     assert speed.values == (case.sequences * case.tokens / (len(timed) + 1),) * 2
-    watched.llm._engine.scheduler.check_integrity()
+    watched.llm.engine.scheduler.check_integrity()
 
 
 @pytest.mark.parametrize("kind", ["prefill", "decode"])
@@ -110,7 +110,7 @@ def test_contexts_that_take_several_steps(watch: Any, kind: Any) -> None:
     assert sum(count for step in timed for _, count in step) == 15
     assert all(400 <= context < case.length for step in timed for context, _ in step)
     assert max(context for context, _ in timed[0]) <= 400 + case.early_tokens
-    watched.llm._engine.scheduler.check_integrity()
+    watched.llm.engine.scheduler.check_integrity()
 
 
 @pytest.mark.parametrize("sequences", [2, 100, MAX_SEQUENCES])

@@ -167,7 +167,10 @@ def _fresh(router: Router) -> Router:
 def test_streamed(llm: LLM) -> None:
     question = [{"role": "user", "content": SUM}]
     *deltas, last = llm.chat(question, GREEDY, tools=tools(), tool_choice="get_weather", thinking=False, stream=True)
-    assert [delta.kind for delta in deltas] == ["tool_call"]
+    *pieces, called = deltas
+    assert called.tool_call is not None
+    assert {delta.kind for delta in pieces} == {"tool_call_piece"}
+    assert "".join(delta.piece.text for delta in pieces) == called.tool_call.arguments_json
     assert last.completion is not None
     check_calls(last.completion)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from qwill.engine.request import Request
 from qwill.text.detokenizer import Detokenizer
-from qwill.text.router import Delta, Router, ToolCallDelta
+from qwill.text.router import Delta, Router, ToolCallDelta, ToolCallPiece
 from qwill.text.stop import StopMatcher
 from qwill.text.tokenizer import Tokenizer
 
@@ -40,30 +40,40 @@ class Completion:
 
 @dataclass(frozen=True)
 class StreamDelta:
-    """A piece of a streamed answer: text of a kind, a whole tool call, or, last, `finish` with the completion."""
+    """A piece of a streamed answer: text of a kind, a piece of a tool call's arguments, a whole tool call after its
+    pieces, or, last, `finish` with the completion."""
 
     kind: str
     text: str = ""
     tool_call: ToolCallDelta | None = None
+    piece: ToolCallPiece | None = None
     completion: Completion | None = None
 
 
 @dataclass(eq=False)
 class Answer:
-    """Follows one request. `router` is None for plain completions, whose text is all content."""
+    """Follows one request. `router` is None for plain completions, whose text is all content. The answer ends after
+    `most_calls` tool calls."""
 
     request: Request
     tokenizer: Tokenizer | None
     router: Router | None
+    most_calls: int | None = None
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
         self._detokenizer = Detokenizer(self.tokenizer) if self.tokenizer is not None else None
         self._stops = StopMatcher(self.request.params.stop)
         self._read = 0
+        self._reasoning_tokens = 0
         self._parts: dict[str, list[str]] = {"content": [], "reasoning": []}
         self._calls: list[ToolCallDelta] = []
         self._first_token = self._last_token = self.started
+
+    @property
+    def stop_text(self) -> str | None:
+        """The stop string that ended the answer."""
+        return self._stops.matched
 
     def advance(self) -> list[StreamDelta]:
         """What the tokens since the last call settle. A stop string sets the request's finish_reason."""
@@ -72,37 +82,44 @@ class Answer:
         if self._read == 0 and request.output_ids:
             self._first_token = now
         self._last_token = now
-        text, stopped = "", False
+        deltas: list[Delta] = []
         if self._detokenizer is None:
             self._read = len(request.output_ids)
-        while self._detokenizer is not None and self._read < len(request.output_ids) and not stopped:
-            shown, stopped = self._stops.push(self._detokenizer.push(request.output_ids[self._read]))
-            text += shown
-            self._read += 1
-        if stopped:
-            request.end_after(self._read, "stop")
-        elif request.finish_reason is not None and self._detokenizer is not None:
-            shown, stopped = self._stops.push(self._detokenizer.flush())
-            text += shown + ("" if stopped else self._stops.flush())
-        return self._route(text)
-
-    def _route(self, text: str) -> list[StreamDelta]:
-        finished = self.request.finish_reason is not None
-        if self.router is None:
-            deltas = [Delta("content", text)] if text else []
         else:
-            deltas = self.router.feed(text)
-            if finished:
-                deltas += self.router.finish()
-        for delta in deltas:
-            if delta.tool_call is not None:
-                self._calls.append(delta.tool_call)
-            else:
-                self._parts[delta.kind].append(delta.text)
-        stream = [StreamDelta(delta.kind, delta.text, delta.tool_call) for delta in deltas]
+            while self._read < len(request.output_ids):
+                token = request.output_ids[self._read]
+                self._read += 1
+                self._reasoning_tokens += self.router is not None and self.router.reasoning
+                text, stopped = self._stops.push(self._detokenizer.push(token))
+                deltas += self._route(text)
+                if stopped or len(self._calls) == self.most_calls:
+                    request.end_after(self._read, "stop")
+            if request.finish_reason is not None and len(self._calls) != self.most_calls:
+                text, stopped = self._stops.push(self._detokenizer.flush())
+                deltas += self._route(text + ("" if stopped else self._stops.flush()))
+        finished = request.finish_reason is not None
+        if finished and self.router is not None and len(self._calls) != self.most_calls:
+            deltas += self._take(self.router.finish())
+        stream = [StreamDelta(delta.kind, delta.text, delta.tool_call, delta.piece) for delta in deltas]
         if finished:
             stream.append(StreamDelta("finish", completion=self.completion()))
         return stream
+
+    def _route(self, text: str) -> list[Delta]:
+        if self.router is not None:
+            return self._take(self.router.feed(text))
+        return self._take([Delta("content", text)] if text else [])
+
+    def _take(self, deltas: list[Delta]) -> list[Delta]:
+        """Keeps what is new; returns it up to the last call that there may be."""
+        for index, delta in enumerate(deltas):
+            if delta.tool_call is not None:
+                self._calls.append(delta.tool_call)
+                if len(self._calls) == self.most_calls:
+                    return deltas[: index + 1]
+            elif delta.piece is None:
+                self._parts[delta.kind].append(delta.text)
+        return deltas
 
     def completion(self) -> Completion:
         """The answer so far, whole once the request is finished."""
@@ -122,7 +139,9 @@ class Answer:
             usage={
                 "prompt_tokens": prompt,
                 "cached_tokens": request.cached,
+                "image_tokens": sum(rows.length for rows in request.prompt.media),
                 "completion_tokens": generated,
+                "reasoning_tokens": min(self._reasoning_tokens, generated),
                 "total_tokens": prompt + generated,
             },
             timings={

@@ -25,7 +25,7 @@ from qwill.model.config import ModelConfig, model_config
 from qwill.model.model import Model
 from qwill.ops import native_operations
 from qwill.progress import answers_bar, report_to
-from qwill.prompt import Message, PromptBuilder, with_data_addresses
+from qwill.prompt import Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.fingerprint import fingerprint
@@ -85,7 +85,7 @@ class LLM:
         )
         self.config: ModelConfig = model_config(self.checkpoint.config, yarn)
         self.max_context = options.context(max_context, self.config)
-        self._max_sequences = max_sequences
+        self.max_sequences = max_sequences
         if max_sequences < 1:
             raise InvalidArgument(f"max_sequences must be at least 1, not {max_sequences}")
         if max_waiting is not None and max_waiting < 0:
@@ -110,7 +110,7 @@ class LLM:
             tokenizer = beside.submit(_tokenizer, self.checkpoint)
             self._model.load()
             on_disk = self._disk_cache(disk_cache, disk_cache_bytes) if disk_cache is not None else None
-            self._engine = Engine(
+            self.engine = Engine(
                 self._model, cache_tokens, max_sequences, kv_type, step_tokens, drafts,
                 options.snapshot_bytes(prefix_cache), on_disk, max_waiting,
             )  # fmt: skip
@@ -121,8 +121,8 @@ class LLM:
 
     def close(self) -> None:
         """Waits until the disk cache is written. The end of the program does so, too."""
-        if self._engine.disk_cache is not None:
-            self._engine.disk_cache.close()
+        if self.engine.disk_cache is not None:
+            self.engine.disk_cache.close()
 
     def generate(
         self,
@@ -150,18 +150,18 @@ class LLM:
         waiting = {id(answer.request): answer for answer in answers}
         try:
             for answer in answers:
-                self._engine.add(answer.request)
-            while self._engine.has_work:
-                grown = self._engine.step()
+                self.engine.add(answer.request)
+            while self.engine.has_work:
+                grown = self.engine.step()
                 for request in grown:
                     waiting[id(request)].advance()
                 yield
                 for request in grown:
                     if request.finish_reason is not None:
-                        self._engine.cancel(request)
+                        self.engine.cancel(request)
         finally:
             for answer in answers:
-                self._engine.cancel(answer.request)
+                self.engine.cancel(answer.request)
 
     @overload
     def chat(
@@ -208,12 +208,19 @@ class LLM:
     def reply(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, fps: float | None = None,
+        options: PromptOptions | None = None, most_calls: int | None = None,
     ) -> Answer:  # fmt: skip
-        """The answer to a conversation as `chat` takes it, not begun yet; `steps` works on it."""
-        prompt, opened = self._prompts.conversation(messages, tools, thinking, fps)
-        turn = turn_of(opened, thinking, tools, tool_choice)
-        router = Router(opened, tools if turn.may_call else None, calls_in_reasoning=not turn.functions)
-        return self._answer(prompt, params, router, turn)
+        """The answer to a conversation as `chat` takes it, not begun yet; `steps` works on it.
+
+        `options` say how the prompt is made, `fps` being one of them. The answer ends after `most_calls` tool calls.
+        Any thread may call this while another one steps the engine.
+        """
+        chat = self._prompts.conversation(messages, tools, thinking, options or PromptOptions(fps=fps))
+        turn = turn_of(chat.opened, thinking, tools, tool_choice)
+        router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
+        answer = self._answer(chat.prompt, params, router, turn)
+        answer.most_calls = most_calls
+        return answer
 
     def save_session(
         self, path: str | Path, messages: Sequence[Message], *, tools: Tools = None, thinking: bool = True,
@@ -223,8 +230,8 @@ class LLM:
         """
         # What comes next is a question, before which templates leave earlier reasoning out.
         answered = bool(messages) and messages[-1].get("role") == "assistant"
-        prompt, _ = self._prompts.conversation([*messages, *([NEXT_QUESTION] if answered else [])], tools, thinking)
-        place, length, pages, states = self._engine.computed(prompt)
+        prompt = self._prompts.conversation([*messages, *([NEXT_QUESTION] if answered else [])], tools, thinking).prompt
+        place, length, pages, states = self.engine.computed(prompt)
         write_session(Path(path), self._fingerprint, with_data_addresses(messages), place, length, pages, states)
         return length
 
@@ -234,7 +241,7 @@ class LLM:
         """
         session = open_session(Path(path))
         if session.model == self._fingerprint:
-            self._engine.sessions = [other for other in self._engine.sessions if other.path != session.path] + [session]
+            self.engine.sessions = [other for other in self.engine.sessions if other.path != session.path] + [session]
         return session.messages
 
     def forward(self, token_ids: Sequence[int]) -> np.ndarray:
@@ -247,7 +254,7 @@ class LLM:
                 " take fewer tokens"
             )
         request = self._answer(prompt, SamplingParams(temperature=0, max_tokens=1), None, reserve=0).request
-        return self._engine.prompt_logits(request)
+        return self.engine.prompt_logits(request)
 
     def _answer(
         self,
@@ -274,38 +281,38 @@ class LLM:
         """All answers, of which no more are under way or prepared than the engine can use soon."""
         completions: list[Completion | None] = [None] * count
         under_way: dict[int, tuple[int, Answer]] = {}
-        bound = self._engine.max_waiting
-        window = PREPARED * self._max_sequences
+        bound = self.engine.max_waiting
+        window = PREPARED * self.max_sequences
         if bound is not None:
-            window = min(window, self._max_sequences + bound)
+            window = min(window, self.max_sequences + bound)
         with answers_bar(progress, count) as advance:
             try:
                 for index, answer in enumerate(answers):
-                    self._engine.add(answer.request)
+                    self.engine.add(answer.request)
                     under_way[id(answer.request)] = index, answer
                     while len(under_way) >= window or (index + 1 == count and under_way):
-                        for request in self._engine.step():
+                        for request in self.engine.step():
                             place, grown = under_way[id(request)]
                             grown.advance()
                             if request.finish_reason is not None:
-                                self._engine.cancel(request)
+                                self.engine.cancel(request)
                                 completions[place] = grown.completion()
                                 del under_way[id(request)]
                                 advance()
             finally:
                 for _, answer in under_way.values():
-                    self._engine.cancel(answer.request)
+                    self.engine.cancel(answer.request)
         return [completion for completion in completions if completion is not None]
 
     def _stream(self, answer: Answer) -> Iterator[StreamDelta]:
         answer.request.streamed = True
-        self._engine.add(answer.request)
+        self.engine.add(answer.request)
         try:
             while answer.request.finish_reason is None:
-                if self._engine.step():
+                if self.engine.step():
                     yield from answer.advance()
         finally:
-            self._engine.cancel(answer.request)
+            self.engine.cancel(answer.request)
 
     @cached_property
     def _fingerprint(self) -> str:

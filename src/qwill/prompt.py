@@ -2,8 +2,9 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from qwill.media.image import ImageSettings, load_image, preprocess_image, sourc
 from qwill.media.patches import Patches
 from qwill.media.placement import Kind, MediaTokenIds, place, placeholder_text
 from qwill.media.video import VideoSettings, load_video, preprocess_video
-from qwill.text.chat_template import DEFAULT_TEMPLATE, MEDIA_KINDS, ChatTemplate, part_kind
+from qwill.text.chat_template import DEFAULT_TEMPLATE, MEDIA_KINDS, BegunAnswer, ChatTemplate, part_kind
 from qwill.text.prompt import MediaPart
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.load import Checkpoint
@@ -21,6 +22,40 @@ from qwill.weights.load import Checkpoint
 Message = Mapping[str, Any]
 START_OF_TURN = "<|im_start|>"
 HEADER_OF_ANSWER = "assistant\n"
+RESERVED_VARIABLES = (
+    "messages", "tools", "add_generation_prompt", "enable_thinking", "merge_system", "begun", "self",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """How a conversation becomes a prompt.
+
+    - fps, num_frames: frames a second, or in all, taken from each video; `every_frame` takes them all
+    - min_pixels, max_pixels: of an image; of a video over all frames together
+    - seconds: the longest that reading a video may take
+    - go_on: the last message, the assistant's, is the beginning of the answer
+    - variables: handed to the chat template
+    """
+
+    fps: float | None = None
+    num_frames: int | None = None
+    every_frame: bool = False
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    seconds: float | None = None
+    go_on: bool = False
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A conversation's prompt. `opened`: it ends inside an opened `<think>`; `goes_on`: it ends with the beginning of
+    the answer."""
+
+    prompt: Prompt
+    opened: bool
+    goes_on: bool = False
 
 
 class PromptBuilder:
@@ -54,31 +89,37 @@ class PromptBuilder:
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] | None,
         thinking: bool,
-        fps: float | None = None,
-    ) -> tuple[Prompt, bool]:
-        """The prompt of a conversation, and whether it ends inside an opened `<think>`.
-
-        `fps`: frames a second taken from videos. Raises TemplateError, MediaError.
-        """
+        options: PromptOptions = PromptOptions(),
+    ) -> ChatPrompt:
+        """The prompt of a conversation. Raises TemplateError, MediaError, InvalidArgument."""
         if self._template is None:
             source = self._checkpoint.chat_template or DEFAULT_TEMPLATE
             self._template = ChatTemplate(source, self.tokenizer.added_tokens)
-        rendered = self._template.render(messages, tools, enable_thinking=thinking)
+        begun = None
+        if options.go_on:
+            if not messages or messages[-1].get("role") != "assistant":
+                raise InvalidArgument("only an assistant's message can be gone on with; it has to be the last one")
+            begun = BegunAnswer.of(messages[-1])
+            messages = messages[:-1]
+            thinking = bool(begun.reasoning) or (thinking and not begun.content)
+        rendered = self._template.render(
+            messages, tools, enable_thinking=thinking, begun=begun, **_own_variables(options.variables)
+        )
+        goes_on = begun is not None and bool(begun.reasoning or begun.content)
         opened = rendered.opens_reasoning
         if not rendered.media:
-            return _text_prompt(
-                token_ids := self.tokenizer.encode_template(rendered), self._partings(token_ids)
-            ), opened
+            token_ids = self.tokenizer.encode_template(rendered)
+            return ChatPrompt(_text_prompt(token_ids, self._partings(token_ids)), opened, goes_on)
         if not self._has_vision:
             raise MediaError(f"{self._checkpoint.path}: has no vision tower; leave images and videos out")
-        loaded = [self._load(part, fps) for part in rendered.media]
+        loaded = [self._load(part, options) for part in rendered.media]
         kinds: list[Kind] = ["image" if part.kind == "image" else "video" for part in rendered.media]
         texts = [placeholder_text(kind, patches, times) for kind, (patches, times) in zip(kinds, loaded, strict=True)]
         token_ids = self.tokenizer.encode_template(rendered.expand_media(texts))
         media = [(kind, patches) for kind, (patches, _) in zip(kinds, loaded, strict=True)]
         positions, after, runs = place(token_ids, media, MediaTokenIds.from_config(self._checkpoint.config))
         partings = (*self._partings(token_ids), runs[-1].start + runs[-1].length)
-        return Prompt(token_ids, positions, after, runs, partings), opened
+        return ChatPrompt(Prompt(token_ids, positions, after, runs, partings), opened, goes_on)
 
     def _partings(self, token_ids: list[int]) -> tuple[int, ...]:
         """Where conversations part: after a system message that others begin with, too, and where the answer begins,
@@ -90,14 +131,43 @@ class PromptBuilder:
             return ()
         return turns[1], turns[-1] + 1 + len(self.tokenizer.encode(HEADER_OF_ANSWER))
 
-    def _load(self, part: MediaPart, fps: float | None) -> tuple[Patches, list[float]]:
+    def _load(self, part: MediaPart, options: PromptOptions) -> tuple[Patches, list[float]]:
         source = _source(part)
         if part.kind == "image":
-            image_settings = ImageSettings.from_config(self._checkpoint.image_processor)
+            image_settings = _bounded(ImageSettings.from_config(self._checkpoint.image_processor), options)
             return preprocess_image(load_image(source), image_settings), []
-        video_settings = VideoSettings.from_config(self._checkpoint.video_processor)
-        video = load_video(source, video_settings, fps)
+        video_settings = _bounded(VideoSettings.from_config(self._checkpoint.video_processor), options)
+        count = video_settings.max_frames if options.every_frame else options.num_frames
+        if count is not None and not 1 <= count <= video_settings.max_frames:
+            raise InvalidArgument(f"num_frames must be from 1 to {video_settings.max_frames}, not {count}")
+        video = load_video(source, video_settings, options.fps, count, options.seconds)
         return preprocess_video(video, video_settings), video.timestamps
+
+
+Settings = TypeVar("Settings", ImageSettings, VideoSettings)
+
+
+def _bounded(settings: Settings, options: PromptOptions) -> Settings:
+    """The settings with the pixels that a request asks for, of which the model's own are the most."""
+    least = settings.min_pixels if options.min_pixels is None else options.min_pixels
+    most = settings.max_pixels if options.max_pixels is None else options.max_pixels
+    if least < 1 or most > settings.max_pixels:
+        raise InvalidArgument(f"min_pixels and max_pixels must be from 1 to {settings.max_pixels}")
+    if options.min_pixels is None:
+        least = min(least, most)
+    if least > most or most < settings.factor**2:
+        raise InvalidArgument(
+            f"max_pixels must be at least min_pixels and a token's {settings.factor**2}, not {most} with {least}"
+        )
+    return replace(settings, min_pixels=least, max_pixels=most)
+
+
+def _own_variables(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request may hand to the template. Raises InvalidArgument for what has a meaning of its own."""
+    for name in given:
+        if name in RESERVED_VARIABLES or not isinstance(name, str):
+            raise InvalidArgument(f"the template's variable {name!r} cannot be set; leave it out")
+    return dict(given)
 
 
 def with_data_addresses(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -250,7 +250,7 @@ def test_the_engine_stands_after_an_interruption(tiny: Path, monkeypatch: pytest
     before = llm.chat(question, params, thinking=False).token_ids
     conversation = Conversation(llm, SamplingParams(temperature=0, ignore_eos=True), thinking=False)
     conversation.messages = list(question)
-    step, steps = llm._engine.step, iter(range(100))
+    step, steps = llm.engine.step, iter(range(100))
 
     def interrupted_step() -> object:
         result = step()
@@ -258,11 +258,11 @@ def test_the_engine_stands_after_an_interruption(tiny: Path, monkeypatch: pytest
             signal.raise_signal(signal.SIGINT)
         return result
 
-    monkeypatch.setattr(llm._engine, "step", interrupted_step)
+    monkeypatch.setattr(llm.engine, "step", interrupted_step)
     output = io.StringIO()
     with pytest.raises(KeyboardInterrupt), AnswerPrinter(output) as printer:
         conversation.stream(printer)
-    assert not llm._engine.has_work
+    assert not llm.engine.has_work
     said = conversation.messages[-1]
     assert said["role"] == "assistant"
     assert said["content"]

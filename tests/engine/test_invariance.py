@@ -42,7 +42,7 @@ def finished(llm: LLM, asked: list[Turn], params: SamplingParams) -> list[Answer
     answers = [answer_to(llm, turn, replace(params, seed=index)) for index, turn in enumerate(asked)]
     for _ in llm.steps(answers):
         pass
-    llm._engine.scheduler.check_integrity()
+    llm.engine.scheduler.check_integrity()
     return answers
 
 
@@ -71,7 +71,7 @@ def test_some_combinations(batch: int, chunk: int, cached: bool, drafts: int, sa
         1, sampled, cached, max_sequences=batch, step_tokens=chunk, prefix_cache=cached, speculative=drafts,
         cache_tokens=(32 if cached else 4) * CONTEXT,
     )  # fmt: skip
-    assert bool(len(llm._engine.prefix_cache)) == cached
+    assert bool(len(llm.engine.prefix_cache)) == cached
 
 
 def check_from_disk(folder: Path, each: int, sampled: bool, **options: Any) -> None:
@@ -96,14 +96,14 @@ def test_too_little_memory(drafts: int) -> None:
     """Sixteen at a time in the room of one long context: some are saved and come back."""
     llm = LLM("demo", max_context=CONTEXT, max_sequences=16, speculative=drafts)
     saved = 0
-    save: Callable[[Any], None] = llm._engine._sequences.save
+    save: Callable[[Any], None] = llm.engine._sequences.save
 
     def counted(request: Any) -> None:
         nonlocal saved
         saved += 1
         save(request)
 
-    llm._engine._sequences.save = counted  # type: ignore[method-assign]
+    llm.engine._sequences.save = counted  # type: ignore[method-assign]
     assert texts(llm, prompts(1), SEEDED) == expected(1, True)
     assert saved
 
@@ -126,7 +126,7 @@ def test_all_combinations(tmp_path: Path, sampled: bool) -> None:
 
 def steps_of(llm: LLM, answer: Answer) -> Iterator[int]:
     """Tokens computed in each step."""
-    runner = llm._engine._runner
+    runner = llm.engine._runner
     forward = runner.hidden_states
     counts: list[int] = []
 
@@ -204,7 +204,7 @@ def test_a_full_queue_refuses_and_goes_on() -> None:
     params = SamplingParams(temperature=0, max_tokens=8)
     with pytest.raises(Busy, match="5 requests are answered or wait already"):
         list(llm.steps([llm.answer("17 + 25 =", params) for _ in range(6)]))
-    llm._engine.scheduler.check_integrity()  # the others are not left behind
+    llm.engine.scheduler.check_integrity()  # the others are not left behind
     assert len(llm.generate(["17 + 25 ="] * 40, params)) == 40
     assert sum(1 for _ in llm.steps([llm.answer("17 + 25 =", params) for _ in range(5)]))
     with pytest.raises(InvalidArgument, match="max_waiting"):

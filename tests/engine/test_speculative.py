@@ -102,7 +102,7 @@ def test_a_request_leaves_nothing_behind(drafting: LLM) -> None:
     for number, _ in enumerate(drafting.steps(answers)):
         if number == 4:
             answers[2].request.finish_reason = answers[5].request.finish_reason = "stop"
-    drafting._engine.scheduler.check_integrity()
+    drafting.engine.scheduler.check_integrity()
 
 
 @pytest.mark.parametrize("seed", range(3))

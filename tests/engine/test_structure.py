@@ -348,7 +348,7 @@ def test_bad_structures_are_refused_before_the_model_begins(llm: LLM, structure:
     with pytest.raises(InvalidArgument, match=message) as caught:
         llm.generate(["a", "b"], SamplingParams(max_tokens=5, **structure))
     assert "\n" not in str(caught.value)
-    assert not llm._engine.has_work
+    assert not llm.engine.has_work
 
 
 def test_params_keep_a_copy_of_the_schema() -> None:

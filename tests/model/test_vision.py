@@ -44,7 +44,7 @@ def ask(folder: Path, backend: str, content: list[dict], chunk: int = 512) -> tu
     ours = Ours(folder, backend, chunk)
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
     builder = PromptBuilder(ours.checkpoint, tokenizer, has_vision=True)
-    prompt, _ = builder.conversation([{"role": "user", "content": content}], None, thinking=True)
+    prompt = builder.conversation([{"role": "user", "content": content}], None, thinking=True).prompt
     return ours, prompt
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qwill.text.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from qwill.text.parsers.qwen import coerce_arguments
-from qwill.text.router import Delta, Router, ToolCallDelta
+from qwill.text.router import Delta, Router, ToolCallDelta, ToolCallPiece
 
 WEATHER = {
     "type": "function",
@@ -28,9 +28,17 @@ def route(pieces: Sequence[str], thinking: bool = False, tools: list[dict[str, A
     router = Router(thinking, tools)
     deltas = [delta for piece in pieces for delta in router.feed(piece)] + router.finish()
     parts: list[Any] = []
+    told: dict[int, list[ToolCallPiece]] = {}
+    last = -1
     for delta in deltas:
-        if delta.tool_call is not None:
-            assert delta.tool_call.index == sum(part[0] == "tool_call" for part in parts)
+        if delta.piece is not None:
+            assert delta.piece.first == (delta.piece.index not in told)
+            told.setdefault(delta.piece.index, []).append(delta.piece)
+        elif delta.tool_call is not None:
+            assert delta.tool_call.index > last
+            last = delta.tool_call.index
+            assert {piece.name for piece in told[last]} == {delta.tool_call.name}
+            assert json.loads("".join(piece.text for piece in told[last])) == delta.tool_call.arguments
             parts.append(("tool_call", delta.tool_call.name, delta.tool_call.arguments))
         elif parts and parts[-1][0] == delta.kind:
             parts[-1] = (delta.kind, parts[-1][1] + delta.text)
@@ -255,6 +263,37 @@ def test_calls_can_be_left_to_the_content() -> None:
     ):
         router = Router(True, [{"name": "f"}], calls_in_reasoning=False)
         deltas = [*router.feed(text), *router.finish()]
-        assert sorted({delta.kind for delta in deltas}) == sorted(set(kinds))
+        assert sorted({delta.kind for delta in deltas if delta.piece is None}) == sorted(set(kinds))
         said = "".join(delta.text for delta in deltas if delta.kind == "reasoning")
         assert said == text.partition("</think>")[0]
+
+
+def test_arguments_come_one_by_one() -> None:
+    call = CALL.replace("</function>", "<parameter=days>\n3\n</parameter>\n</function>")
+    router = Router(False, [WEATHER])
+    told = []
+    for index, character in enumerate(call):
+        for delta in router.feed(character):
+            told.append((index, delta))
+    pieces = [(delta.piece.text, delta.piece.first) for _, delta in told if delta.piece is not None]
+    assert pieces == [('{"city": "Paris"', True), (', "days": 3', False), ("}", False)]
+    # An argument is known when what follows it is: the next one's tag.
+    assert told[0][0] < call.index("3")
+    assert told[-1][1].tool_call is not None
+
+
+def test_a_call_that_is_cut_off_is_text_after_its_pieces() -> None:
+    call = CALL.replace("</function>\n</tool_call>", "<parameter=days>\n3")
+    router = Router(False, [WEATHER])
+    deltas = [*router.feed(call), *router.finish()]
+    assert "".join(delta.piece.text for delta in deltas if delta.piece is not None) == '{"city": "Paris"'
+    assert "".join(delta.text for delta in deltas) == call
+    assert all(delta.tool_call is None for delta in deltas)
+
+
+def test_going_on_keeps_every_character() -> None:
+    router = Router(False, goes_on=True)
+    assert [delta.text for delta in router.feed("\n<think> so")] == ["\n<think> so"]
+    router = Router(True, goes_on=True)
+    deltas = [*router.feed("\n and so\n</think>\n\nYes"), *router.finish()]
+    assert [(delta.kind, delta.text) for delta in deltas] == [("reasoning", "\n and so"), ("content", "Yes")]

@@ -145,7 +145,7 @@ def test_qwill_asks_what_the_model_was_trained_on(llm: LLM, tokenizer: Tokenizer
         if turn.raw:
             prompt = prompts.tokens(turn.messages[0]["content"])
         else:
-            prompt = prompts.conversation(turn.messages, turn.tools or None, turn.thinking)[0]
+            prompt = prompts.conversation(turn.messages, turn.tools or None, turn.thinking).prompt
         count = len(prompt.token_ids)
         places = positions(trained, pads)
         assert prompt.token_ids == trained.ids[:count]
@@ -167,7 +167,7 @@ def test_earlier_calls_of_a_chain_are_asked_as_they_were_trained(llm: LLM, token
     example = tools.chain(random.Random(seed), True)
     trained = encode(example, tokenizer)
     for turn in turns(example):
-        prompt = prompts.conversation(turn.messages, turn.tools or None, turn.thinking)[0].token_ids
+        prompt = prompts.conversation(turn.messages, turn.tools or None, turn.thinking).prompt.token_ids
         assert prompt == trained.ids[: len(prompt)]
         assert trained.trained[len(prompt)]
         assert not trained.trained[len(prompt) - 1]

@@ -121,7 +121,7 @@ def asked(example: Example, builder: PromptBuilder, folder: Path) -> Prompt:
                 write_video(folder / "clip.mkv", next(media))
                 parts = [*parts[:index], part | {"video": str(folder / "clip.mkv")}, *parts[index + 1 :]]
         messages.append(message | {"content": parts or content})
-    return builder.conversation(messages, example.tools, example.thinking)[0]
+    return builder.conversation(messages, example.tools, example.thinking).prompt
 
 
 def answered(prompt: Prompt, ids: list[int]) -> Prompt:

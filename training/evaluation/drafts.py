@@ -160,7 +160,7 @@ def spoken_by(llm: LLM, asked: list[Turn]) -> list[Spoken]:
         if turn.raw:
             prompt = prompts.tokens(turn.messages[0]["content"])
         else:
-            prompt = prompts.conversation(turn.messages, turn.tools or None, turn.thinking)[0]
+            prompt = prompts.conversation(turn.messages, turn.tools or None, turn.thinking).prompt
         result.append(Spoken(prompt.token_ids, given.token_ids))
     return result
 

@@ -17,6 +17,7 @@ VERBS = {
     "run": "answer a prompt, or chat",
     "inspect": "show what a model is made of",
     "pull": "download a model from the hub",
+    "serve": "serve models over HTTP",
     "bench": "measure how fast a model is here",
 }
 FAILED, INTERRUPTED = 1, 130

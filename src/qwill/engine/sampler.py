@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from qwill.engine.rules import Rules
-from qwill.engine.sampling_params import SamplingParams
-from qwill.errors import QwillError
+from qwill.engine.sampling_params import MAX_BIAS, SamplingParams
+from qwill.errors import InvalidArgument, QwillError
 
 FIRST_LOOK = 1024  # how many of the likeliest tokens top-p sorts first, before it needs more
 
@@ -27,7 +27,8 @@ class Sampler:
     """Draws the tokens of one request. The steps and their order:
 
     0. Rules: a token that they force is taken; those that they forbid have no chance.
-    1. Penalties as vLLM defines them: repetition over prompt and answer, then frequency and presence over the answer.
+    1. The request's biases, then penalties as vLLM defines them: repetition over prompt and answer, then frequency and
+       presence over the answer. A bias of -100 forbids a token, too.
     2. Temperature: 0 takes the likeliest token, the lowest id among equals; otherwise it divides the logits.
     3. Filters: top-k, then top-p on what top-k left, then min-p. Of equals the lowest id is kept first.
     4. Gumbel-max: the greatest of logit + noise, where the noise is a hash of (seed, position, token id).
@@ -49,6 +50,7 @@ class Sampler:
         self._logprobs = resolved.logprobs
         self.vocab_size = vocab_size
         self.seed = secrets.randbits(64) if params.seed is None else params.seed % 2**64
+        self._biased, self._biases = _bias_arrays(resolved, vocab_size)
         self._penalties = _Penalties(resolved, prompt_ids)
         self._rules = rules
 
@@ -77,7 +79,8 @@ class Sampler:
         return self._with_logprobs(token, logits, peak, self._logprobs)
 
     def _draw(self, logits: np.ndarray, likeliest: int, position: int) -> int:
-        adjusted = self._penalties.apply(logits if self._rules is None else self._rules.restrict(logits))
+        allowed = logits if self._rules is None else self._rules.restrict(logits)
+        adjusted = self._penalties.apply(self._with_biases(allowed))
         if self._temperature == 0:
             return likeliest if adjusted is logits else int(adjusted.argmax())
         ids, scores = self._keep(adjusted)
@@ -87,10 +90,12 @@ class Sampler:
         """What `sample` would draw after `drafts` if the model's logits of the tokens `ids` were these, a draft head's,
         and others had none; penalties left aside.
         """
-        if self._rules is not None:
+        if self._rules is not None or len(self._biased):
             every = np.full(self.vocab_size, -np.inf, np.float32)
             every[ids] = logits
-            logits, ids = self._rules.foresee(every, drafts), np.arange(self.vocab_size)
+            logits, ids = self._with_biases(every), np.arange(self.vocab_size)
+            if self._rules is not None:
+                logits = self._rules.foresee(logits, drafts)
             if logits.max() == -np.inf:  # what has to come is none of the tokens that are guessed
                 return 0
         if self._temperature == 0:
@@ -103,6 +108,14 @@ class Sampler:
         self._penalties.add(token)
         if self._rules is not None:
             self._rules.commit(token)
+
+    def _with_biases(self, logits: np.ndarray) -> np.ndarray:
+        """The logits themselves, or a copy with the request's biases; of tokens that are all there is, none is lost."""
+        if not len(self._biased):
+            return logits
+        biased = logits.copy()
+        biased[self._biased] += self._biases
+        return biased if biased.max() > -np.inf else logits
 
     def _keep(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The ids that the filters leave, and their scores."""
@@ -172,6 +185,16 @@ def _nucleus(ids: np.ndarray, scores: np.ndarray, mass: float) -> tuple[np.ndarr
     before = np.concatenate([[0.0], np.cumsum(np.exp(scores[:-1]))])
     count = max(1, int(np.searchsorted(before, mass, side="left")))
     return ids[:count], scores[:count]
+
+
+def _bias_arrays(params: SamplingParams, vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and what their logits get. Raises InvalidArgument for an id outside the vocabulary."""
+    biases = params.logit_bias or {}
+    for token in biases:
+        if token >= vocab_size:
+            raise InvalidArgument(f"logit_bias has token {token}, outside the vocabulary of {vocab_size}")
+    values = np.array([-np.inf if value == -MAX_BIAS else value for value in biases.values()], np.float32)
+    return np.fromiter(biases, np.int64, len(biases)), values
 
 
 class _Penalties:

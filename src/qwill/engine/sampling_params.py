@@ -19,6 +19,7 @@ DEFAULTS: dict[str, float | int] = {
     "repetition_penalty": 1.0,
 }
 MAX_LOGPROBS = 100
+MAX_BIAS = 100
 STRUCTURES = ("json_schema", "regex", "grammar")
 
 
@@ -43,6 +44,7 @@ class SamplingParams:
     - json_schema: what the answer after the reasoning is to fit, as a mapping or as JSON; {} stands for any object
     - regex: what it is to match as a whole, in the syntax of Rust's regex crate without look-around
     - grammar: what it is to follow, in Lark as llguidance reads it. Only one of the three
+    - logit_bias: what to add to the logits of token ids, from -100 (never) to 100
 
     Raises InvalidArgument, which names the field and its range.
     """
@@ -64,6 +66,7 @@ class SamplingParams:
     json_schema: Mapping[str, Any] | str | None = None
     regex: str | None = None
     grammar: str | None = None
+    logit_bias: Mapping[int, float] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -86,6 +89,8 @@ class SamplingParams:
         if not isinstance(self.loop_detection, bool):
             raise InvalidArgument(f"loop_detection must be true or false, not {self.loop_detection!r}")
         self._check_structure()
+        if self.logit_bias is not None:
+            object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
 
     @property
     def structure(self) -> str | None:
@@ -134,6 +139,18 @@ class SamplingParams:
         )
         if not sound or (above and value == low):
             raise InvalidArgument(f"{name} must be {meaning}, not {value!r}")
+
+
+def _biases(given: Any) -> dict[int, float]:
+    """Token ids and what is added to their logits. Ids may be texts, as keys of JSON objects are."""
+    try:
+        biases = {int(token): float(value) for token, value in given.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidArgument(f"logit_bias must give a number for each token id, not {given!r}") from error
+    for token, value in biases.items():
+        if token < 0 or not -MAX_BIAS <= value <= MAX_BIAS:
+            raise InvalidArgument(f"logit_bias of token {token} must be from -{MAX_BIAS} to {MAX_BIAS}, not {value!r}")
+    return biases
 
 
 def _plain_schema(schema: Mapping[str, Any] | str) -> dict[str, Any]:

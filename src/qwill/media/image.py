@@ -68,7 +68,7 @@ def read_source(source: str | Path | bytes, kind: str) -> tuple[Path | io.BytesI
         if scheme.startswith(("http://", "https://")):
             raise MediaError(f"{source} is not fetched; download it first and give the file")
         if scheme.startswith("data:"):
-            return io.BytesIO(_data_address(source, kind)), f"the {kind} in a data: address"
+            return io.BytesIO(data_bytes(source, kind)), f"the {kind} in a data: address"
         if scheme.startswith("file://"):
             source = unquote_to_bytes(source[len("file://") :]).decode("utf-8", "replace")
     path = Path(source)
@@ -136,7 +136,7 @@ def flatten(image: "Image") -> "Image":
     return Image.alpha_composite(white, layer).convert("RGB")
 
 
-def _data_address(address: str, kind: str) -> bytes:
+def data_bytes(address: str, kind: str) -> bytes:
     """The bytes of a `data:` address (RFC 2397)."""
     header, comma, body = address.partition(",")
     if not comma:

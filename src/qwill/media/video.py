@@ -1,6 +1,7 @@
 """Videos: choose frames evenly over time, decode them in one pass, cut frame pairs into patches."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,24 +106,31 @@ def target_size(frames: int, height: int, width: int, settings: VideoSettings) -
 
 
 def load_video(
-    source: str | Path | bytes, settings: VideoSettings, fps: float | None = None, num_frames: int | None = None
+    source: str | Path | bytes,
+    settings: VideoSettings,
+    fps: float | None = None,
+    num_frames: int | None = None,
+    seconds: float | None = None,
 ) -> VideoFrames:
     """The frames that the model sees of a video or animated GIF: a path, a `data:` address or the bytes of a file.
 
     Frames are decoded one after the other and only the chosen ones are kept, already at the model's size: memory is
     bound by `settings.max_pixels`, not by the video's length. A frame's time is its index over the average frame rate.
     Where the file states another number of frames than it holds, the frames are chosen and decoded again by the true
-    number. Raises MediaError when there is no video in it or it is damaged, InvalidArgument as `sample_indices` does.
+    number. Raises MediaError when there is no video in it, it is damaged, or reading it takes longer than `seconds`;
+    InvalidArgument as `sample_indices` does.
     """
+    deadline = time.monotonic() + (math.inf if seconds is None else seconds)
     with _video(source) as (container, name):
         rate = float(container.streams.video[0].average_rate or 0) or UNKNOWN_RATE
-        total = container.streams.video[0].frames or sum(packet.size > 0 for packet in container.demux(video=0))
+        packets = _until(deadline, container.demux(video=0))
+        total = container.streams.video[0].frames or sum(packet.size > 0 for packet in packets)
     for _ in range(2):
         if total == 0:
             raise MediaError(f"{name} has no frames")
         indices = sample_indices(total, rate, settings, fps, num_frames)
         with _video(source) as (container, name):
-            pixels, decoded = _decode(container, indices, settings)
+            pixels, decoded = _decode(_until(deadline, container.decode(video=0)), indices, settings)
         if decoded == total:
             return VideoFrames(np.stack(pixels), [index / rate for index in indices])
         total = decoded
@@ -164,13 +172,21 @@ def _video(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
         raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
 
 
-def _decode(container: Any, indices: list[int], settings: VideoSettings) -> tuple[list[np.ndarray], int]:
+def _until(deadline: float, parts: Iterator[Any]) -> Iterator[Any]:
+    """The parts of a video, as long as there is time."""
+    for part in parts:
+        if time.monotonic() > deadline:
+            raise MediaError("reading the video takes too long; send a shorter or smaller one")
+        yield part
+
+
+def _decode(frames: Iterator[Any], indices: list[int], settings: VideoSettings) -> tuple[list[np.ndarray], int]:
     """The frames of `indices` at the model's size, and how many frames the whole stream has."""
     wanted = set(indices)
     pixels: list[np.ndarray] = []
     size = None
     count = 0
-    for count, frame in enumerate(container.decode(video=0), start=1):
+    for count, frame in enumerate(frames, start=1):
         if count - 1 in wanted:
             image = _upright(frame)
             size = size or target_size(len(indices), image.height, image.width, settings)

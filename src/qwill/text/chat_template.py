@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,26 @@ DEFAULT_TEMPLATE = Path(__file__).with_name("default_template.jinja").read_text(
 # What the operations of a template raise by themselves.
 _FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
 _SYSTEM_ROLES = ("system", "developer")
+_OPENING, _CLOSING = "<think>", "</think>"
 MEDIA_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
+
+
+@dataclass(frozen=True)
+class BegunAnswer:
+    """The beginning of an answer that the model is to go on with. With content its reasoning is over."""
+
+    reasoning: str
+    content: str
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> "BegunAnswer":
+        """From an assistant's message. Raises TemplateError for what no answer can go on from."""
+        if message.get("tool_calls"):
+            raise TemplateError("an answer cannot go on after tool calls; send their results instead")
+        prepared = _prepare(message, "the last message", [])
+        if _has_media(prepared):
+            raise TemplateError("the beginning of an answer cannot hold images or videos")
+        return cls(_plain_text(prepared.get("reasoning_content")), _plain_text(prepared.get("content")))
 
 
 class ChatTemplate:
@@ -41,6 +61,7 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         enable_thinking: bool = True,
         merge_system: bool = True,
+        begun: "BegunAnswer | None" = None,
         **variables: Any,
     ) -> RenderedPrompt:
         """Render a conversation.
@@ -48,8 +69,8 @@ class ChatTemplate:
         `messages` have a role and content (a string, or parts of type text, image, image_url, video, video_url);
         reasoning may come as `reasoning_content` or `reasoning`, the arguments of a tool call as JSON text or as a
         mapping. With `merge_system` all system (and developer) messages are joined, in order, into one at the
-        beginning. `variables` are handed to the template as they are. Raises TemplateError for what the template
-        refuses or cannot do.
+        beginning. `begun` is what the answer to come begins with. `variables` are handed to the template as they are.
+        Raises TemplateError for what the template refuses or cannot do.
         """
         from jinja2 import TemplateError as JinjaError
 
@@ -64,7 +85,9 @@ class ChatTemplate:
         if merge_system:
             prepared = _merge_system(prepared)
         given = {**variables, "tools": list(tools) if tools else None}
-        mark = self._marker.choose_mark([prepared, given], avoid=self._source)
+        mark = self._marker.choose_mark(
+            [prepared, given, [begun.reasoning, begun.content] if begun else []], self._source
+        )
         try:
             text = render(
                 self._template,
@@ -79,7 +102,20 @@ class ChatTemplate:
             raise TemplateError(f"the chat template refused the conversation: {_one_line(error)}") from error
         except _FAILURES as error:
             raise TemplateError(f"the chat template failed: {type(error).__name__}: {_one_line(error)}") from error
-        return RenderedPrompt(text, mark, tuple(media))
+        inside = False
+        if begun is not None:
+            opened = text.rstrip().endswith(_OPENING)
+            text += self._beginning(begun, opened, mark)
+            inside = opened and not begun.content
+        return RenderedPrompt(text, mark, tuple(media), inside)
+
+    def _beginning(self, begun: "BegunAnswer", opened: bool, mark: str) -> str:
+        """What follows the header of the answer."""
+        content = self._marker.apply(begun.content, mark)
+        if not opened:
+            return content
+        closing = f"\n{_CLOSING}\n\n{content}" if content else ""
+        return self._marker.apply(begun.reasoning, mark) + closing
 
     def _protect(self, message: dict[str, Any], mark: str) -> dict[str, Any]:
         protected = self._marker.apply(message, mark)

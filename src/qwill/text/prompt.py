@@ -32,11 +32,13 @@ class MediaPart:
 @dataclass(frozen=True)
 class RenderedPrompt:
     """A rendered conversation. `marked` holds the text with the mark inside user-written look-alikes; `media` are the
-    images and videos in the order of their placeholders."""
+    images and videos in the order of their placeholders. `inside_reasoning`: the text ends with the beginning of an
+    answer's reasoning."""
 
     marked: str
     mark: str = ""
     media: tuple[MediaPart, ...] = field(default=())
+    inside_reasoning: bool = False
 
     @property
     def text(self) -> str:
@@ -45,8 +47,8 @@ class RenderedPrompt:
 
     @property
     def opens_reasoning(self) -> bool:
-        """Whether the answer starts inside a `<think>` that the template opened."""
-        return self.marked.rstrip().endswith("<think>")
+        """Whether the answer starts, or goes on, inside a `<think>` that the template opened."""
+        return self.inside_reasoning or self.marked.rstrip().endswith("<think>")
 
     def unmark(self, piece: str) -> str:
         """A stretch of `marked` as the user or template wrote it."""

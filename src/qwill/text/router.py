@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from qwill.text.parsers.qwen import OPENING, Status, ToolCallScanner, coerce_arguments, parameter_schemas
 
-Kind = Literal["reasoning", "content", "tool_call"]
+Kind = Literal["reasoning", "content", "tool_call_piece", "tool_call"]
 
 _THINK = "<think>"
 _END_THINK = "</think>"
@@ -33,12 +33,28 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True)
+class ToolCallPiece:
+    """What is known of a call that is still being written: `text` goes on with the JSON of its arguments, one argument
+    at a time. All pieces of a call together are its `arguments_json`, but for arguments that come twice: they do there,
+    too."""
+
+    index: int
+    name: str
+    text: str
+    first: bool
+
+
+@dataclass(frozen=True)
 class Delta:
-    """The next piece of an answer: text of the given kind, or a tool call."""
+    """The next piece of an answer: text of the given kind, a piece of a tool call, or a whole one after its pieces.
+
+    A call that the answer's end cuts off has pieces and never comes whole: its text follows as text.
+    """
 
     kind: Kind
     text: str = ""
     tool_call: ToolCallDelta | None = None
+    piece: ToolCallPiece | None = None
 
 
 class Router:
@@ -50,18 +66,29 @@ class Router:
     """
 
     def __init__(
-        self, thinking: bool, tools: Sequence[Mapping[str, Any]] | None = None, calls_in_reasoning: bool = True
+        self,
+        thinking: bool,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        calls_in_reasoning: bool = True,
+        goes_on: bool = False,
     ) -> None:
+        """`goes_on`: the prompt ended inside a part, whose next characters are all its own."""
         self._schemas = parameter_schemas(tools or [])
         self._calls_in_reasoning = calls_in_reasoning
         self._kind: Literal["reasoning", "content"] = "reasoning" if thinking else "content"
         self._buffer = ""
-        self._begun = False
+        self._begun = goes_on
         self._scanner: ToolCallScanner | None = None
         self._calls = 0
+        self._told = 0  # how many arguments of the call that is being read pieces have
         # Newlines are held back until it is known whether they stand inside a part or at its edge.
         self._newlines = ""
-        self._at_edge = True
+        self._at_edge = not goes_on
+
+    @property
+    def reasoning(self) -> bool:
+        """Whether the next text belongs to the reasoning, as far as is known."""
+        return self._kind == "reasoning"
 
     def feed(self, text: str) -> list[Delta]:
         """Take the next text; return what it settles."""
@@ -124,6 +151,7 @@ class Router:
 
     def _scan(self, scanner: ToolCallScanner, deltas: list[Delta]) -> bool:
         status = scanner.feed(self._take(len(self._buffer)))
+        self._tell(scanner, deltas)
         if status is Status.UNFINISHED and (not scanner.name or self._is_call(scanner)):
             return False
         if status is Status.COMPLETE and self._is_call(scanner):
@@ -137,14 +165,34 @@ class Router:
     def _is_call(self, scanner: ToolCallScanner) -> bool:
         return self._kind == "content" or scanner.name in self._schemas
 
+    def _tell(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
+        """Hand on the arguments that are complete. A name that no tool has may still turn out to be no call."""
+        if scanner.name not in self._schemas:
+            return
+        for key, value in scanner.pairs[self._told :]:
+            argument = coerce_arguments({key: value}, self._schemas[scanner.name])
+            text = json.dumps(argument, ensure_ascii=False)[1:-1]
+            self._piece(scanner, (", " if self._told else "{") + text, deltas)
+            self._told += 1
+
+    def _piece(self, scanner: ToolCallScanner, text: str, deltas: list[Delta]) -> None:
+        piece = ToolCallPiece(self._calls, scanner.name, text, first=self._told == 0)
+        deltas.append(Delta("tool_call_piece", piece=piece))
+
     def _call(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
         arguments = coerce_arguments(scanner.parameters, self._schemas.get(scanner.name, {}))
-        deltas.append(Delta("tool_call", tool_call=ToolCallDelta(self._calls, scanner.name, arguments)))
+        call = ToolCallDelta(self._calls, scanner.name, arguments)
+        self._piece(scanner, "}" if self._told else call.arguments_json, deltas)
+        deltas.append(Delta("tool_call", tool_call=call))
         self._calls += 1
+        self._told = 0
         self._turn_to(self._kind)
 
     def _reject(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
         """Hand the opening tag on as text and look at the rest anew: a real call may stand there."""
+        if self._told:
+            self._calls += 1  # its pieces are out; another call is another one
+            self._told = 0
         self._write(OPENING, deltas)
         self._buffer = scanner.text + self._buffer
         self._scanner = None

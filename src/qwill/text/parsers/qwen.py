@@ -42,12 +42,13 @@ class ToolCallScanner:
     """Reads one call, from just after `<tool_call>`, in text that arrives in pieces; linear in the text.
 
     After COMPLETE, `name` and `parameters` (key to raw value) are the call, `rest` is the text behind `</tool_call>`.
-    `text` is everything taken, for a call that turns out not to be one.
+    `pairs` are the parameters that are complete so far, in their order, also those that come again. `text` is
+    everything taken, for a call that turns out not to be one.
     """
 
     def __init__(self) -> None:
         self.name = ""
-        self.parameters: dict[str, str] = {}
+        self.pairs: list[tuple[str, str]] = []
         self.text = ""
         self._position = 0
         self._search_from = 0
@@ -61,6 +62,10 @@ class ToolCallScanner:
             step = self._read_value() if self._key is not None else self._read_tag()
             if step is not None:
                 return step
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        return dict(self.pairs)
 
     @property
     def rest(self) -> str:
@@ -100,7 +105,7 @@ class ToolCallScanner:
             after = end + len(_END_OF_VALUE)
             start, tag = self._find_tag(after)
             if tag is not None:
-                self.parameters[self._key] = _strip_one_newline(self.text[self._position : end])
+                self.pairs.append((self._key, _strip_one_newline(self.text[self._position : end])))
                 self._position, self._key = after, None
                 return None
             if start >= 0:

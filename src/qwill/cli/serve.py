@@ -1,0 +1,110 @@
+"""Serve models over HTTP, in the dialects of OpenAI, Anthropic and Ollama, with a page to chat in."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from qwill.cli.options import above_zero, at_least, at_least_one, drafts
+from qwill.errors import InvalidArgument
+
+NAMED = "="
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `qwill serve`."""
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="a model, or NAME=MODEL; the first one answers where none is named"
+    )
+    net = parser.add_argument_group("who may ask")
+    net.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1: this machine alone)"
+    )
+    net.add_argument("--port", type=at_least(0), default=8080, metavar="N", help="port to listen on (8080)")
+    net.add_argument(
+        "--api-key", action="append", default=[], metavar="KEY", help="a key that clients must send; may be repeated"
+    )
+    net.add_argument("--keys", metavar="FILE", help="keys by their digests, with limits; see docs/server.md")
+    net.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="another name of this server")
+    net.add_argument("--allow-origin", action="append", default=[], metavar="URL", help="a web page that may ask")
+    media = parser.add_argument_group("images and videos")
+    media.add_argument(
+        "--media-folder", action="append", default=[], metavar="FOLDER", help="file: addresses may point in there"
+    )
+    media.add_argument("--private-media", action="store_true", help="fetch from addresses of private networks, too")
+    machine = parser.add_argument_group("how to run")
+    machine.add_argument("--ctx", type=at_least_one, metavar="N", help="tokens of a conversation (at most 32768)")
+    machine.add_argument(
+        "--cache-tokens", type=at_least_one, metavar="N", help="tokens of all conversations at a time (one of --ctx)"
+    )
+    machine.add_argument("--parallel", type=at_least_one, default=16, metavar="N", help="answers at a time (16)")
+    machine.add_argument("--queue", type=at_least(0), default=64, metavar="N", help="answers that may wait (64)")
+    machine.add_argument("--yarn", type=float, metavar="FACTOR", help="stretch the context by FACTOR, up to 4")
+    machine.add_argument("--kv", default="auto", metavar="TYPE", help="cached keys and values: auto, f32, f16, q8_0")
+    machine.add_argument(
+        "--drafts", type=drafts, default="auto", metavar="N", help="tokens guessed ahead: 0 to 4, auto"
+    )
+    machine.add_argument("--cache", metavar="FOLDER", help="keep what was read of conversations for the next start")
+    machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")
+    machine.add_argument("--model-memory", type=above_zero, metavar="GB", help="of the weights loaded at a time")
+    machine.add_argument("--unload-after", type=above_zero, metavar="SECONDS", help="unload models that nobody asks")
+    shown = parser.add_argument_group("what to keep")
+    shown.add_argument("--usage", metavar="FILE", help="count tokens of each key there; `qwill usage` shows them")
+    shown.add_argument("--cost", action="store_true", help="tell in each answer what its tokens would cost elsewhere")
+    shown.add_argument("--log-prompts", action="store_true", help="write what is asked and answered to the log")
+    shown.add_argument("--drain", type=above_zero, default=30.0, metavar="SECONDS", help="to finish answers in (30)")
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Serves until SIGTERM or Ctrl-C. Raises QwillError."""
+    from qwill.server.keys import Keys
+    from qwill.server.models import Models, Served
+    from qwill.server.run import serve
+    from qwill.server.settings import LOOPBACK, Settings
+
+    secrets = [*arguments.api_key, *filter(None, [os.environ.get("QWILL_API_KEY")])]
+    keys = Keys.of(secrets, _path(arguments.keys))
+    if arguments.host not in LOOPBACK and not keys.required:
+        raise InvalidArgument(f"--host {arguments.host} opens the server to others; give them keys with --api-key")
+    for folder in arguments.media_folder:
+        if not Path(folder).is_dir():
+            raise InvalidArgument(f"--media-folder {folder}: no such folder")
+    settings = Settings(
+        host=arguments.host, port=arguments.port, keys=keys, hosts=tuple(arguments.allow_host),
+        origins=tuple(arguments.allow_origin), media_folders=tuple(map(Path, arguments.media_folder)),
+        private_media=arguments.private_media, log_prompts=arguments.log_prompts, max_waiting=arguments.queue,
+        drain_seconds=arguments.drain, usage_file=_path(arguments.usage), show_cost=arguments.cost,
+    )  # fmt: skip
+    options: dict[str, Any] = {
+        "max_context": arguments.ctx, "cache_tokens": arguments.cache_tokens, "threads": arguments.threads,
+        "kv": arguments.kv, "yarn": arguments.yarn, "max_sequences": arguments.parallel,
+        "speculative": arguments.drafts, "disk_cache": arguments.cache,
+    }  # fmt: skip
+    served = [Served(name, source, options) for name, source in _named(arguments.models or ["demo"])]
+    budget = None if arguments.model_memory is None else int(arguments.model_memory * 1e9)
+    serve(settings, lambda: Models(served, arguments.queue, budget, arguments.unload_after))
+
+
+def _named(models: list[str]) -> list[tuple[str, str]]:
+    """Names and sources; a model without a name has that of its file or folder. Raises InvalidArgument."""
+    named = []
+    for text in models:
+        name, equals, source = text.partition(NAMED)
+        if not equals:
+            name, source = _short_name(text), text
+        if not name or not source:
+            raise InvalidArgument(f"{text!r} is neither MODEL nor NAME=MODEL")
+        named.append((name, source))
+    names = [name for name, _ in named]
+    if len(set(names)) < len(names):
+        raise InvalidArgument("two models have the same name; give them others: NAME=MODEL")
+    return named
+
+
+def _short_name(source: str) -> str:
+    path = Path(source).expanduser()
+    return path.resolve().name.removesuffix(".gguf") if path.exists() else source
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name).expanduser()

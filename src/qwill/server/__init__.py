@@ -1,0 +1,1 @@
+"""`qwill serve`: the engine behind HTTP, in the dialects that clients speak already."""

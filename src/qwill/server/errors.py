@@ -1,0 +1,103 @@
+"""From exceptions to status codes and to the bodies that each dialect's clients read."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from qwill.errors import (
+    Busy,
+    CheckpointError,
+    InvalidArgument,
+    MediaError,
+    ModelNotFound,
+    NotEnoughMemory,
+    PromptTooLong,
+    QwillError,
+    TemplateError,
+)
+from qwill.server.worker import Stopped
+
+log = logging.getLogger("qwill.server")
+RETRY_SECONDS = 1
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """Why a request gets no answer. `kind` and `code` are words of the OpenAI API, `param` names the field at fault."""
+
+    status: int
+    message: str
+    kind: str = "invalid_request_error"
+    code: str | None = None
+    param: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def body(self, path: str, request_id: str) -> dict[str, Any]:
+        """What the clients of the dialect at `path` expect."""
+        if path.startswith("/api/"):
+            return {"error": self.message}
+        if path.startswith("/v1/messages"):
+            error = {"type": ANTHROPIC_KINDS.get(self.status, "api_error"), "message": self.message}
+            return {"type": "error", "error": error, "request_id": request_id}
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+
+ANTHROPIC_KINDS = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    405: "invalid_request_error", 408: "timeout_error", 413: "request_too_large", 415: "invalid_request_error",
+    429: "rate_limit_error", 503: "overloaded_error",
+}  # fmt: skip
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "server_error"}
+
+
+def busy(message: str, seconds: float = RETRY_SECONDS) -> Refusal:
+    """Too much at once; the same request may come again after so many seconds."""
+    headers = {"Retry-After": str(max(1, round(seconds)))}
+    return Refusal(429, message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
+
+
+def refusal_of(error: BaseException) -> Refusal:
+    """What an exception means to the client. What nobody foresaw is logged, and its details stay here."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _of_validation(error)
+    if isinstance(error, HTTPException):
+        return Refusal(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    message = " ".join(str(error).split())
+    if isinstance(error, Busy):
+        return busy(message)
+    if isinstance(error, ModelNotFound):
+        return Refusal(404, message, code="model_not_found", param="model")
+    if isinstance(error, PromptTooLong):
+        return Refusal(400, message, code="context_length_exceeded", param="messages")
+    if isinstance(error, InvalidArgument | MediaError | TemplateError):
+        return Refusal(400, message)
+    if isinstance(error, NotEnoughMemory | Stopped):
+        return Refusal(503, message, "server_error", headers={"Retry-After": str(RETRY_SECONDS)})
+    if isinstance(error, CheckpointError):
+        log.error("a model cannot be used: %s", message)
+        return Refusal(503, message, "server_error")
+    if isinstance(error, QwillError):
+        log.error("a request failed: %s", message)
+        return Refusal(500, message, "server_error")
+    log.error("a request failed", exc_info=error)
+    return Refusal(500, "the server failed; its log has more under this request's id", "server_error")
+
+
+def _of_validation(error: RequestValidationError) -> Refusal:
+    """The first complaint of pydantic's, with the field that it is about."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    name = ".".join(place)
+    if first["type"] == "extra_forbidden":
+        return Refusal(
+            400, f"unknown field {name!r}; leave it out or correct its name", code="unknown_field", param=name
+        )
+    if first["type"] == "json_invalid":
+        return Refusal(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
+    message = first["msg"].removeprefix("Value error, ")
+    return Refusal(400, f"{name}: {message}" if name else message, param=name or None)

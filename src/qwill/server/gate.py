@@ -1,0 +1,169 @@
+"""What every request passes before a route sees it: who asks, from where, how much, how often."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qwill.server.errors import Refusal, busy, refusal_of
+from qwill.server.keys import Key
+from qwill.server.responses import JSON
+from qwill.server.settings import LOOPBACK, Settings
+from qwill.server.watch import Watch
+
+log = logging.getLogger("qwill.server")
+OPEN_PATHS = ("/", "/health", "/ready")  # and the page's own files: they hold no secrets and load before a key is known
+OPEN_FOLDER = "/web/"
+FORM = "application/x-www-form-urlencoded"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+class Gate:
+    """ASGI middleware. Puts `caller_key` and `request_id` into the request's state."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, watch: Watch) -> None:
+        self._app = app
+        self._settings = settings
+        self._watch = watch
+        self._hosts = {*LOOPBACK, "[::1]", *settings.hosts} if settings.on_loopback else None
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started, status = time.perf_counter(), 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._decorate(message, headers, request_id)
+            await send(message)
+
+        key: Key | None = None
+        try:
+            key = self._admit(scope, headers)
+            scope["state"]["caller_key"] = key
+            body = _Body(receive, headers, self._settings)
+            await self._app(_as_json(scope, headers), body.receive, sending)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if status:  # the answer has begun; a broken connection tells that it is not whole
+                raise
+            await JSON(refusal.body(scope["path"], request_id), refusal.status, refusal.headers)(
+                scope, receive, sending
+            )
+        finally:
+            if key is not None:
+                self._settings.keys.leave(key)
+            seconds = time.perf_counter() - started
+            self._watch.answered(scope, status, seconds)
+            log.info(
+                "request",
+                extra={
+                    "request_id": request_id, "key": key.name if key else None, "method": scope["method"],
+                    "path": scope["path"], "status": status, "seconds": round(seconds, 4),
+                },
+            )  # fmt: skip
+
+    def _admit(self, scope: Scope, headers: Headers) -> Key:
+        """Raises Refusal for whoever may not ask, or not now."""
+        if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
+            raise Refusal(403, "this server answers on loopback only; name other hosts with --allow-host", code="host")
+        origin = headers.get("origin")
+        if origin is not None and not self._allowed(origin, headers):
+            raise Refusal(403, "web pages of other origins may not ask; allow one with --allow-origin", code="origin")
+        path = scope["path"]
+        key = self._settings.keys.find(_secret(headers))
+        if key is None and (path in OPEN_PATHS or path.startswith(OPEN_FOLDER) or scope["method"] == "OPTIONS"):
+            key = Key("none", b"")
+        if key is None:
+            raise Refusal(
+                401, "a valid API key is needed: Authorization: Bearer KEY", "authentication_error", "invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+        if self.draining and path not in OPEN_PATHS:
+            raise Refusal(503, "the server is shutting down", "server_error", headers={"Retry-After": "5"})
+        wait = self._settings.keys.enter(key)
+        if wait:
+            raise busy(f"the key's limit is reached; come again in {wait:.0f} s", wait)
+        return key
+
+    def _allowed(self, origin: str, headers: Headers) -> bool:
+        """Pages that this server sent, and those of allowed origins, may ask."""
+        own = urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        return own or origin in self._settings.origins or "*" in self._settings.origins
+
+    def _decorate(self, message: Message, asked: Headers, request_id: str) -> None:
+        headers = MutableHeaders(scope=message)
+        headers["x-request-id"] = request_id
+        headers["x-content-type-options"] = "nosniff"
+        origin = asked.get("origin")
+        if origin is not None and self._settings.origins and self._allowed(origin, asked):
+            headers["access-control-allow-origin"] = origin
+            headers["access-control-expose-headers"] = "x-request-id, x-qwill-ignored, retry-after"
+            headers.add_vary_header("origin")
+
+
+class _Body:
+    """Counts a request's body as it comes, and the time that it takes."""
+
+    def __init__(self, receive: Receive, headers: Headers, settings: Settings) -> None:
+        self._receive = receive
+        self._limits = settings.limits
+        self._bytes = 0
+        self._complete = False
+        self._deadline = time.monotonic() + settings.limits.body_seconds
+        stated = headers.get("content-length", "0")
+        if not stated.isdigit() or int(stated) > self._limits.body_bytes:
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        if self._complete:  # what comes now is the client's leaving
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refusal(408, f"the body did not come within {self._limits.body_seconds:g} s") from None
+        self._bytes += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        if self._bytes > self._limits.body_bytes:
+            raise self._too_large()
+        return message
+
+    def _too_large(self) -> Refusal:
+        return Refusal(413, f"the body may have {self._limits.body_bytes} bytes; send less", code="too_large")
+
+
+def _as_json(scope: Scope, headers: Headers) -> Scope:
+    """What `curl -d` sends is JSON, whatever curl says. No web page can use this: the gate knows where it is from."""
+    kind = headers.get("content-type", FORM).partition(";")[0].strip().lower()
+    if kind != FORM:
+        return scope
+    others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's own id if it is one, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _secret(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+
+
+def _host_name(host: str) -> str:
+    return re.sub(r":\d+$", "", host.lower())

@@ -1,0 +1,198 @@
+"""/v1/chat/completions."""
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from qwill.answer import Completion, StreamDelta, TokenLogprob
+from qwill.server.errors import refusal_of
+from qwill.server.openai.asking import chat_ask
+from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
+from qwill.server.responses import ALIVE, JSON, Stream, event, whole
+from qwill.server.routes import caller, service
+from qwill.server.schemas import REFUSALS
+from qwill.server.service import Asked
+from qwill.text.tokenizer import Tokenizer
+
+router = APIRouter()
+DONE = b"data: [DONE]\n\n"
+# The dialect knows no other words: a runaway that was ended is told by `stop_reason`.
+REASONS = {"loop": "stop", "error": "stop"}
+
+
+@router.post("/v1/chat/completions", responses=REFUSALS, tags=["OpenAI"])
+async def chat_completions(request: Request, body: ChatRequest) -> Response:
+    """The next message of a conversation; with `stream` as server-sent events."""
+    asked = await service(request).begin(chat_ask(body), caller(request))
+    reply = ChatReply(asked, body, service(request).watch.cost)
+    ignored = body.ignored(IGNORED)
+    response: Response
+    if body.stream:
+        response = Stream(asked.job, reply.events())
+    else:
+        await whole(request, asked.job.finish())
+        response = JSON(reply.whole())
+    if ignored:
+        response.headers["x-qwill-ignored"] = ", ".join(ignored)
+    return response
+
+
+class ChatReply:
+    """Answers in the form of chat completions."""
+
+    def __init__(self, asked: Asked, body: ChatRequest, cost: Any) -> None:
+        self._asked = asked
+        self._body = body
+        self._cost = cost
+        self._tokenizer = asked.job.answers[0].tokenizer
+        self._with_reasoning = body.include_reasoning is not False and not (body.reasoning and body.reasoning.exclude)
+        self._head = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}", "object": "chat.completion", "created": int(time.time()),
+            "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
+        }  # fmt: skip
+
+    def whole(self) -> dict[str, Any]:
+        """All at once."""
+        choices = []
+        for index, completion in enumerate(self._completions()):
+            message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
+            if completion.tool_calls and not completion.text:
+                message["content"] = None
+            if completion.reasoning and self._with_reasoning:
+                message |= {"reasoning_content": completion.reasoning, "reasoning": completion.reasoning}
+            if completion.tool_calls:
+                message["tool_calls"] = [
+                    _call(_call_id(), call["name"], to_text(call["arguments"])) for call in completion.tool_calls
+                ]
+            choice = {"index": index, "message": message, "logprobs": self._logprobs(completion.logprobs)}
+            choices.append(choice | self._ending(index, completion))
+        return {**self._head, "choices": choices, "usage": self._usage()}
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Server-sent events, the last of which is `[DONE]`."""
+        head = {**self._head, "object": "chat.completion.chunk"}
+        options = self._body.stream_options
+        with_usage = options is not None and bool(options.include_usage)
+        states = [_Choice(index) for index in range(len(self._asked.job.answers))]
+        try:
+            for index in range(len(states)):
+                yield event({**head, "choices": [_chunk(index, {"role": "assistant", "content": ""})]})
+            async for pieces in self._asked.job.pieces():
+                if not pieces:
+                    yield ALIVE
+                chunks = []
+                for index, delta in pieces:
+                    for chunk in self._chunks(states[index], delta):
+                        chunks.append(event({**head, "choices": [chunk]} | ({"usage": None} if with_usage else {})))
+                if chunks:
+                    yield b"".join(chunks)
+            if with_usage:
+                yield event({**head, "choices": [], "usage": self._usage()})
+        except Exception as error:
+            yield event(refusal_of(error).body("", self._asked.caller.request_id))
+        yield DONE
+
+    def _chunks(self, state: "_Choice", delta: StreamDelta) -> list[dict[str, Any]]:
+        changes: list[dict[str, Any]] = []
+        ending: dict[str, Any] = {"finish_reason": None}
+        if delta.kind == "content":
+            changes.append({"content": delta.text})
+        elif delta.kind == "reasoning" and self._with_reasoning:
+            changes.append({"reasoning_content": delta.text, "reasoning": delta.text})
+        elif delta.piece is not None:
+            piece: dict[str, Any] = {"index": delta.piece.index, "function": {"arguments": delta.piece.text}}
+            if delta.piece.first:
+                first = {"index": delta.piece.index} | _call(_call_id(), delta.piece.name, "")
+                changes.append({"tool_calls": [first]})
+            changes.append({"tool_calls": [piece]})
+        elif delta.completion is not None:
+            changes.append({})
+            ending = self._ending(state.index, delta.completion)
+        chunks = [_chunk(state.index, change) for change in changes]
+        if chunks:
+            chunks[-1] |= ending
+            chunks[-1]["logprobs"] = self._new_logprobs(state)
+        return chunks
+
+    def _new_logprobs(self, state: "_Choice") -> dict[str, Any] | None:
+        """Those of the tokens since the last chunk: text is held back where it may turn out to be something else."""
+        answer = self._asked.job.answers[state.index]
+        if answer.request.params.logprobs is None:
+            return None
+        samples = answer.request.samples[state.told :]
+        state.told += len(samples)
+        return self._logprobs([TokenLogprob(one.token, one.logprob or 0.0, one.top or []) for one in samples])
+
+    def _logprobs(self, logprobs: list[TokenLogprob] | None) -> dict[str, Any] | None:
+        if logprobs is None:
+            return None
+        content = [
+            _token(self._tokenizer, one.token_id, one.logprob)
+            | {"top_logprobs": [_token(self._tokenizer, token, logprob) for token, logprob in one.top]}
+            for one in logprobs
+        ]
+        return {"content": content, "refusal": None}
+
+    def _ending(self, index: int, completion: Completion) -> dict[str, Any]:
+        reason = completion.finish_reason
+        stopped = self._asked.job.answers[index].stop_text or (reason if reason in REASONS else None)
+        return {"finish_reason": REASONS.get(reason, reason), "stop_reason": stopped}
+
+    def _usage(self) -> dict[str, Any]:
+        return usage(self._completions(), self._asked.ask.choices) | (self._cost(self._asked) or {})
+
+    def _completions(self) -> list[Completion]:
+        return [completion for completion in self._asked.job.completions if completion is not None]
+
+
+class _Choice:
+    """How far a streamed answer has come."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.told = 0
+
+
+def usage(completions: list[Completion], choices: int) -> dict[str, Any]:
+    """Tokens of all answers; those of a prompt with several answers count once."""
+    prompts = [completion.usage for completion in completions[::choices]]
+    answers = [completion.usage for completion in completions]
+    prompt, completion = sum(one["prompt_tokens"] for one in prompts), sum(one["completion_tokens"] for one in answers)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {
+            "cached_tokens": sum(one["cached_tokens"] for one in prompts),
+            "image_tokens": sum(one["image_tokens"] for one in prompts),
+        },
+        "completion_tokens_details": {"reasoning_tokens": sum(one["reasoning_tokens"] for one in answers)},
+    }
+
+
+def to_text(arguments: dict[str, Any]) -> str:
+    """A call's arguments as JSON text."""
+    return json.dumps(arguments, ensure_ascii=False)
+
+
+def _token(tokenizer: Tokenizer | None, token: int, logprob: float) -> dict[str, Any]:
+    spelled = tokenizer.token_bytes(token) if tokenizer is not None else b""
+    # JSON has no infinities; a token without a chance has the least that clients expect.
+    return {"token": spelled.decode("utf-8", "replace"), "logprob": max(logprob, -9999.0), "bytes": list(spelled)}
+
+
+def _chunk(index: int, delta: dict[str, Any]) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+def _call(identity: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"

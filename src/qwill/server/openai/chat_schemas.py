@@ -1,0 +1,102 @@
+"""The body of /v1/chat/completions: OpenAI's fields, and those that vLLM, SGLang and DashScope have added."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from qwill.server.schemas import (
+    MediaOptions,
+    Message,
+    NamedTool,
+    Number,
+    ResponseFormat,
+    Schema,
+    Strict,
+    Tool,
+)
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+IGNORED = frozenset({
+    "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "verbosity", "modalities", "prediction", "add_generation_prompt", "cache_prompt", "skip_special_tokens",
+    "spaces_between_special_tokens",
+})  # fmt: skip
+
+
+class StreamOptions(Strict):
+    """`include_usage`: a last event tells how many tokens there were."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class Reasoning(Strict):
+    """Reasoning as OpenRouter's clients ask for it."""
+
+    effort: Effort | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    enabled: bool | None = None
+    exclude: bool | None = None
+
+
+class Sampling(Strict):
+    """What every generating request of this dialect may say."""
+
+    model: str | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
+    top_k: int | None = None
+    min_p: Number | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    repetition_penalty: Number | None = None
+    seed: int | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logit_bias: dict[str, Number] | None = None
+    ignore_eos: bool | None = None
+    loop_detection: bool | None = None
+    priority: int | None = None
+    guided_json: Schema | str | None = None
+    guided_regex: str | None = None
+    guided_grammar: str | None = None
+    user: Any = None
+    store: Any = None
+    metadata: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+    cache_prompt: Any = None
+    skip_special_tokens: Any = None
+    spaces_between_special_tokens: Any = None
+
+
+class ChatRequest(Sampling):
+    """A conversation whose next message is wanted."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    enable_thinking: bool | None = None
+    thinking_budget: int | None = None
+    max_thinking_tokens: int | None = None
+    reasoning_effort: Effort | None = None
+    reasoning: Reasoning | None = None
+    include_reasoning: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    mm_processor_kwargs: MediaOptions | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: Any = None
+    verbosity: Any = None
+    modalities: Any = None
+    prediction: Any = None

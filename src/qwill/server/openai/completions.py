@@ -1,0 +1,168 @@
+"""/v1/completions: texts or token ids that are continued as they stand."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from qwill.answer import Completion, TokenLogprob
+from qwill.server.errors import Refusal, refusal_of
+from qwill.server.openai.asking import sampling_params, structure
+from qwill.server.openai.chat import DONE, REASONS, usage
+from qwill.server.openai.chat_schemas import IGNORED, Sampling
+from qwill.server.responses import ALIVE, JSON, Stream, event, whole
+from qwill.server.routes import caller, service
+from qwill.server.schemas import REFUSALS, ResponseFormat
+from qwill.server.service import Ask, Asked
+
+router = APIRouter()
+IGNORED_HERE = IGNORED & Sampling.model_fields.keys()
+DEFAULT_TOKENS = 16  # as the OpenAI API has it
+Ids = Annotated[list[int], Field(min_length=1)]
+
+
+class CompletionRequest(Sampling):
+    """Texts, or lists of token ids, that are continued."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1)] | Ids | Annotated[list[Ids], Field(min_length=1)]
+    max_tokens: int | None = None
+    logprobs: int | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: int | None = None
+    response_format: ResponseFormat | None = None
+
+
+@router.post("/v1/completions", responses=REFUSALS, tags=["OpenAI"])
+async def completions(request: Request, body: CompletionRequest) -> Response:
+    """Continues each prompt; with `stream` as server-sent events."""
+    if body.suffix:
+        raise Refusal(400, "suffix is not supported; leave it out", param="suffix")
+    if body.best_of not in (None, 1, body.n):
+        raise Refusal(400, "best_of is not supported; leave it out", param="best_of")
+    if body.echo and (body.stream or body.logprobs is not None):
+        raise Refusal(400, "echo goes neither with stream nor with logprobs", param="echo")
+    prompts = _prompts(body)
+    most = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    params = sampling_params(body, max_tokens=most, logprobs=body.logprobs, **structure(body, body.response_format))
+    ask = Ask(
+        body.model, prompts=prompts, params=params, choices=1 if body.n is None else body.n,
+        streamed=bool(body.stream), priority=body.priority or 0,
+    )  # fmt: skip
+    asked = await service(request).begin(ask, caller(request))
+    reply = CompletionReply(asked, body, service(request).watch.cost)
+    response: Response
+    if body.stream:
+        response = Stream(asked.job, reply.events())
+    else:
+        await whole(request, asked.job.finish())
+        response = JSON(reply.whole())
+    if ignored := body.ignored(IGNORED_HERE):
+        response.headers["x-qwill-ignored"] = ", ".join(ignored)
+    return response
+
+
+class CompletionReply:
+    """Answers in the form of text completions."""
+
+    def __init__(self, asked: Asked, body: CompletionRequest, cost: Any) -> None:
+        self._asked = asked
+        self._body = body
+        self._cost = cost
+        self._told = [0] * len(asked.job.answers)
+        self._shown = [0] * len(asked.job.answers)
+        self._head = {
+            "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
+            "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
+        }  # fmt: skip
+
+    def whole(self) -> dict[str, Any]:
+        """All at once."""
+        choices = []
+        for index, completion in enumerate(self._completions()):
+            text = (self._echo(index) if self._body.echo else "") + completion.text
+            choices.append(self._choice(index, text, completion.logprobs, completion))
+        return {**self._head, "choices": choices, "usage": self._usage()}
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Server-sent events, the last of which is `[DONE]`."""
+        options = self._body.stream_options
+        with_usage = options is not None and bool(options.include_usage)
+        try:
+            async for pieces in self._asked.job.pieces():
+                if not pieces:
+                    yield ALIVE
+                for index, delta in pieces:
+                    if delta.text or delta.completion is not None:
+                        choice = self._choice(index, delta.text, self._new_logprobs(index), delta.completion)
+                        yield event({**self._head, "choices": [choice]} | ({"usage": None} if with_usage else {}))
+            if with_usage:
+                yield event({**self._head, "choices": [], "usage": self._usage()})
+        except Exception as error:
+            yield event(refusal_of(error).body("", self._asked.caller.request_id))
+        yield DONE
+
+    def _choice(
+        self, index: int, text: str, logprobs: list[TokenLogprob] | None, completion: Completion | None
+    ) -> dict[str, Any]:
+        reason = completion.finish_reason if completion is not None else None
+        stopped = self._asked.job.answers[index].stop_text or (reason if reason in REASONS else None)
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": self._logprobs(index, logprobs),
+            "finish_reason": REASONS.get(reason, reason) if reason is not None else None,
+            "stop_reason": stopped,
+        }
+
+    def _new_logprobs(self, index: int) -> list[TokenLogprob] | None:
+        request = self._asked.job.answers[index].request
+        if request.params.logprobs is None:
+            return None
+        samples = request.samples[self._told[index] :]
+        self._told[index] += len(samples)
+        return [TokenLogprob(one.token, one.logprob or 0.0, one.top or []) for one in samples]
+
+    def _logprobs(self, index: int, logprobs: list[TokenLogprob] | None) -> dict[str, Any] | None:
+        if logprobs is None:
+            return None
+        offsets = []
+        for one in logprobs:
+            offsets.append(self._shown[index])
+            self._shown[index] += len(self._text(one.token_id))
+        return {
+            "tokens": [self._text(one.token_id) for one in logprobs],
+            "token_logprobs": [max(one.logprob, -9999.0) for one in logprobs],
+            "top_logprobs": [
+                {self._text(token): max(logprob, -9999.0) for token, logprob in one.top} for one in logprobs
+            ],
+            "text_offset": offsets,
+        }
+
+    def _text(self, token: int) -> str:
+        tokenizer = self._asked.job.answers[0].tokenizer
+        return tokenizer.token_bytes(token).decode("utf-8", "replace") if tokenizer is not None else ""
+
+    def _echo(self, index: int) -> str:
+        answer = self._asked.job.answers[index]
+        prompt = self._asked.ask.prompts[index // self._asked.ask.choices]
+        if isinstance(prompt, str) or answer.tokenizer is None:
+            return str(prompt)
+        return answer.tokenizer.decode(prompt, skip_special=False)
+
+    def _usage(self) -> dict[str, Any]:
+        return usage(self._completions(), self._asked.ask.choices) | (self._cost(self._asked) or {})
+
+    def _completions(self) -> list[Completion]:
+        return [completion for completion in self._asked.job.completions if completion is not None]
+
+
+def _prompts(body: CompletionRequest) -> list[str | list[int]]:
+    prompt: Any = body.prompt
+    if isinstance(prompt, str) or isinstance(prompt[0], int):
+        return [prompt]
+    return list(prompt)

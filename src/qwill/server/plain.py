@@ -1,0 +1,129 @@
+"""What is of no dialect: models, tokens, and how the server is."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse, Response
+
+from qwill.server.errors import Refusal
+from qwill.server.openai.asking import chat_ask
+from qwill.server.openai.chat_schemas import ChatRequest
+from qwill.server.responses import JSON
+from qwill.server.routes import service
+from qwill.server.schemas import REFUSALS, Strict
+from qwill.server.service import Ask
+
+router = APIRouter()
+LIVE: dict[int | str, dict[str, Any]] = {503: {"description": "not ready yet, or shutting down"}}
+
+
+class TokenizeRequest(Strict):
+    """A text, or what a chat request asks for."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Any = None
+    tools: Any = None
+    enable_thinking: bool | None = None
+
+
+class DetokenizeRequest(Strict):
+    """Token ids."""
+
+    model: str | None = None
+    tokens: list[int]
+
+
+@router.get("/health", tags=["operation"], responses=REFUSALS)
+async def health() -> Response:
+    """Whether the server runs."""
+    return JSON({"status": "ok"})
+
+
+@router.get("/ready", tags=["operation"], responses={**REFUSALS, **LIVE})
+async def ready(request: Request) -> Response:
+    """Whether requests are taken."""
+    is_ready = any(served.worker is not None for served in service(request).models.all)
+    draining = request.app.state.gate_closed()
+    if draining or not is_ready:
+        return JSON({"status": "draining" if draining else "loading"}, 503)
+    return JSON({"status": "ready"})
+
+
+@router.get("/metrics", tags=["operation"], responses=REFUSALS)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    return PlainTextResponse(service(request).watch.metrics(), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/v1/models", tags=["OpenAI"], responses=REFUSALS)
+async def models(request: Request) -> Response:
+    """The models that can be asked."""
+    return JSON({"object": "list", "data": [_model(request, name) for name in _names(request)]})
+
+
+@router.get("/v1/models/{name:path}", tags=["OpenAI"], responses=REFUSALS)
+async def model(request: Request, name: str) -> Response:
+    """One of them."""
+    return JSON(_model(request, service(request).models.find(name).name))
+
+
+@router.post("/tokenize", tags=["tokens"], responses=REFUSALS)
+async def tokenize(request: Request, body: TokenizeRequest) -> Response:
+    """The token ids of a text, or of the prompt that a conversation makes."""
+    if (body.prompt is None) == (body.messages is None):
+        raise Refusal(400, "give either prompt or messages", param="prompt")
+    served, worker = await service(request).models.lease(body.model)
+    try:
+        if body.prompt is not None:
+            tokenizer = worker.llm.tokenizer
+            if tokenizer is None:
+                raise Refusal(400, f"{served.name} has no tokenizer", param="model")
+            ids = tokenizer.encode(body.prompt, allow_special=True)
+        else:
+            fields = {"messages": body.messages, "tools": body.tools, "enable_thinking": body.enable_thinking}
+            ask: Ask = chat_ask(_validated(fields))
+            (answer,) = await service(request).prepare(worker, ask)
+            ids = answer.request.prompt.token_ids
+        return JSON({"tokens": ids, "count": len(ids), "max_model_len": worker.llm.max_context})
+    finally:
+        service(request).models.release(served)
+
+
+@router.post("/detokenize", tags=["tokens"], responses=REFUSALS)
+async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
+    """The text of token ids, control tokens as they are written."""
+    served, worker = await service(request).models.lease(body.model)
+    try:
+        tokenizer = worker.llm.tokenizer
+        if tokenizer is None:
+            raise Refusal(400, f"{served.name} has no tokenizer", param="model")
+        vocab_size = worker.llm.config.text.vocab_size
+        for token in body.tokens:
+            if not 0 <= token < vocab_size:
+                raise Refusal(400, f"token id {token} is outside the vocabulary of {vocab_size}", param="tokens")
+        return JSON({"prompt": tokenizer.decode(body.tokens, skip_special=False)})
+    finally:
+        service(request).models.release(served)
+
+
+def _names(request: Request) -> list[str]:
+    return [served.name for served in service(request).models.all]
+
+
+def _model(request: Request, name: str) -> dict[str, Any]:
+    served = service(request).models.find(name)
+    entry: dict[str, Any] = {"id": served.name, "object": "model", "created": served.created, "owned_by": "qwill"}
+    if served.worker is not None:
+        entry["max_model_len"] = served.worker.llm.max_context
+    return entry
+
+
+def _validated(fields: dict[str, Any]) -> ChatRequest:
+    from fastapi.exceptions import RequestValidationError
+    from pydantic import ValidationError
+
+    try:
+        return ChatRequest.model_validate(fields)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error

@@ -1,0 +1,97 @@
+"""Runs the application: a socket, uvicorn, signals, the log."""
+
+import asyncio
+import json
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from qwill.errors import InvalidArgument
+from qwill.server.app import Application
+from qwill.server.models import Models
+from qwill.server.settings import Settings
+
+# A step of the engine ends with a wish for the interpreter, which the event loop must not keep for Python's 5 ms.
+SWITCH_SECONDS = 0.0005
+BACKLOG = 2048
+FIELDS = ("request_id", "key", "method", "path", "status", "seconds", "model", "tokens", "prompt", "answer")
+
+
+class LogLine(logging.Formatter):
+    """A record as a line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True)
+
+
+class Server(uvicorn.Server):
+    """Takes no new requests once it is told to end, and finishes those that it has."""
+
+    def __init__(self, config: uvicorn.Config, application: Application) -> None:
+        super().__init__(config)
+        self._application = application
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._application.drain()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: Settings, models: Callable[[], Models]) -> None:
+    """Serves until SIGTERM or SIGINT. Raises InvalidArgument when the address cannot be had."""
+    listening = listen(settings)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogLine())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    asyncio.run(_serve(settings, models, listening))
+
+
+async def _serve(settings: Settings, models: Callable[[], Models], listening: socket.socket) -> None:
+    application = Application(settings, models())
+    server = Server(configuration(settings, application), application)
+    host, port = listening.getsockname()[:2]
+    print(f"qwill serves at http://{_in_address(host)}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    await server.serve([listening])
+
+
+def configuration(settings: Settings, application: Application) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        application.asgi, access_log=False, log_config=None, timeout_graceful_shutdown=round(settings.drain_seconds),
+        timeout_keep_alive=75, backlog=BACKLOG, server_header=False, ws="none", lifespan="on",
+    )  # fmt: skip
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A bound socket. Raises InvalidArgument when the address is not this machine's or is in use."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.set_inheritable(True)
+        return listening
+    except (OSError, OverflowError) as error:
+        raise InvalidArgument(
+            f"cannot listen on {settings.host} port {settings.port} ({error}); choose another with --host and --port"
+        ) from error
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

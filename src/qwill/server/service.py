@@ -1,0 +1,148 @@
+"""What all dialects share: from what a request asks for to answers under way, and what is counted of them."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qwill.answer import Answer
+from qwill.engine.sampling_params import SamplingParams
+from qwill.guide import ToolChoice
+from qwill.prompt import PromptOptions
+from qwill.server.errors import Refusal
+from qwill.server.keys import Key
+from qwill.server.models import Models, Served
+from qwill.server.settings import Settings
+from qwill.server.sources import Sources
+from qwill.server.watch import Watch
+from qwill.server.worker import Job, Worker
+
+PREPARING = 4  # prompts that are made at a time
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a request asks for, whatever its dialect.
+
+    Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
+    answers, in that order. `thinking` None leaves it to the model.
+    """
+
+    model: str | None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    prompts: Sequence[str | Sequence[int]] = ()
+    params: SamplingParams = field(default_factory=SamplingParams)
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: ToolChoice = "auto"
+    most_calls: int | None = None
+    thinking: bool | None = None
+    options: PromptOptions = field(default_factory=PromptOptions)
+    choices: int = 1
+    streamed: bool = False
+    priority: int = 0
+
+    @property
+    def count(self) -> int:
+        """Answers in all."""
+        return self.choices * (1 if self.messages is not None else len(self.prompts))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a key, and the id of the request."""
+
+    key: Key
+    request_id: str
+
+
+@dataclass
+class Asked:
+    """A request that is being answered. Whoever got it must iterate its job to the end, or cancel it."""
+
+    ask: Ask
+    caller: Caller
+    served: Served
+    job: Job
+    started: float
+
+
+class Service:
+    """The models of a server and what requests to them are counted by."""
+
+    def __init__(self, settings: Settings, models: Models, watch: Watch) -> None:
+        self.settings = settings
+        self.models = models
+        self.watch = watch
+        self._sources = Sources(settings)
+        self._preparing = ThreadPoolExecutor(PREPARING, "qwill-prompt")
+
+    async def begin(self, ask: Ask, caller: Caller) -> Asked:
+        """Prepares and queues the answers. Raises Refusal or a QwillError, before anything is computed."""
+        self._check(ask)
+        started = time.perf_counter()
+        served, worker = await self.models.lease(ask.model)
+        try:
+            worker.check_room(ask.count)
+            answers = await self.prepare(worker, ask)
+            job = worker.submit(answers, ask.streamed)
+        except BaseException:
+            self.models.release(served)
+            raise
+        asked = Asked(ask, caller, served, job, started)
+        self.watch.begun(asked)
+        job.on_end(lambda: self._ended(asked))
+        return asked
+
+    async def prepare(self, worker: Worker, ask: Ask) -> list[Answer]:
+        """The answers, not begun. Media are fetched here, and prompts made on other threads."""
+        if ask.messages is not None:
+            messages = await self._sources.resolve(ask.messages)
+            ask = replace(ask, messages=messages)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._preparing, _answers, worker, ask)
+
+    async def close(self) -> None:
+        """Unloads the models and writes the last counts."""
+        await self.models.close()
+        self._preparing.shutdown(wait=False)
+        self.watch.close()
+
+    def _check(self, ask: Ask) -> None:
+        limits = self.settings.limits
+        if not 1 <= ask.choices <= limits.choices:
+            raise Refusal(400, f"n must be from 1 to {limits.choices}, not {ask.choices}", param="n")
+        if len(ask.prompts) > limits.texts:
+            raise Refusal(400, f"a request may have {limits.texts} prompts, not {len(ask.prompts)}", param="prompt")
+        if len(ask.params.stop) > limits.texts:
+            raise Refusal(400, f"there may be {limits.texts} stop strings, not {len(ask.params.stop)}", param="stop")
+
+    def _ended(self, asked: Asked) -> None:
+        self.models.release(asked.served)
+        self.watch.ended(asked)
+
+
+def _answers(worker: Worker, ask: Ask) -> list[Answer]:
+    """Answers to each prompt, with seeds of their own where the request has one and asks for several."""
+    answers = []
+    for prompt in [None] if ask.messages is not None else ask.prompts:
+        for choice in range(ask.choices):
+            params = ask.params
+            if choice and params.seed is not None:
+                params = replace(params, seed=(params.seed + choice) % 2**63)
+            answers.append(_answer(worker, ask, prompt, params))
+    return answers
+
+
+def _answer(worker: Worker, ask: Ask, prompt: str | Sequence[int] | None, params: SamplingParams) -> Answer:
+    if prompt is not None:
+        answer = worker.llm.answer(prompt, params)
+    else:
+        assert ask.messages is not None
+        answer = worker.llm.reply(
+            ask.messages, params, tools=ask.tools, tool_choice=ask.tool_choice,
+            thinking=True if ask.thinking is None else ask.thinking, options=ask.options, most_calls=ask.most_calls,
+        )  # fmt: skip
+    answer.request.priority = ask.priority
+    return answer

@@ -1,0 +1,50 @@
+"""What the operator of a server decides."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qwill.server.keys import Keys
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may cost before the model sees it. Sizes in bytes, times in seconds."""
+
+    body_bytes: int = 64 << 20
+    body_seconds: float = 30
+    media_bytes: int = 32 << 20  # of one image or video
+    media_parts: int = 64  # images and videos of a conversation
+    image_pixels: int = 64_000_000  # before an image is scaled down
+    media_seconds: float = 30  # to fetch one image or video, and as long again to decode it
+    choices: int = 16  # answers to one request
+    texts: int = 256  # prompts of one request, stop strings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """hosts: names under which a server on loopback is addressed, beside those of the machine itself. origins: web
+    pages of other origins that may ask. media_folders: where `file:` addresses may point. private_media: whether media
+    are fetched from private addresses, too. log_prompts: whether what is asked and answered stands in the log.
+    stored_responses: how many answers /v1/responses remembers.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    keys: Keys = field(default_factory=Keys)
+    limits: Limits = field(default_factory=Limits)
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    media_folders: tuple[Path, ...] = ()
+    private_media: bool = False
+    log_prompts: bool = False
+    max_waiting: int = 64
+    drain_seconds: float = 30
+    usage_file: Path | None = None
+    show_cost: bool = False
+    stored_responses: int = 256
+
+    @property
+    def on_loopback(self) -> bool:
+        return self.host in LOOPBACK

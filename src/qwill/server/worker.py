@@ -1,0 +1,200 @@
+"""A model on a thread of its own, and the answers that asyncio code waits for."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from qwill.answer import Answer, Completion, StreamDelta
+from qwill.errors import Busy, QwillError
+from qwill.llm import LLM
+
+KEEP_ALIVE = 15.0  # seconds without a token after which a stream tells that it is alive
+Piece = tuple[int, StreamDelta]
+
+
+class Stopped(QwillError):
+    """The answer was cancelled, or its model has been closed."""
+
+
+class Job:
+    """Answers to one request, which the worker's engine computes together. Iterate it once."""
+
+    def __init__(self, worker: "Worker", answers: Sequence[Answer]) -> None:
+        self.answers = list(answers)
+        self.completions: list[Completion | None] = [None] * len(self.answers)
+        self.ended = False
+        self._worker = worker
+        self._pieces: deque[Piece] = deque()
+        self._error: BaseException | None = None
+        self._wake = asyncio.Event()
+        self._at_end: list[Callable[[], None]] = []
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Calls that once when the job ends, whether or not it is finished."""
+        self._at_end.append(call)
+
+    async def pieces(self) -> AsyncIterator[list[Piece]]:
+        """What is new of the answers, each piece with its answer's index, until all are finished.
+
+        An empty list says that nothing has come for a while. Raises what ended the answers early.
+        """
+        try:
+            while not all(self.completions):
+                if not self._pieces:
+                    if self._error is not None:
+                        raise self._error
+                    self._wake.clear()
+                    try:
+                        async with asyncio.timeout(KEEP_ALIVE):
+                            await self._wake.wait()
+                    except TimeoutError:
+                        yield []
+                    continue
+                pieces, self._pieces = list(self._pieces), deque()
+                for index, delta in pieces:
+                    if delta.completion is not None:
+                        self.completions[index] = delta.completion
+                yield pieces
+        finally:
+            self.cancel()
+
+    async def finish(self) -> list[Completion]:
+        """The whole answers."""
+        async for _ in self.pieces():
+            pass
+        return [completion for completion in self.completions if completion is not None]
+
+    def cancel(self) -> None:
+        """Ends what is not finished; whoever iterates gets Stopped."""
+        if not self.ended:
+            self.ended = True
+            self._worker._leave(self)
+            self._fail(Stopped("the answer was cancelled"))
+            for call in self._at_end:
+                call()
+
+    def _take(self, pieces: Sequence[Piece]) -> None:
+        self._pieces.extend(pieces)
+        self._wake.set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._wake.set()
+
+
+class Worker:
+    """Steps the engine of a model whenever there is work. All methods but `prepare` belong to one event loop."""
+
+    def __init__(self, llm: LLM, max_waiting: int) -> None:
+        """`max_waiting`: answers that may wait beside those that are computed."""
+        self.llm = llm
+        self.answering = 0
+        self._most = llm.max_sequences + max_waiting
+        self._loop = asyncio.get_running_loop()
+        self._orders: deque[Callable[[], None]] = deque()
+        self._ordered = threading.Event()
+        self._jobs: dict[int, tuple[Job, int, Answer]] = {}  # of the thread: by the identity of the request
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="qwill-engine", daemon=True)
+        self._thread.start()
+
+    def check_room(self, answers: int) -> None:
+        """Raises Busy when so many answers more were too many."""
+        if self.answering + answers > self._most:
+            raise Busy(f"{self.answering} answers are written or wait already; send this one again later")
+
+    def submit(self, answers: Sequence[Answer], streamed: bool) -> Job:
+        """Begins with answers that `LLM.reply` or `LLM.answer` prepared. Raises Busy."""
+        self.check_room(len(answers))
+        job = Job(self, answers)
+        self.answering += len(answers)
+        for answer in answers:
+            answer.request.streamed = streamed
+        self._order(lambda: self._add(job))
+        return job
+
+    async def close(self) -> None:
+        """Ends all answers and the thread, and writes what is to be kept on disk."""
+        self._order(self._stop)
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self.llm.close)
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.append(order)
+        self._ordered.set()
+
+    def _leave(self, job: Job) -> None:
+        self.answering -= len(job.answers)
+        if not all(job.completions):
+            self._order(lambda: self._cancel(job))
+
+    # What follows runs on the thread.
+
+    def _work(self) -> None:
+        engine = self.llm.engine
+        while not self._closed:
+            if not engine.has_work:
+                self._ordered.wait()
+            self._ordered.clear()
+            while self._orders:
+                self._orders.popleft()()
+            if not engine.has_work:
+                continue
+            try:
+                grown = engine.step()
+                news = [self._advance(id(request)) for request in grown]
+            except Exception as error:  # told to whoever waits; the next requests start afresh
+                self._fail_all(error)
+                continue
+            self._tell([piece for piece in news if piece is not None])
+
+    def _advance(self, key: int) -> tuple[Job, list[Piece]] | None:
+        if key not in self._jobs:
+            return None
+        job, index, answer = self._jobs[key]
+        deltas = answer.advance()
+        if answer.request.finish_reason is not None:
+            del self._jobs[key]
+            self.llm.engine.cancel(answer.request)
+        return job, [(index, delta) for delta in deltas]
+
+    def _tell(self, news: list[tuple[Job, list[Piece]]]) -> None:
+        """One call into the event loop for all that a step brought."""
+
+        def deliver() -> None:
+            for job, pieces in news:
+                if pieces:
+                    job._take(pieces)
+
+        self._in_loop(deliver)
+
+    def _add(self, job: Job) -> None:
+        try:
+            for index, answer in enumerate(job.answers):
+                self._jobs[id(answer.request)] = job, index, answer
+                self.llm.engine.add(answer.request)
+        except Exception as error:
+            self._cancel(job)
+            self._report(job, error)
+
+    def _cancel(self, job: Job) -> None:
+        for answer in job.answers:
+            self._jobs.pop(id(answer.request), None)
+            self.llm.engine.cancel(answer.request)
+
+    def _fail_all(self, error: Exception) -> None:
+        for job in {id(job): job for job, _, _ in self._jobs.values()}.values():
+            self._cancel(job)
+            self._report(job, error)
+
+    def _report(self, job: Job, error: Exception) -> None:
+        self._in_loop(lambda: job._fail(error))
+
+    def _stop(self) -> None:
+        self._closed = True
+        self._fail_all(Stopped("the model is being closed"))
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)

@@ -1,0 +1,59 @@
+"""A server in a thread of the test's own process, with the embedded model."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qwill.server.app import Application
+from qwill.server.models import Models, Served
+from qwill.server.run import Server, configuration, listen
+from qwill.server.settings import Settings
+
+OPTIONS: dict[str, Any] = {"max_context": 1024, "cache_tokens": 8192, "speculative": True, "threads": 2}
+
+
+@dataclass
+class Running:
+    """`url` is where the server is, without a slash at its end."""
+
+    url: str
+    application: Application
+
+    @property
+    def worker(self) -> Any:
+        return self.application.models.all[0].worker
+
+
+@contextmanager
+def running(settings: Settings | None = None, served: list[Served] | None = None, **more: Any) -> Iterator[Running]:
+    """`more` goes to Models. The server is drained at the end, and its engine must hold nothing but snapshots."""
+    settings = replace(settings or Settings(), port=0, drain_seconds=5)
+    listening = listen(settings)
+    ready = threading.Event()
+    state: dict[str, Any] = {}
+
+    async def main() -> None:
+        models = Models(served or [Served("demo", "demo", OPTIONS)], settings.max_waiting, **more)
+        state["application"] = application = Application(settings, models)
+        state["server"] = server = Server(configuration(settings, application), application)
+        task = asyncio.create_task(server.serve([listening]))
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        ready.set()
+        await task
+
+    thread = threading.Thread(target=asyncio.run, args=[main()])
+    thread.start()
+    ready.wait()
+    assert state["server"].started
+    try:
+        yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}", state["application"])
+    finally:
+        workers = [model.worker for model in state["application"].models.all if model.worker is not None]
+        state["server"].should_exit = True
+        thread.join()
+        for worker in workers:
+            worker.llm.engine.scheduler.check_integrity()
