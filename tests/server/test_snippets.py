@@ -1,0 +1,88 @@
+"""Every snippet of the server's page and of the README runs, against a server on another port."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from qwill import cli
+from server.running import Running
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ADDRESS = "http://127.0.0.1:8080"
+
+
+def snippets(language: str) -> list[tuple[str, str]]:
+    """Each block of that language, with the name of its page and its number."""
+    found = []
+    for page in PAGES:
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        found += [(f"{page.stem} {index}", block) for index, block in enumerate(blocks)]
+    return found
+
+
+def ids(language: str) -> list[str]:
+    return [name for name, _ in snippets(language)]
+
+
+@pytest.mark.parametrize("block", [block for _, block in snippets("python")], ids=ids("python"))
+def test_python(server: Running, block: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", block.replace(ADDRESS, server.url)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("block", [block for _, block in snippets("bash")], ids=ids("bash"))
+def test_shell(server: Running, block: str) -> None:
+    assert shutil.which("curl"), "the snippets need curl"
+    done = subprocess.run(
+        ["bash", "-euc", block.replace(ADDRESS, server.url)],
+        cwd=ROOT, capture_output=True, text=True, timeout=100, env={**os.environ, "KEY": "none"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "42" in done.stdout
+
+
+@pytest.mark.parametrize("block", [block for _, block in snippets("toml")], ids=ids("toml"))
+def test_keys_files(tmp_path: Path, block: str) -> None:
+    from qwill.server.keys import Keys
+
+    assert tomllib.loads(block)
+    file = tmp_path / "keys.toml"
+    file.write_text(block)
+    keys = Keys.of([], file)
+    assert keys.find("wrong") is None
+    assert keys.find("secret") is not None  # the page's digest is that of this word
+
+
+def commands() -> list[str]:
+    """Every line of a block that starts qwill, wherever it stands in it."""
+    lines = []
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                command = line.split("#")[0].rpartition("| ")[2].strip()
+                if command.startswith("qwill ") and command.split()[1] in cli.VERBS:
+                    lines.append(command)
+    return sorted(set(lines))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_are_understood(command: str) -> None:
+    """Most of them need a model that is not here; their options at least are those that there are."""
+    import shlex
+
+    _, verb, *words = shlex.split(command)
+    cli.parser_of(verb).parse_args(words)

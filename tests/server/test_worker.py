@@ -1,0 +1,173 @@
+"""Answers that end early: clients that leave, models that fail or are unloaded, too many at once."""
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from qwill.errors import NotEnoughMemory
+from qwill.llm import LLM
+from qwill.server.models import Served
+from qwill.server.settings import Settings
+from server.running import OPTIONS, Running, running
+
+ENDLESS = {"ignore_eos": True, "temperature": 1.0}
+
+
+def body(**more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Hello!"}], **more}
+
+
+def until_idle(server: Running) -> None:
+    """Waits for the engine's thread to have nothing left; a lost cancellation would never end."""
+    for _ in range(1000):
+        if server.worker.answering == 0 and not server.worker.llm.engine.has_work:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("answers go on that nobody reads")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> None:
+    with httpx.Client() as client:
+        if stream:
+            with client.stream(
+                "POST", f"{server.url}/v1/chat/completions", json=body(stream=True, **ENDLESS)
+            ) as answer:
+                next(answer.iter_lines())
+                assert server.worker.answering == 1
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(f"{server.url}/v1/chat/completions", json=body(**ENDLESS), timeout=0.3)
+    until_idle(server)
+
+
+def test_too_many_at_once_are_refused() -> None:
+    served = [Served("demo", "demo", {**OPTIONS, "max_sequences": 1})]
+    with running(Settings(max_waiting=1), served) as server, httpx.Client(base_url=server.url) as client:
+        assert client.post("/v1/chat/completions", json=body(n=3)).status_code == 429
+        with client.stream("POST", "/v1/chat/completions", json=body(stream=True, n=2, **ENDLESS)) as answer:
+            next(answer.iter_lines())
+            refused = client.post("/v1/chat/completions", json=body())
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) >= 1
+            with pytest.raises(openai.RateLimitError, match="send this one again later"):
+                openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0).chat.completions.create(
+                    model="demo", messages=[{"role": "user", "content": "Hello!"}]
+                )
+        until_idle(server)
+        assert client.post("/v1/chat/completions", json=body()).status_code == 200
+
+
+def test_a_step_that_fails_is_told_and_the_next_request_is_answered(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = server.worker.llm.engine
+    step, failures = engine.step, iter([ZeroDivisionError("secret details")])
+
+    def failing() -> Any:
+        if (error := next(failures, None)) is not None:
+            raise error
+        return step()
+
+    monkeypatch.setattr(engine, "step", failing)
+    refused = httpx.post(f"{server.url}/v1/chat/completions", json=body())
+    assert refused.status_code == 500
+    assert "secret" not in refused.text
+    assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
+    failures = iter([ZeroDivisionError("secret details")])
+    lines = httpx.post(f"{server.url}/v1/chat/completions", json=body(stream=True)).text.split("\n\n")
+    assert lines[-2] == "data: [DONE]"
+    assert "the server failed" in json.loads(lines[-3].removeprefix("data: "))["error"]["message"]
+    until_idle(server)
+
+
+def test_several_models_within_a_budget() -> None:
+    """The second model makes the first one leave, which comes back when it is asked; one that is in use stays."""
+    loads: list[str] = []
+
+    def load(checkpoint: Any, **options: Any) -> LLM:
+        loads.append(options.pop("label"))
+        return LLM(checkpoint, **options)
+
+    served = [Served(name, "demo", {**OPTIONS, "label": name}) for name in ("a", "b")]
+    with running(served=served, budget=30_000_000, load=load) as server, httpx.Client(base_url=server.url) as client:
+
+        def ask(name: str, **more: Any) -> httpx.Response:
+            return client.post("/v1/chat/completions", json=body(model=name, **more), timeout=60)
+
+        assert ask("a").json()["model"] == "a"
+        assert ask("b").json()["model"] == "b"
+        assert ask("a:latest").json()["model"] == "a"
+        assert loads == ["a", "b", "a"]
+        with client.stream("POST", "/v1/chat/completions", json=body(model="a", stream=True, **ENDLESS)) as answer:
+            next(answer.iter_lines())
+            refused = ask("b")
+            assert refused.status_code == 429
+            assert "in use" in refused.text
+        assert ask("c").status_code == 404
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["a", "b"]
+
+
+def test_idle_models_are_unloaded() -> None:
+    with running(idle_seconds=0.2) as server:
+        assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
+        for _ in range(1000):
+            if server.worker is None:
+                break
+            threading.Event().wait(0.01)
+        assert server.worker is None
+        assert httpx.get(f"{server.url}/ready").status_code == 503
+        assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
+
+
+def test_a_model_that_does_not_fit() -> None:
+    def load(checkpoint: Any, **options: Any) -> LLM:
+        if options.pop("huge", False):
+            raise NotEnoughMemory("needs 800.0 GB, 20.0 GB are free; take a smaller file or context")
+        return LLM(checkpoint, **options)
+
+    served = [Served("demo", "demo", OPTIONS), Served("huge", "demo", {**OPTIONS, "huge": True})]
+    with running(served=served, load=load) as server:
+        refused = httpx.post(f"{server.url}/v1/chat/completions", json=body(model="huge"))
+        assert refused.status_code == 503
+        assert "take a smaller file" in refused.text
+        assert httpx.post(f"{server.url}/v1/chat/completions", json=body(model="demo"), timeout=60).status_code == 200
+
+
+def test_draining_finishes_what_was_begun() -> None:
+    with running(replace(Settings(), drain_seconds=20)) as server, httpx.Client(base_url=server.url) as client:
+        request = body(stream=True, ignore_eos=True, max_tokens=200)
+        with client.stream("POST", "/v1/chat/completions", json=request) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            server.application.drain()
+            assert httpx.get(f"{server.url}/ready").status_code == 503
+            refused = httpx.post(f"{server.url}/v1/chat/completions", json=body())
+            assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+            assert list(lines)[-2:] == ["data: [DONE]", ""]
+
+
+def test_many_clients_get_the_answers_of_one(server: Running) -> None:
+    questions = [f"What is {first} + {first * 3 + 1}?" for first in range(10, 42)]
+
+    async def ask(client: openai.AsyncOpenAI, text: str) -> str:
+        stream = await client.chat.completions.create(
+            model="demo", messages=[{"role": "user", "content": text}], temperature=0, stream=True
+        )
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    async def together() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x") as client:
+            return await asyncio.gather(*(ask(client, text) for text in questions))
+
+    async def alone() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x") as client:
+            return [await ask(client, text) for text in questions]
+
+    assert asyncio.run(together()) == asyncio.run(alone())
