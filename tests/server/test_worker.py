@@ -39,7 +39,8 @@ def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> 
             with client.stream(
                 "POST", f"{server.url}/v1/chat/completions", json=body(stream=True, **ENDLESS)
             ) as answer:
-                next(answer.iter_lines())
+                lines = answer.iter_lines()  # closing it would close the answer
+                next(lines)
                 assert server.worker.answering == 1
         else:
             with pytest.raises(httpx.ReadTimeout):
@@ -52,7 +53,8 @@ def test_too_many_at_once_are_refused() -> None:
     with running(Settings(max_waiting=1), served) as server, httpx.Client(base_url=server.url) as client:
         assert client.post("/v1/chat/completions", json=body(n=3)).status_code == 429
         with client.stream("POST", "/v1/chat/completions", json=body(stream=True, n=2, **ENDLESS)) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # closing it would close the answer
+            next(lines)
             refused = client.post("/v1/chat/completions", json=body())
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 1
@@ -106,7 +108,8 @@ def test_several_models_within_a_budget() -> None:
         assert ask("a:latest").json()["model"] == "a"
         assert loads == ["a", "b", "a"]
         with client.stream("POST", "/v1/chat/completions", json=body(model="a", stream=True, **ENDLESS)) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # closing it would close the answer
+            next(lines)
             refused = ask("b")
             assert refused.status_code == 429
             assert "in use" in refused.text
