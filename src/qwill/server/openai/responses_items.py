@@ -1,0 +1,166 @@
+"""Items of /v1/responses: from what a request brings to what is stored, and to messages for a chat template."""
+
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qwill.server.errors import Refusal
+from qwill.server.openai.responses_schemas import (
+    CallItem,
+    CallOutputItem,
+    Content,
+    InputImage,
+    InputText,
+    InputVideo,
+    Item,
+    ItemReference,
+    MessageItem,
+    OutputText,
+    Part,
+    ReasoningItem,
+)
+
+Stored = dict[str, Any]  # an item as it is listed
+# Nothing here is secret: it serves clients that give reasoning back in its opaque form alone.
+OPAQUE = "qwill:"
+SEAM = "\n"  # between pieces of one answer that a call parted
+
+
+def new_id(kind: str) -> str:
+    """A name that nobody guesses."""
+    return f"{kind}_{secrets.token_hex(16)}"
+
+
+def opaque(reasoning: str) -> str:
+    """What stands for reasoning in `encrypted_content`."""
+    return OPAQUE + b64encode(reasoning.encode("utf-8", "surrogatepass")).decode()
+
+
+def stored_items(given: str | Sequence[Item], known: Mapping[str, Stored]) -> list[Stored]:
+    """A request's items as they are stored. `known` are those that references may name.
+
+    Raises Refusal for a reference to nothing, and for reasoning that another server encrypted.
+    """
+    if isinstance(given, str):
+        given = [MessageItem(role="user", content=given)]
+    return [_stored(item, f"input.{index}", known) for index, item in enumerate(given)]
+
+
+def messages_of(instructions: str | None, items: Sequence[Stored]) -> list[dict[str, Any]]:
+    """The conversation in the form that chat templates take. What the model wrote in one go, its reasoning, text and
+    calls, is one message.
+
+    Raises Refusal for an output that belongs to no call.
+    """
+    messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
+    called: set[str] = set()
+    turn: dict[str, Any] | None = None
+    for item in items:
+        kind = item["type"]
+        if kind == "reasoning" and not item["content"]:
+            continue
+        if kind in ("reasoning", "function_call") or item.get("role") == "assistant":
+            if turn is None or (turn["content"] and not turn.get("tool_calls") and kind != "function_call"):
+                turn = {"role": "assistant", "content": ""}
+                messages.append(turn)
+            _add(turn, item)
+            if kind == "function_call":
+                called.add(item["call_id"])
+            continue
+        turn = None
+        if kind == "message":
+            messages.append({"role": item["role"], "content": _plain(item["content"])})
+        elif item["call_id"] in called:
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _plain(item["output"])})
+        else:
+            name = item["call_id"]
+            raise Refusal(400, f"no function_call {name!r} stands before its output; send it, too", param="input")
+    return messages
+
+
+def _add(turn: dict[str, Any], item: Stored) -> None:
+    """Puts what the model wrote into its message."""
+    if item["type"] == "function_call":
+        function = {"name": item["name"], "arguments": item["arguments"]}
+        turn.setdefault("tool_calls", []).append({"id": item["call_id"], "type": "function", "function": function})
+        return
+    name = "reasoning_content" if item["type"] == "reasoning" else "content"
+    text = "".join(part["text" if "text" in part else "refusal"] for part in item["content"])
+    turn[name] = SEAM.join(piece for piece in (turn.get(name, ""), text) if piece)
+
+
+def _plain(content: str | Sequence[Stored]) -> str | list[dict[str, Any]]:
+    """Content in the form of chat completions."""
+    if isinstance(content, str):
+        return content
+    parts: list[dict[str, Any]] = []
+    for part in content:
+        if part["type"] == "input_image":
+            parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
+        elif part["type"] == "input_video":
+            parts.append({"type": "video_url", "video_url": {"url": part["video_url"]}})
+        else:
+            parts.append({"type": "text", "text": part["text" if "text" in part else "refusal"]})
+    return parts
+
+
+def _stored(item: Item, place: str, known: Mapping[str, Stored]) -> Stored:
+    if isinstance(item, ItemReference):
+        if item.id not in known:
+            raise Refusal(404, f"no item {item.id!r} is stored here; send the item itself", param=place)
+        return known[item.id]
+    own: Stored
+    if isinstance(item, MessageItem):
+        kind, own = "msg", {"role": item.role, "content": _stored_content(item, place)}
+    elif isinstance(item, CallItem):
+        kind, own = "fc", {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+    elif isinstance(item, CallOutputItem):
+        output = item.output if isinstance(item.output, str) else [_stored_part(part) for part in item.output]
+        kind, own = "fco", {"call_id": item.call_id, "output": output}
+    else:
+        text = _reasoning(item, place)
+        content = [{"type": "reasoning_text", "text": text}] if text else []
+        kind, own = "rs", {"summary": [part.model_dump() for part in item.summary], "content": content}
+    return {"id": item.id or new_id(kind), "type": item.type, "status": item.status or "completed", **own}
+
+
+def _stored_content(message: MessageItem, place: str) -> list[Stored]:
+    content: Content = message.content
+    own = message.role == "assistant"
+    if isinstance(content, str):
+        text = OutputText(type="output_text", text=content) if own else InputText(type="input_text", text=content)
+        return [_stored_part(text)]
+    if own and any(isinstance(part, InputImage | InputVideo) for part in content):
+        raise Refusal(400, f"{place}: an assistant's message holds text alone", param=place)
+    return [_stored_part(part) for part in content]
+
+
+def _stored_part(part: Part) -> Stored:
+    stored: Stored = part.model_dump(exclude_none=True)
+    if isinstance(part, InputText):
+        stored["type"] = "input_text"
+    elif isinstance(part, OutputText):
+        stored.setdefault("annotations", [])
+    elif isinstance(part, InputImage):
+        stored.setdefault("detail", "auto")
+    return stored
+
+
+def _reasoning(item: ReasoningItem, place: str) -> str:
+    """The text itself; a summary where there is no more."""
+    if item.content:
+        return "".join(part.text for part in item.content)
+    if item.encrypted_content:
+        try:
+            beginning, _, encoded = item.encrypted_content.partition(OPAQUE)
+            if beginning or not encoded:
+                raise ValueError
+            return b64decode(encoded, validate=True).decode("utf-8", "surrogatepass")
+        except ValueError:
+            if not item.summary:
+                raise Refusal(
+                    400, f"{place}: this reasoning was encrypted elsewhere and cannot be read; leave the item out",
+                    param=place,
+                ) from None  # fmt: skip
+    return SEAM.join(part.text for part in item.summary)

@@ -1,0 +1,499 @@
+"""/v1/responses through the official client."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pydantic
+import pytest
+from openai.types import responses as types
+
+from qwill.server.keys import Keys
+from qwill.server.openai.responses_answers import ResponseAnswer
+from qwill.server.settings import Settings
+from server.running import Running, running
+
+PICTURE = Path(__file__).parents[2] / "docs" / "red_circle.png"
+SUM = "What is 17 + 25?"
+PARIS = "What is the weather in Paris?"
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WEATHER = {"type": "function", "name": "get_weather", "description": "Weather in a city", "parameters": CITY}
+TIME = {"type": "function", "name": "get_time", "description": "Time in a city", "parameters": CITY}
+TRANSLATE = {
+    "type": "function",
+    "name": "translate",
+    "description": "Translate text",
+    "parameters": {
+        "type": "object",
+        "properties": {"text": {"type": "string"}, "language": {"type": "string"}},
+        "required": ["text", "language"],
+    },
+}
+EVENT: Any = pydantic.TypeAdapter(types.ResponseStreamEvent)
+ENDS = ("response.completed", "response.incomplete", "response.failed")
+
+
+@pytest.fixture
+def client(server: Running) -> openai.OpenAI:
+    return client_of(server)
+
+
+def client_of(server: Running, key: str = "none") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+
+
+def ask(client: openai.OpenAI, given: Any, **more: Any) -> Any:
+    return client.responses.create(**{"model": "demo", "input": given, "temperature": 0, **more})
+
+
+def events_of(server: Running, **body: Any) -> list[dict[str, Any]]:
+    """The events of a stream, each of which is one of the client's own, numbered in order."""
+    body = {"temperature": 0, "stream": True, **body}
+    events = []
+    with httpx.stream("POST", f"{server.url}/v1/responses", json=body, timeout=60) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for block in "".join(answer.iter_text()).split("\n\n")[:-1]:
+            if block.startswith(":"):
+                continue
+            name, data = block.split("\n")
+            event = json.loads(data.removeprefix("data: "))
+            assert name == f"event: {event['type']}"
+            assert event["sequence_number"] == len(events)
+            EVENT.validate_python(event)
+            events.append(event)
+    assert [event["type"] for event in events if event["type"] in ENDS] == [events[-1]["type"]]
+    return events
+
+
+def plain(output: list[Any]) -> list[Any]:
+    """Items without what is drawn anew for each answer."""
+    items = [item if isinstance(item, dict) else item.model_dump(exclude_none=True) for item in output]
+    return [{key: value for key, value in item.items() if key not in ("id", "call_id")} for item in items]
+
+
+def told(events: list[dict[str, Any]]) -> list[Any]:
+    """The output as the deltas tell it."""
+    items: dict[int, Any] = {}
+    for event in events:
+        match event["type"]:
+            case "response.output_item.added":
+                assert event["output_index"] == len(items)
+                assert event["item"]["status"] == "in_progress"
+                items[event["output_index"]] = event["item"]
+            case "response.content_part.added":
+                items[event["output_index"]]["content"].append(event["part"])
+            case "response.output_text.delta" | "response.reasoning_text.delta":
+                items[event["output_index"]]["content"][event["content_index"]]["text"] += event["delta"]
+            case "response.function_call_arguments.delta":
+                items[event["output_index"]]["arguments"] += event["delta"]
+            case "response.output_item.done":
+                assert event["item"]["id"] == items[event["output_index"]]["id"]
+                items[event["output_index"]]["status"] = event["item"]["status"]
+                assert event["item"] == items[event["output_index"]]
+    return list(items.values())
+
+
+def test_a_question(client: openai.OpenAI, server: Running) -> None:
+    answer = ask(client, SUM)
+    assert answer.output_text.endswith("42")
+    assert [item.type for item in answer.output] == ["reasoning", "message"]
+    assert answer.output[0].content[0].text
+    assert (answer.status, answer.model, answer.error, answer.incomplete_details) == ("completed", "demo", None, None)
+    usage = answer.usage
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+    assert 0 < usage.output_tokens_details.reasoning_tokens < usage.output_tokens
+    raw = httpx.post(f"{server.url}/v1/responses", json={"input": SUM, "temperature": 0}).json()
+    types.Response.model_validate(raw)
+    assert ResponseAnswer.model_validate(raw, extra="forbid").output[1].content[0].text == answer.output_text
+
+
+def test_what_is_repeated_of_the_request(client: openai.OpenAI) -> None:
+    answer = ask(
+        client, SUM, instructions="Be kind.", metadata={"a": "b"}, max_output_tokens=300, tools=[WEATHER],
+        tool_choice="none", reasoning={"effort": "low"}, parallel_tool_calls=False, top_p=0.5,
+    )  # fmt: skip
+    assert (answer.instructions, answer.metadata, answer.max_output_tokens) == ("Be kind.", {"a": "b"}, 300)
+    assert (answer.temperature, answer.top_p, answer.tool_choice) == (0, 0.5, "none")
+    assert (answer.reasoning.effort, answer.parallel_tool_calls, answer.tools[0].name) == ("low", False, "get_weather")
+    free = client.responses.create(model="demo", input=SUM)
+    assert (free.tool_choice, free.parallel_tool_calls, free.max_output_tokens) == ("auto", True, None)
+    assert free.temperature is not None
+    assert free.top_p is not None
+
+
+@pytest.mark.parametrize("effort", ["high", "none"])
+def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI, server: Running, effort: str) -> None:
+    whole = ask(client, SUM, reasoning={"effort": effort})
+    events = events_of(server, input=SUM, reasoning={"effort": effort})
+    assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
+    assert events[0]["response"]["output"] == []
+    final = events[-1]["response"]
+    assert told(events) == final["output"]
+    assert plain(final["output"]) == plain(whole.output)
+    assert final["usage"]["output_tokens"] == whole.usage.output_tokens
+    assert [item["type"] for item in final["output"]] == (["reasoning"] if effort == "high" else []) + ["message"]
+    assert len([event for event in events if event["type"] == "response.output_text.delta"]) > 1
+
+
+def test_the_clients_own_stream(client: openai.OpenAI) -> None:
+    with client.responses.stream(model="demo", input=SUM, temperature=0) as stream:
+        texts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        final = stream.get_final_response()
+    assert "".join(texts) == final.output_text
+    assert final.output_text.endswith("42")
+
+
+def test_calls(client: openai.OpenAI) -> None:
+    first = ask(client, PARIS, tools=[WEATHER])
+    (call,) = [item for item in first.output if item.type == "function_call"]
+    assert (call.name, json.loads(call.arguments), call.status) == ("get_weather", {"city": "Paris"}, "completed")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "clear, 21 degrees"}
+    second = ask(client, [{"role": "user", "content": PARIS}, *first.output, result], tools=[WEATHER])
+    assert second.output_text
+    assert second.output[-1].type == "message"
+    short = ask(client, [result], tools=[WEATHER], previous_response_id=first.id)
+    assert short.usage.input_tokens == second.usage.input_tokens
+    assert short.output_text == second.output_text
+    assert short.previous_response_id == first.id
+    parts = [{"type": "input_text", "text": "clear, "}, {"type": "input_text", "text": "21 degrees"}]
+    spelled = ask(client, [{**result, "output": parts}], tools=[WEATHER], previous_response_id=first.id)
+    assert spelled.usage.input_tokens == second.usage.input_tokens
+
+
+def test_calls_are_streamed_an_argument_at_a_time(client: openai.OpenAI, server: Running) -> None:
+    question = "Translate 'red house' into French."
+    whole = ask(client, question, tools=[TRANSLATE])
+    events = events_of(server, input=question, tools=[TRANSLATE])
+    deltas = [event["delta"] for event in events if event["type"] == "response.function_call_arguments.delta"]
+    (done,) = [event for event in events if event["type"] == "response.function_call_arguments.done"]
+    assert len(deltas) == 3
+    assert json.loads(deltas[0] + "}").keys() == {"text"}
+    assert "".join(deltas) == done["arguments"]
+    assert json.loads(done["arguments"]).keys() == {"text", "language"}
+    assert told(events) == events[-1]["response"]["output"]
+    assert plain(events[-1]["response"]["output"]) == plain(whole.output)
+    with client.responses.stream(model="demo", input=question, tools=[TRANSLATE], temperature=0) as stream:
+        assert plain(stream.get_final_response().output) == plain(whole.output)
+
+
+def test_how_many_calls(client: openai.OpenAI) -> None:
+    def calls(**more: Any) -> list[str]:
+        answer = ask(client, "What is the weather in Paris and in Rome?", tools=[WEATHER], **more)
+        return [item.arguments for item in answer.output if item.type == "function_call"]
+
+    both = calls()
+    assert len(both) == 2
+    assert calls(parallel_tool_calls=False) == calls(max_tool_calls=1) == both[:1]
+    assert calls(max_tool_calls=2) == both
+
+
+def test_tool_choice(client: openai.OpenAI) -> None:
+    def called(choice: Any, question: str = SUM, tools: Any = (WEATHER, TIME)) -> set[str]:
+        answer = ask(client, question, tools=list(tools), tool_choice=choice, max_output_tokens=200)
+        return {item.name for item in answer.output if item.type == "function_call"}
+
+    def allowed(mode: str, *names: str) -> dict[str, Any]:
+        tools = [{"type": "function", "name": name} for name in names]
+        return {"type": "allowed_tools", "mode": mode, "tools": tools}
+
+    assert called("required") <= {"get_weather", "get_time"}
+    assert called("required")
+    assert called({"type": "function", "name": "get_time"}) == {"get_time"}
+    assert called("none", PARIS) == set()
+    assert called(allowed("required", "get_time"), PARIS) == {"get_time"}
+    assert called(allowed("auto", "get_weather"), PARIS) == {"get_weather"}
+    for choice, message in (
+        ({"type": "function", "name": "get_rain"}, "get_rain"),
+        (allowed("auto", "get_rain"), "get_rain"),
+        ({"type": "web_search_preview"}, "other tools are not offered"),
+        ("always", "tool_choice"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=message):
+            called(choice)
+
+
+def test_a_picture(client: openai.OpenAI) -> None:
+    address = f"data:image/png;base64,{base64.b64encode(PICTURE.read_bytes()).decode()}"
+    parts = [
+        {"type": "input_image", "image_url": address, "detail": "auto"},
+        {"type": "input_text", "text": "What is in the picture?"},
+    ]
+    answer = ask(client, [{"role": "user", "content": parts}])
+    assert answer.output_text == "A red circle."
+    (listed,) = client.responses.input_items.list(answer.id)
+    assert listed.content[0].image_url == address
+    again = ask(client, "What is in the picture?", previous_response_id=answer.id)
+    assert again.usage.input_tokens > answer.usage.input_tokens
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+
+
+def test_structured(client: openai.OpenAI) -> None:
+    text = "Anna is 31 years old."
+    parsed = client.responses.parse(model="demo", input=text, text_format=Person, temperature=0)
+    assert isinstance(parsed.output_parsed, Person)
+    with client.responses.stream(model="demo", input=text, text_format=Person, temperature=0) as stream:
+        assert stream.get_final_response().output_parsed == parsed.output_parsed
+    again: Any = [{"role": "user", "content": text}, *parsed.output, {"role": "user", "content": SUM}]
+    assert ask(client, again).output_text
+    anything = ask(client, SUM, text={"format": {"type": "json_object"}}, max_output_tokens=300)
+    if anything.status == "completed":
+        assert isinstance(json.loads(anything.output_text), dict)
+    either = ask(client, SUM, extra_body={"guided_regex": "yes|no"})
+    assert either.output_text in ("yes", "no")
+
+
+def test_conversations_go_on(client: openai.OpenAI) -> None:
+    first = ask(client, "Please remember: " + "one two three " * 40, instructions="Be kind.")
+    second = ask(client, SUM, previous_response_id=first.id)
+    third = ask(client, "And 3 + 4?", previous_response_id=second.id, instructions="Be kind.")
+    messages: list[Any] = [{"role": "user", "content": "Please remember: " + "one two three " * 40}]
+    messages += [{"role": "assistant", "content": first.output_text}, {"role": "user", "content": SUM}]
+    chat = client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=1)
+    assert second.usage.input_tokens == chat.usage.prompt_tokens  # instructions hold for one response
+    system = {"role": "system", "content": "Be kind."}
+    messages += [{"role": "assistant", "content": second.output_text}, {"role": "user", "content": "And 3 + 4?"}]
+    chat = client.chat.completions.create(model="demo", messages=[system, *messages], temperature=0, max_tokens=1)
+    assert third.usage.input_tokens == chat.usage.prompt_tokens
+    assert third.usage.input_tokens_details.cached_tokens > 100
+    client.responses.delete(first.id)
+    assert ask(client, "Hello!", previous_response_id=second.id).status == "completed"
+
+
+def test_reasoning_comes_back(client: openai.OpenAI) -> None:
+    """In a turn that is not over the model sees its reasoning, in whichever form it comes."""
+    first = ask(client, PARIS, tools=[WEATHER], include=["reasoning.encrypted_content"], store=False)
+    items = [item.model_dump(exclude_none=True) for item in first.output]
+    if items[0]["type"] != "reasoning":
+        items.insert(0, {"type": "reasoning", "id": "rs_1", "summary": [], "content": []})
+    reasoning, call = items[0], items[-1]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "clear, 21 degrees"}
+
+    def tokens(*before: Any) -> int:
+        question = {"role": "user", "content": PARIS}
+        return int(ask(client, [question, *before, call, result], tools=[WEATHER], store=False).usage.input_tokens)
+
+    text = "I call get_weather for Paris, of course."
+    full = tokens({**reasoning, "content": [{"type": "reasoning_text", "text": text}]})
+    assert full > tokens()
+    assert full == tokens({"type": "reasoning", "summary": [{"type": "summary_text", "text": text}]})
+    opaque = "qwill:" + base64.b64encode(text.encode()).decode()
+    assert full == tokens({"type": "reasoning", "summary": [], "encrypted_content": opaque})
+    for foreign in ("gAAAAABo", "qwill:", "qwill:??", "qwill:gAAA"):
+        with pytest.raises(openai.BadRequestError, match="was encrypted elsewhere"):
+            tokens({"type": "reasoning", "summary": [], "encrypted_content": foreign})
+
+
+def test_stored_responses(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": SUM, "type": "message"}]
+    answer = ask(client, messages)
+    assert client.responses.retrieve(answer.id).to_dict() == answer.to_dict()
+    newest = list(client.responses.input_items.list(answer.id))
+    assert [item.role for item in newest] == ["user", "developer"]
+    assert newest[0].content[0].text == SUM
+    page = client.responses.input_items.list(answer.id, order="asc", limit=1)
+    assert page.has_more
+    assert [item.id for item in page] == [item.id for item in reversed(newest)]  # the client fetches all pages
+    second = ask(client, [{"type": "item_reference", "id": newest[0].id}])
+    assert second.usage.input_tokens == ask(client, SUM).usage.input_tokens
+    with pytest.raises(openai.BadRequestError, match="is finished"):
+        client.responses.cancel(answer.id)
+    with pytest.raises(openai.BadRequestError, match="no item 'nowhere'"):
+        client.responses.input_items.list(answer.id, after="nowhere")
+    with pytest.raises(openai.BadRequestError, match="limit"):
+        client.responses.input_items.list(answer.id, limit=101)
+    with pytest.raises(openai.BadRequestError, match="not streamed again"):
+        client.responses.retrieve(answer.id, stream=True)
+    client.responses.delete(answer.id)
+    for call in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
+        with pytest.raises(openai.NotFoundError, match="no response 'resp_"):
+            call(answer.id)
+    with pytest.raises(openai.NotFoundError, match="send the conversation as input") as caught:
+        ask(client, SUM, previous_response_id=answer.id)
+    assert (caught.value.code, caught.value.param) == ("previous_response_not_found", "previous_response_id")
+    with pytest.raises(openai.NotFoundError, match="no item 'msg_1' is stored"):
+        ask(client, [{"type": "item_reference", "id": "msg_1"}])
+
+
+def test_what_is_not_stored(client: openai.OpenAI, server: Running) -> None:
+    answer = ask(client, SUM, store=False)
+    assert answer.to_dict()["store"] is False
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(answer.id)
+    body = {"input": "Hello!", "stream": True, "ignore_eos": True, "temperature": 1.0}
+    with httpx.stream("POST", f"{server.url}/v1/responses", json=body) as left:
+        data = next(line for line in left.iter_lines() if line.startswith("data: "))
+    for _ in range(1000):
+        if server.worker.answering == 0 and not server.worker.llm.engine.has_work:
+            break
+        threading.Event().wait(0.01)
+    assert server.worker.answering == 0
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(json.loads(data.removeprefix("data: "))["response"]["id"])
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Running]:
+    """A server with two keys that remembers two responses."""
+    with running(Settings(stored_responses=2, keys=Keys.of(["the first secret", "the second secret"]))) as started:
+        yield started
+
+
+def test_responses_belong_to_their_key(guarded: Running) -> None:
+    owner, other = client_of(guarded, "the first secret"), client_of(guarded, "the second secret")
+    answer = ask(owner, SUM)
+    item = next(iter(owner.responses.input_items.list(answer.id)))
+    for call in (other.responses.retrieve, other.responses.delete, other.responses.input_items.list):
+        with pytest.raises(openai.NotFoundError):
+            call(answer.id)
+    with pytest.raises(openai.NotFoundError):
+        ask(other, SUM, previous_response_id=answer.id)
+    with pytest.raises(openai.NotFoundError):
+        ask(other, [{"type": "item_reference", "id": item.id}])
+    assert owner.responses.retrieve(answer.id).id == answer.id
+
+
+def test_the_oldest_are_forgotten(guarded: Running) -> None:
+    client = client_of(guarded, "the first secret")
+    first, second, third = (ask(client, SUM, max_output_tokens=1).id for _ in range(3))
+    assert client.responses.retrieve(second).id == second
+    assert client.responses.retrieve(third).id == third
+    with pytest.raises(openai.NotFoundError, match="where the newest 2 are"):
+        client.responses.retrieve(first)
+
+
+def test_log_probabilities(client: openai.OpenAI, server: Running) -> None:
+    wanted: Any = {"include": ["message.output_text.logprobs"], "top_logprobs": 3}
+    answer = ask(client, SUM, **wanted)
+    part = answer.output[-1].content[0]
+    assert "".join(token.token for token in part.logprobs) == part.text
+    for token in part.logprobs:
+        assert token.token == token.top_logprobs[0].token  # greedy
+        assert len(token.top_logprobs) == 3
+        assert bytes(token.bytes).decode() == token.token
+    events = events_of(server, input=SUM, **wanted)
+    deltas = [event for event in events if event["type"] == "response.output_text.delta"]
+    streamed = [token for event in deltas for token in event["logprobs"]]
+    assert streamed == [token.to_dict() for token in part.logprobs]
+    (done,) = [event for event in events if event["type"] == "response.output_text.done"]
+    assert done["logprobs"] == streamed
+    assert ask(client, SUM).output[-1].content[0].logprobs == []
+    with pytest.raises(openai.BadRequestError, match="top_logprobs needs include"):
+        ask(client, SUM, top_logprobs=3)
+
+
+def test_answers_that_are_cut_off(client: openai.OpenAI, server: Running) -> None:
+    answer = ask(client, SUM, max_output_tokens=3)
+    assert (answer.status, answer.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert answer.usage.output_tokens == 3
+    assert [item.status for item in answer.output] == ["incomplete"]
+    events = events_of(server, input=SUM, max_output_tokens=3)
+    assert events[-1]["type"] == "response.incomplete"
+    assert told(events) == events[-1]["response"]["output"]
+    assert client.responses.retrieve(events[-1]["response"]["id"]).status == "incomplete"
+    called = events_of(server, input=PARIS, tools=[WEATHER], reasoning={"effort": "none"}, max_output_tokens=9)
+    assert not [item for item in called[-1]["response"]["output"] if item["type"] == "function_call"]
+
+
+def test_answers_that_fail(client: openai.OpenAI, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = server.worker.llm.engine
+    step, failures = engine.step, iter([ZeroDivisionError("secret details")])
+
+    def failing() -> Any:
+        if (error := next(failures, None)) is not None:
+            raise error
+        return step()
+
+    monkeypatch.setattr(engine, "step", failing)
+    with pytest.raises(openai.InternalServerError, match="the server failed"):
+        ask(client, SUM)
+    failures = iter([ZeroDivisionError("secret details")])
+    events = events_of(server, input=SUM)
+    assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
+    assert "the server failed" in events[-2]["message"]
+    failed = events[-1]["response"]
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "server_error")
+    assert "secret" not in json.dumps(events)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(failed["id"])
+
+
+def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
+    answer = client.responses.with_raw_response.create(
+        model="demo", input=SUM, user="somebody", truncation="auto", reasoning={"effort": "low", "summary": "auto"},
+        text={"verbosity": "low"}, include=["file_search_call.results"], prompt_cache_key="x", service_tier="auto",
+    )  # fmt: skip
+    assert answer.headers["x-qwill-ignored"] == (
+        "include, prompt_cache_key, reasoning.summary, service_tier, text.verbosity, truncation, user"
+    )
+    silent = client.responses.with_raw_response.create(
+        model="demo", input=SUM, metadata={"a": "b"}, store=True, truncation="disabled", background=False,
+        include=["reasoning.encrypted_content"],
+    )  # fmt: skip
+    assert "x-qwill-ignored" not in silent.headers
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"extra_body": {"temprature": 1}}, "unknown field 'temprature'"),
+        ({"temperature": -1}, "temperature must be"),
+        ({"max_output_tokens": 0}, "max_tokens must be"),
+        ({"max_tool_calls": 0}, "max_tool_calls"),
+        ({"input": []}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": [{"role": "user", "content": "x", "colour": 1}]}, r"unknown field 'input\..*colour'"),
+        ({"input": [{"role": "judge", "content": "x"}]}, "role"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input_file"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "image_url"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x", "file_id": "f"}]}]},
+            "files are not kept here",
+        ),
+        (
+            {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": "data:,x"}]}]},
+            "holds text alone",
+        ),
+        ({"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]}, "no item of that type"),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "no function_call 'c'"),
+        (
+            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "[1]"}]},
+            "arguments must be the text of a JSON object",
+        ),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:,x"}]}]}, "image"),
+        ({"tools": [{"type": "web_search"}]}, "tools of type 'web_search' are not offered here"),
+        ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "y"}]}, "tools of type 'mcp'"),
+        ({"tools": [{"type": "custom", "name": "x"}]}, "tools of type 'custom'"),
+        ({"tool_choice": "required"}, "required"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "needs a schema"),
+        ({"text": {"format": {"type": "json_object", "schema": {}}}}, "has no schema"),
+        ({"text": {"format": {"type": "json_object"}}, "extra_body": {"guided_regex": "a"}}, "exclude each other"),
+        ({"background": True}, "nothing is answered in the background"),
+        ({"conversation": "conv_1"}, "use previous_response_id"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompts are not kept here"),
+        ({"extra_body": {"n": 2}}, "a response is one answer"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"include": ["everything"]}, "include"),
+        ({"input": "word " * 2000}, "context"),
+    ],
+)
+def test_mistakes_are_named(client: openai.OpenAI, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=message) as caught:
+        client.responses.create(**{"model": "demo", "input": SUM, **more})
+    assert "\n" not in caught.value.body["message"]
+
+
+def test_unknown_models_and_queries(client: openai.OpenAI, server: Running) -> None:
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt-5' here"):
+        ask(client, SUM, model="gpt-5")
+    refused = httpx.get(f"{server.url}/v1/responses/resp_1?colour=red")
+    assert refused.status_code == 400
+    assert "colour" in refused.json()["error"]["message"]
