@@ -1,0 +1,200 @@
+"""/api/chat and /api/generate."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from qwill.answer import Completion, StreamDelta, TokenLogprob
+from qwill.server.errors import refusal_of
+from qwill.server.ollama.answers import CHAT_ANSWERS, GENERATE_ANSWERS, LINES
+from qwill.server.ollama.asking import (
+    chat_ask,
+    check_loading,
+    generate_ask,
+    ignored,
+    ignored_when_loading,
+    is_streamed,
+)
+from qwill.server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaRequest
+from qwill.server.responses import JSON, Stream, to_json, whole
+from qwill.server.routes import caller, service
+from qwill.server.service import Ask, Asked
+from qwill.text.tokenizer import Tokenizer
+
+router = APIRouter()
+LEAST_LOGPROB = -9999.0  # JSON has no infinities
+Call = tuple[int, str, dict[str, Any]]  # its place among the answer's calls, the function's name, the arguments
+Shape = Callable[[str, str, Sequence[Call]], dict[str, Any]]
+
+
+@router.post("/api/chat", responses=CHAT_ANSWERS, tags=["Ollama"])
+async def chat(request: Request, body: OllamaChatRequest) -> Response:
+    """The next message of a conversation, streamed as JSON lines unless `stream` is false."""
+    if not body.messages:
+        return await _loaded(request, body, as_message)
+    return await _answered(request, body, chat_ask(body), as_message)
+
+
+@router.post("/api/generate", responses=GENERATE_ANSWERS, tags=["Ollama"])
+async def generate(request: Request, body: OllamaGenerateRequest) -> Response:
+    """The answer to a question, streamed as JSON lines unless `stream` is false; with `raw` what follows a text."""
+    if not body.prompt and not body.images:
+        return await _loaded(request, body, as_response)
+    return await _answered(request, body, generate_ask(body), as_response)
+
+
+def as_message(content: str, thinking: str, calls: Sequence[Call]) -> dict[str, Any]:
+    """An answer, or a piece of one, as /api/chat gives it."""
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if thinking:
+        message["thinking"] = thinking
+    if calls:
+        message["tool_calls"] = [
+            {
+                "id": f"call_{secrets.token_hex(12)}",
+                "function": {"index": index, "name": name, "arguments": arguments},
+            }
+            for index, name, arguments in calls
+        ]
+    return {"message": message}
+
+
+def as_response(content: str, thinking: str, calls: Sequence[Call]) -> dict[str, Any]:
+    """An answer, or a piece of one, as /api/generate gives it; it has no tools to call."""
+    return {"response": content} | ({"thinking": thinking} if thinking else {})
+
+
+async def _answered(request: Request, body: OllamaRequest, ask: Ask, shape: Shape) -> Response:
+    asked = await service(request).begin(ask, caller(request))
+    reply = Reply(asked, body, shape, service(request).watch.cost)
+    response: Response
+    if is_streamed(body):
+        response = Stream(asked.job, reply.lines(), LINES)
+    else:
+        await whole(request, asked.job.finish())
+        response = JSON(reply.whole())
+    return _with_ignored(response, ignored(body, reply.max_context))
+
+
+async def _loaded(request: Request, body: OllamaRequest, shape: Shape) -> Response:
+    """A request without a question has the model loaded, for the next one."""
+    check_loading(body)
+    started = time.perf_counter()
+    models = service(request).models
+    served, _ = await models.lease(body.model)
+    models.release(served)
+    duration = _nanoseconds(time.perf_counter() - started)
+    head = {"model": body.model or served.name, "created_at": _now(), **shape("", "", ())}
+    ending = {"done": True, "done_reason": "load", "total_duration": duration, "load_duration": duration}
+    return _with_ignored(JSON(head | ending), ignored_when_loading(body))
+
+
+def _with_ignored(response: Response, names: list[str]) -> Response:
+    if names:
+        response.headers["x-qwill-ignored"] = ", ".join(names)
+    return response
+
+
+class Reply:
+    """An answer in the form of Ollama's."""
+
+    def __init__(self, asked: Asked, body: OllamaRequest, shape: Shape, cost: Any) -> None:
+        (self._answer,) = asked.job.answers
+        self._asked = asked
+        self._shape = shape
+        self._cost = cost
+        self._name = body.model or asked.served.name
+        self._told = 0
+        worker = asked.served.worker
+        assert worker is not None  # it is leased
+        self.max_context = worker.llm.max_context
+
+    def whole(self) -> dict[str, Any]:
+        """All at once."""
+        (completion,) = self._asked.job.completions
+        assert completion is not None
+        calls = [(index, call["name"], call["arguments"]) for index, call in enumerate(completion.tool_calls)]
+        said = self._shape(completion.text, completion.reasoning, calls)
+        return self._object(said, completion, completion.logprobs)
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """A line for each piece, the last of which is `done`. A format without comments cannot tell that it lives."""
+        try:
+            async for pieces in self._asked.job.pieces():
+                if lines := [line for _, delta in pieces if (line := self._line(delta))]:
+                    yield b"".join(lines)
+        except Exception as error:
+            yield to_json(refusal_of(error).body("/api/", self._asked.caller.request_id)) + b"\n"
+
+    def _line(self, delta: StreamDelta) -> bytes:
+        """Nothing for pieces of a call, which is told as a whole."""
+        calls: list[Call] = []
+        if delta.tool_call is not None:
+            calls = [(delta.tool_call.index, delta.tool_call.name, delta.tool_call.arguments)]
+        elif not delta.text and delta.completion is None:
+            return b""
+        content, thinking = ("", delta.text) if delta.kind == "reasoning" else (delta.text, "")
+        said = self._shape(content, thinking, calls)
+        return to_json(self._object(said, delta.completion, self._new_logprobs())) + b"\n"
+
+    def _object(
+        self, said: dict[str, Any], completion: Completion | None, logprobs: list[TokenLogprob] | None
+    ) -> dict[str, Any]:
+        told: dict[str, Any] = {"model": self._name, "created_at": _now(), **said, "done": completion is not None}
+        if logprobs:
+            told["logprobs"] = [_logprob(self._answer.tokenizer, one) for one in logprobs]
+        return told if completion is None else told | self._ending(completion)
+
+    def _ending(self, completion: Completion) -> dict[str, Any]:
+        """Why the answer ended, its tokens, and its durations in nanoseconds.
+
+        Fetching media and preparing the prompt count as loading. Clients divide the tokens by `eval_duration`, which
+        therefore has the first token's share, too.
+        """
+        usage, timings = completion.usage, completion.timings
+        rate = timings["decode_tokens_per_second"]
+        return {
+            "done_reason": "length" if completion.finish_reason == "length" else "stop",
+            "total_duration": _nanoseconds(time.perf_counter() - self._asked.started),
+            "load_duration": _nanoseconds(self._answer.started - self._asked.started),
+            "prompt_eval_count": usage["prompt_tokens"],
+            "prompt_eval_duration": _nanoseconds(timings["first_token_seconds"]),
+            "eval_count": usage["completion_tokens"],
+            "eval_duration": _nanoseconds(usage["completion_tokens"] / rate if rate else 0.0),
+        } | (self._cost(self._asked) or {})
+
+    def _new_logprobs(self) -> list[TokenLogprob] | None:
+        """Those of the tokens since the last line: text is held back where it may turn out to be something else."""
+        request = self._answer.request
+        if request.params.logprobs is None:
+            return None
+        samples = request.samples[self._told :]
+        self._told += len(samples)
+        return [TokenLogprob(one.token, one.logprob or 0.0, one.top or []) for one in samples]
+
+
+def _logprob(tokenizer: Tokenizer | None, one: TokenLogprob) -> dict[str, Any]:
+    top = [_token(tokenizer, token, logprob) for token, logprob in one.top]
+    return _token(tokenizer, one.token_id, one.logprob) | ({"top_logprobs": top} if top else {})
+
+
+def _token(tokenizer: Tokenizer | None, token: int, logprob: float) -> dict[str, Any]:
+    spelled = tokenizer.token_bytes(token) if tokenizer is not None else b""
+    return {
+        "token": spelled.decode("utf-8", "replace"),
+        "logprob": max(logprob, LEAST_LOGPROB),
+        "bytes": list(spelled),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)

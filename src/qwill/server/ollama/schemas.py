@@ -1,0 +1,126 @@
+"""The bodies of Ollama's API."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from qwill.server.schemas import Function, Number, Schema, Strict
+
+EFFORTS = ("low", "medium", "high")
+
+
+class OllamaOptions(BaseModel):
+    """How an answer is sampled. Others of Ollama's options are taken and mean nothing: many clients send all that they
+    know, whatever the model."""
+
+    model_config = ConfigDict(extra="allow")
+
+    temperature: Number | None = None
+    top_k: int | None = None
+    top_p: Number | None = None
+    min_p: Number | None = None
+    repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    seed: int | None = None
+    num_predict: int | None = None
+    stop: str | list[str] | None = None
+
+
+class OllamaFunctionCall(Strict):
+    """A function and its arguments."""
+
+    index: int | None = None
+    name: str
+    arguments: dict[str, Any]
+
+
+class OllamaToolCall(Strict):
+    """A call in an earlier answer."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    index: int | None = None
+    function: OllamaFunctionCall
+
+
+class OllamaMessage(Strict):
+    """A message of a conversation. Images are files in base64."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    thinking: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[OllamaToolCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+class OllamaTool(Strict):
+    """A function that the model may call."""
+
+    type: Literal["function"] = "function"
+    function: Function
+
+
+class OllamaRequest(Strict):
+    """What both generating requests may say. Answers are streamed unless `stream` is false."""
+
+    model: str | None = None
+    stream: bool | None = None
+    format: Literal["", "json"] | Schema | None = None
+    options: OllamaOptions | None = None
+    think: bool | Literal["low", "medium", "high"] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    keep_alive: float | str | None = None
+    truncate: Any = None
+    shift: Any = None
+
+    @field_validator("think", mode="before")
+    @classmethod
+    def _check_think(cls, value: Any) -> Any:
+        """One complaint, where pydantic would have one for each type."""
+        if value is None or isinstance(value, bool) or value in EFFORTS:
+            return value
+        raise ValueError(f"must be true, false, {', '.join(EFFORTS[:-1])} or {EFFORTS[-1]}")
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _check_format(cls, value: Any) -> Any:
+        if value is None or isinstance(value, dict) or value in ("", "json"):
+            return value
+        raise ValueError("must be json or a JSON schema")
+
+
+class OllamaChatRequest(OllamaRequest):
+    """A conversation whose next message is wanted. Without messages, the model is loaded."""
+
+    messages: list[OllamaMessage] | None = None
+    tools: list[OllamaTool] | None = None
+
+
+class OllamaGenerateRequest(OllamaRequest):
+    """A question, or with `raw` a text that is continued as it stands. Without either, the model is loaded."""
+
+    prompt: str | None = None
+    system: str | None = None
+    images: list[str] | None = None
+    raw: bool | None = None
+    suffix: str | None = None
+    template: str | None = None
+    context: Any = None
+    width: Any = None
+    height: Any = None
+    steps: Any = None
+
+
+class OllamaShowRequest(Strict):
+    """The model to tell of; older clients call it `name`."""
+
+    model: str | None = None
+    name: str | None = None
+    verbose: bool | None = None
+    system: Any = None
+    template: Any = None
+    options: Any = None
