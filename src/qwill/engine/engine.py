@@ -1,6 +1,7 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
 import time
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
@@ -24,6 +25,25 @@ from qwill.quant.types import TensorType
 PAGE_SIZE = 32
 TOKEN_BUDGET = 512
 LEAST_SNAPSHOT = 32  # tokens that a snapshot has to add to the one before it
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy an engine is. `pages` are held by requests or by snapshots, which make room when requests need it;
+    `pages_of_requests` by running requests alone. `drafts` were verified so far, `drafts_accepted` of them were right.
+    """
+
+    running: int
+    waiting: int
+    pages: int
+    pages_of_requests: int
+    pages_total: int
+    slots: int
+    slots_total: int
+    snapshots: int
+    snapshot_bytes: int
+    drafts: int
+    drafts_accepted: int
 
 
 class Engine:
@@ -57,9 +77,9 @@ class Engine:
         self.sessions: list[Session] = []
         self.max_waiting = max_waiting
         self._most = max_sequences
-        self.scheduler = Scheduler(
-            pool, Pool(max_sequences), PAGE_SIZE, token_budget, sequences, self.prefix_cache
-        )  # fmt: skip
+        self._pages, self._slots = pool, Pool(max_sequences)
+        self._drafts = self._drafts_accepted = 0
+        self.scheduler = Scheduler(pool, self._slots, PAGE_SIZE, token_budget, sequences, self.prefix_cache)
         self._sequences = sequences
         self._runner = Runner(model, sequences.cache)
         self._speculator = Speculator(self._runner, drafts) if most_drafts(model, drafts) else None
@@ -69,6 +89,24 @@ class Engine:
     @property
     def has_work(self) -> bool:
         return self.scheduler.has_work
+
+    @property
+    def load(self) -> Load:
+        """Read from any thread, also while another one steps: figures of one moment, give or take a step."""
+        running = list(self.scheduler.running)
+        return Load(
+            running=len(running),
+            waiting=len(self.scheduler.waiting),
+            pages=self._pages.size - self._pages.free,
+            pages_of_requests=len(set().union(*(request.pages for request in running))),
+            pages_total=self._pages.size,
+            slots=self._slots.size - self._slots.free,
+            slots_total=self._slots.size,
+            snapshots=len(self.prefix_cache),
+            snapshot_bytes=self.prefix_cache.used,
+            drafts=self._drafts,
+            drafts_accepted=self._drafts_accepted,
+        )
 
     def add(self, request: Request) -> None:
         """Queues a request; prompt and longest answer must fit into `cache_tokens`. Raises Busy when too many wait."""
@@ -138,11 +176,13 @@ class Engine:
     def _sample(self, request: Request, logits: list[np.ndarray]) -> None:
         """Draws the next token, and the one after each draft that was right."""
         drafts, request.drafts = request.drafts, []
+        self._drafts += len(drafts)
         for row, draft in zip(logits, [*drafts, None], strict=True):
             sampled = request.sampler.sample(row, request.length)
             request.commit(sampled)
             if request.finish_reason is not None or sampled.token != draft:
                 return
+            self._drafts_accepted += 1
             request.computed += 1
             request.replayed += 1
 
