@@ -18,6 +18,7 @@ VERBS = {
     "inspect": "show what a model is made of",
     "pull": "download a model from the hub",
     "serve": "serve models over HTTP",
+    "usage": "show what the keys of a server have used",
     "bench": "measure how fast a model is here",
 }
 FAILED, INTERRUPTED = 1, 130

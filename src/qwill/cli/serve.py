@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_argument_group("what to keep")
     shown.add_argument("--usage", metavar="FILE", help="count tokens of each key there; `qwill usage` shows them")
     shown.add_argument("--cost", action="store_true", help="tell in each answer what its tokens would cost elsewhere")
+    shown.add_argument("--prices", metavar="FILE", help="prices of your own for --cost; see docs/cli.md")
     shown.add_argument("--log-prompts", action="store_true", help="write what is asked and answered to the log")
     shown.add_argument("--drain", type=above_zero, default=30.0, metavar="SECONDS", help="to finish answers in (30)")
 
@@ -69,11 +70,14 @@ def execute(arguments: argparse.Namespace) -> None:
     for folder in arguments.media_folder:
         if not Path(folder).is_dir():
             raise InvalidArgument(f"--media-folder {folder}: no such folder")
+    if arguments.prices is not None and not arguments.cost:
+        raise InvalidArgument("--prices says what answers cost, which only --cost tells; give both")
     settings = Settings(
         host=arguments.host, port=arguments.port, keys=keys, hosts=tuple(arguments.allow_host),
         origins=tuple(arguments.allow_origin), media_folders=tuple(map(Path, arguments.media_folder)),
         private_media=arguments.private_media, log_prompts=arguments.log_prompts, max_waiting=arguments.queue,
         drain_seconds=arguments.drain, usage_file=_path(arguments.usage), show_cost=arguments.cost,
+        prices_file=_path(arguments.prices),
     )  # fmt: skip
     options: dict[str, Any] = {
         "max_context": arguments.ctx, "cache_tokens": arguments.cache_tokens, "threads": arguments.threads,

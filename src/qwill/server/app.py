@@ -39,6 +39,7 @@ class Application:
             self.api.include_router(router)
         for kind in (RequestValidationError, HTTPException, QwillError, Refusal):
             self.api.add_exception_handler(kind, _refuse)
+        self.watch.follow(models, [route for router in (self.api.router, *ROUTERS) for route in router.routes])
         self.asgi = Gate(self.api, settings, self.watch)
         self.api.state.gate_closed = lambda: self.asgi.draining
 

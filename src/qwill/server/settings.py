@@ -27,7 +27,9 @@ class Settings:
     """hosts: names under which a server on loopback is addressed, beside those of the machine itself. origins: web
     pages of other origins that may ask. media_folders: where `file:` addresses may point. private_media: whether media
     are fetched from private addresses, too. log_prompts: whether what is asked and answered stands in the log.
-    stored_responses: how many answers /v1/responses remembers.
+    usage_file: a SQLite file where the tokens of each key are added up. show_cost: whether answers tell what their
+    tokens would cost at providers, by the prices that came with qwill and those of prices_file. stored_responses: how
+    many answers /v1/responses remembers.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +45,7 @@ class Settings:
     drain_seconds: float = 30
     usage_file: Path | None = None
     show_cost: bool = False
+    prices_file: Path | None = None
     stored_responses: int = 256
 
     @property

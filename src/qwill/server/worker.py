@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+import time
+from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -18,21 +20,35 @@ class Stopped(QwillError):
 
 
 class Job:
-    """Answers to one request, which the worker's engine computes together. Iterate it once."""
+    """Answers to one request, which the worker's engine computes together. Iterate it once.
+
+    `times`: for each answer when pieces of it came, by `time.perf_counter`.
+    """
 
     def __init__(self, worker: "Worker", answers: Sequence[Answer]) -> None:
         self.answers = list(answers)
         self.completions: list[Completion | None] = [None] * len(self.answers)
+        self.times = [array("d") for _ in self.answers]
         self.ended = False
         self._worker = worker
         self._pieces: deque[Piece] = deque()
         self._error: BaseException | None = None
         self._wake = asyncio.Event()
         self._at_end: list[Callable[[], None]] = []
+        self._at_rest: list[Callable[[], None]] = []
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the answers early."""
+        return self._error
 
     def on_end(self, call: Callable[[], None]) -> None:
         """Calls that once when the job ends, whether or not it is finished."""
         self._at_end.append(call)
+
+    def on_rest(self, call: Callable[[], None]) -> None:
+        """Calls that once when no step works on the answers any more, which may be a step after the end."""
+        self._at_rest.append(call)
 
     async def pieces(self) -> AsyncIterator[list[Piece]]:
         """What is new of the answers, each piece with its answer's index, until all are finished.
@@ -75,8 +91,13 @@ class Job:
                 call()
 
     def _take(self, pieces: Sequence[Piece]) -> None:
+        self.times[pieces[0][0]].append(time.perf_counter())
         self._pieces.extend(pieces)
         self._wake.set()
+
+    def _rest(self) -> None:
+        for call in self._at_rest:
+            call()
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
@@ -95,7 +116,7 @@ class Worker:
         self._orders: deque[Callable[[], None]] = deque()
         self._ordered = threading.Event()
         self._jobs: dict[int, tuple[Job, int, Answer]] = {}  # of the thread: by the identity of the request
-        self._closed = False
+        self._closing = self._closed = False
         self._thread = threading.Thread(target=self._work, name="qwill-engine", daemon=True)
         self._thread.start()
 
@@ -116,6 +137,7 @@ class Worker:
 
     async def close(self) -> None:
         """Ends all answers and the thread, and writes what is to be kept on disk."""
+        self._closing = True
         self._order(self._stop)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self.llm.close)
@@ -126,8 +148,10 @@ class Worker:
 
     def _leave(self, job: Job) -> None:
         self.answering -= len(job.answers)
-        if not all(job.completions):
-            self._order(lambda: self._cancel(job))
+        if self._closing or all(job.completions):
+            self._loop.call_soon(job._rest)
+        else:
+            self._order(lambda: self._drop(job))
 
     # What follows runs on the thread.
 
@@ -177,6 +201,10 @@ class Worker:
         except Exception as error:
             self._cancel(job)
             self._report(job, error)
+
+    def _drop(self, job: Job) -> None:
+        self._cancel(job)
+        self._in_loop(job._rest)
 
     def _cancel(self, job: Job) -> None:
         for answer in job.answers:
