@@ -2,8 +2,6 @@
 
 import base64
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,11 @@ import pydantic
 import pytest
 from openai.types import responses as types
 
-from qwill.server.keys import Keys
 from qwill.server.openai.responses_answers import ResponseAnswer
-from qwill.server.settings import Settings
-from server.running import Running, running
+from server.responses_client import SUM, ask, client_of, events_of, plain, told
+from server.running import Running
 
 PICTURE = Path(__file__).parents[2] / "docs" / "red_circle.png"
-SUM = "What is 17 + 25?"
 PARIS = "What is the weather in Paris?"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"type": "function", "name": "get_weather", "description": "Weather in a city", "parameters": CITY}
@@ -34,68 +30,11 @@ TRANSLATE = {
         "required": ["text", "language"],
     },
 }
-EVENT: Any = pydantic.TypeAdapter(types.ResponseStreamEvent)
-ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
 @pytest.fixture
 def client(server: Running) -> openai.OpenAI:
     return client_of(server)
-
-
-def client_of(server: Running, key: str = "none") -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
-
-
-def ask(client: openai.OpenAI, given: Any, **more: Any) -> Any:
-    return client.responses.create(**{"model": "demo", "input": given, "temperature": 0, **more})
-
-
-def events_of(server: Running, **body: Any) -> list[dict[str, Any]]:
-    """The events of a stream, each of which is one of the client's own, numbered in order."""
-    body = {"temperature": 0, "stream": True, **body}
-    events = []
-    with httpx.stream("POST", f"{server.url}/v1/responses", json=body, timeout=60) as answer:
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        for block in "".join(answer.iter_text()).split("\n\n")[:-1]:
-            if block.startswith(":"):
-                continue
-            name, data = block.split("\n")
-            event = json.loads(data.removeprefix("data: "))
-            assert name == f"event: {event['type']}"
-            assert event["sequence_number"] == len(events)
-            EVENT.validate_python(event)
-            events.append(event)
-    assert [event["type"] for event in events if event["type"] in ENDS] == [events[-1]["type"]]
-    return events
-
-
-def plain(output: list[Any]) -> list[Any]:
-    """Items without what is drawn anew for each answer."""
-    items = [item if isinstance(item, dict) else item.model_dump(exclude_none=True) for item in output]
-    return [{key: value for key, value in item.items() if key not in ("id", "call_id")} for item in items]
-
-
-def told(events: list[dict[str, Any]]) -> list[Any]:
-    """The output as the deltas tell it."""
-    items: dict[int, Any] = {}
-    for event in events:
-        match event["type"]:
-            case "response.output_item.added":
-                assert event["output_index"] == len(items)
-                assert event["item"]["status"] == "in_progress"
-                items[event["output_index"]] = event["item"]
-            case "response.content_part.added":
-                items[event["output_index"]]["content"].append(event["part"])
-            case "response.output_text.delta" | "response.reasoning_text.delta":
-                items[event["output_index"]]["content"][event["content_index"]]["text"] += event["delta"]
-            case "response.function_call_arguments.delta":
-                items[event["output_index"]]["arguments"] += event["delta"]
-            case "response.output_item.done":
-                assert event["item"]["id"] == items[event["output_index"]]["id"]
-                items[event["output_index"]]["status"] = event["item"]["status"]
-                assert event["item"] == items[event["output_index"]]
-    return list(items.values())
 
 
 def test_a_question(client: openai.OpenAI, server: Running) -> None:
@@ -138,6 +77,17 @@ def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI, server:
     assert final["usage"]["output_tokens"] == whole.usage.output_tokens
     assert [item["type"] for item in final["output"]] == (["reasoning"] if effort == "high" else []) + ["message"]
     assert len([event for event in events if event["type"] == "response.output_text.delta"]) > 1
+
+
+def test_reasoning_as_a_summary(client: openai.OpenAI, server: Running) -> None:
+    (reasoning, message) = ask(client, SUM).output
+    events = events_of(server, input=SUM, reasoning={"summary": "auto"})
+    final = events[-1]["response"]
+    assert told(events) == final["output"]
+    assert plain(final["output"][1:]) == plain([message])
+    summary = {"type": "summary_text", "text": reasoning.content[0].text}
+    assert (final["output"][0]["summary"], final["output"][0]["content"]) == ([summary], [])
+    assert final["reasoning"]["summary"] == "auto"
 
 
 def test_the_clients_own_stream(client: openai.OpenAI) -> None:
@@ -251,23 +201,6 @@ def test_structured(client: openai.OpenAI) -> None:
     assert either.output_text in ("yes", "no")
 
 
-def test_conversations_go_on(client: openai.OpenAI) -> None:
-    first = ask(client, "Please remember: " + "one two three " * 40, instructions="Be kind.")
-    second = ask(client, SUM, previous_response_id=first.id)
-    third = ask(client, "And 3 + 4?", previous_response_id=second.id, instructions="Be kind.")
-    messages: list[Any] = [{"role": "user", "content": "Please remember: " + "one two three " * 40}]
-    messages += [{"role": "assistant", "content": first.output_text}, {"role": "user", "content": SUM}]
-    chat = client.chat.completions.create(model="demo", messages=messages, temperature=0, max_tokens=1)
-    assert second.usage.input_tokens == chat.usage.prompt_tokens  # instructions hold for one response
-    system = {"role": "system", "content": "Be kind."}
-    messages += [{"role": "assistant", "content": second.output_text}, {"role": "user", "content": "And 3 + 4?"}]
-    chat = client.chat.completions.create(model="demo", messages=[system, *messages], temperature=0, max_tokens=1)
-    assert third.usage.input_tokens == chat.usage.prompt_tokens
-    assert third.usage.input_tokens_details.cached_tokens > 100
-    client.responses.delete(first.id)
-    assert ask(client, "Hello!", previous_response_id=second.id).status == "completed"
-
-
 def test_reasoning_comes_back(client: openai.OpenAI) -> None:
     """In a turn that is not over the model sees its reasoning, in whichever form it comes."""
     first = ask(client, PARIS, tools=[WEATHER], include=["reasoning.encrypted_content"], store=False)
@@ -290,84 +223,6 @@ def test_reasoning_comes_back(client: openai.OpenAI) -> None:
     for foreign in ("gAAAAABo", "qwill:", "qwill:??", "qwill:gAAA"):
         with pytest.raises(openai.BadRequestError, match="was encrypted elsewhere"):
             tokens({"type": "reasoning", "summary": [], "encrypted_content": foreign})
-
-
-def test_stored_responses(client: openai.OpenAI) -> None:
-    messages: Any = [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": SUM, "type": "message"}]
-    answer = ask(client, messages)
-    assert client.responses.retrieve(answer.id).to_dict() == answer.to_dict()
-    newest = list(client.responses.input_items.list(answer.id))
-    assert [item.role for item in newest] == ["user", "developer"]
-    assert newest[0].content[0].text == SUM
-    page = client.responses.input_items.list(answer.id, order="asc", limit=1)
-    assert page.has_more
-    assert [item.id for item in page] == [item.id for item in reversed(newest)]  # the client fetches all pages
-    second = ask(client, [{"type": "item_reference", "id": newest[0].id}])
-    assert second.usage.input_tokens == ask(client, SUM).usage.input_tokens
-    with pytest.raises(openai.BadRequestError, match="is finished"):
-        client.responses.cancel(answer.id)
-    with pytest.raises(openai.BadRequestError, match="no item 'nowhere'"):
-        client.responses.input_items.list(answer.id, after="nowhere")
-    with pytest.raises(openai.BadRequestError, match="limit"):
-        client.responses.input_items.list(answer.id, limit=101)
-    with pytest.raises(openai.BadRequestError, match="not streamed again"):
-        client.responses.retrieve(answer.id, stream=True)
-    client.responses.delete(answer.id)
-    for call in (client.responses.retrieve, client.responses.delete, client.responses.cancel):
-        with pytest.raises(openai.NotFoundError, match="no response 'resp_"):
-            call(answer.id)
-    with pytest.raises(openai.NotFoundError, match="send the conversation as input") as caught:
-        ask(client, SUM, previous_response_id=answer.id)
-    assert (caught.value.code, caught.value.param) == ("previous_response_not_found", "previous_response_id")
-    with pytest.raises(openai.NotFoundError, match="no item 'msg_1' is stored"):
-        ask(client, [{"type": "item_reference", "id": "msg_1"}])
-
-
-def test_what_is_not_stored(client: openai.OpenAI, server: Running) -> None:
-    answer = ask(client, SUM, store=False)
-    assert answer.to_dict()["store"] is False
-    with pytest.raises(openai.NotFoundError):
-        client.responses.retrieve(answer.id)
-    body = {"input": "Hello!", "stream": True, "ignore_eos": True, "temperature": 1.0}
-    with httpx.stream("POST", f"{server.url}/v1/responses", json=body) as left:
-        data = next(line for line in left.iter_lines() if line.startswith("data: "))
-    for _ in range(1000):
-        if server.worker.answering == 0 and not server.worker.llm.engine.has_work:
-            break
-        threading.Event().wait(0.01)
-    assert server.worker.answering == 0
-    with pytest.raises(openai.NotFoundError):
-        client.responses.retrieve(json.loads(data.removeprefix("data: "))["response"]["id"])
-
-
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[Running]:
-    """A server with two keys that remembers two responses."""
-    with running(Settings(stored_responses=2, keys=Keys.of(["the first secret", "the second secret"]))) as started:
-        yield started
-
-
-def test_responses_belong_to_their_key(guarded: Running) -> None:
-    owner, other = client_of(guarded, "the first secret"), client_of(guarded, "the second secret")
-    answer = ask(owner, SUM)
-    item = next(iter(owner.responses.input_items.list(answer.id)))
-    for call in (other.responses.retrieve, other.responses.delete, other.responses.input_items.list):
-        with pytest.raises(openai.NotFoundError):
-            call(answer.id)
-    with pytest.raises(openai.NotFoundError):
-        ask(other, SUM, previous_response_id=answer.id)
-    with pytest.raises(openai.NotFoundError):
-        ask(other, [{"type": "item_reference", "id": item.id}])
-    assert owner.responses.retrieve(answer.id).id == answer.id
-
-
-def test_the_oldest_are_forgotten(guarded: Running) -> None:
-    client = client_of(guarded, "the first secret")
-    first, second, third = (ask(client, SUM, max_output_tokens=1).id for _ in range(3))
-    assert client.responses.retrieve(second).id == second
-    assert client.responses.retrieve(third).id == third
-    with pytest.raises(openai.NotFoundError, match="where the newest 2 are"):
-        client.responses.retrieve(first)
 
 
 def test_log_probabilities(client: openai.OpenAI, server: Running) -> None:
@@ -428,11 +283,11 @@ def test_answers_that_fail(client: openai.OpenAI, server: Running, monkeypatch: 
 
 def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
     answer = client.responses.with_raw_response.create(
-        model="demo", input=SUM, user="somebody", truncation="auto", reasoning={"effort": "low", "summary": "auto"},
+        model="demo", input=SUM, user="somebody", truncation="auto", reasoning={"effort": "low", "context": "auto"},
         text={"verbosity": "low"}, include=["file_search_call.results"], prompt_cache_key="x", service_tier="auto",
     )  # fmt: skip
     assert answer.headers["x-qwill-ignored"] == (
-        "include, prompt_cache_key, reasoning.summary, service_tier, text.verbosity, truncation, user"
+        "include, prompt_cache_key, reasoning.context, service_tier, text.verbosity, truncation, user"
     )
     silent = client.responses.with_raw_response.create(
         model="demo", input=SUM, metadata={"a": "b"}, store=True, truncation="disabled", background=False,

@@ -1,4 +1,4 @@
-"""Items of /v1/responses without a server: conversations, growing answers, what is remembered."""
+"""Items of /v1/responses without a server: conversations, and answers that grow."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,6 @@ from qwill.server.errors import Refusal
 from qwill.server.openai.responses_events import Output, TextTokens
 from qwill.server.openai.responses_items import messages_of, stored_items
 from qwill.server.openai.responses_schemas import ResponsesRequest
-from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
 from server.running import Running
@@ -93,7 +92,7 @@ def grow(tokenizer: Tokenizer, text: str, sizes: list[int], ahead: int = 0, fini
     )  # fmt: skip
     answer = Answer(request, tokenizer, Router(True, [TOOL]))
     tokens = TextTokens(answer, tokenizer)
-    output, events, done = Output(tokens, False), [], 0
+    output, events, done = Output(tokens), [], 0
     while done < len(ids) or request.finish_reason is None:
         end = done + sizes[len(events) % len(sizes)]
         request.output_ids += ids[done:end]
@@ -149,28 +148,3 @@ def test_a_call_that_comes_to_nothing_is_no_item(tokenizer: Tokenizer, finish: s
     ]
     assert [item["type"] for item in items] == ["reasoning", "message"]
     assert items[1]["content"][0]["text"] == BROKEN
-
-
-def test_a_bound_in_bytes() -> None:
-    def remembered(name: str, size: int) -> Remembered:
-        return Remembered("me", {"id": name, "output": []}, [{"id": f"item of {name}"}], size)
-
-    store = ResponseStore(most=10, most_bytes=1000)
-    for name, size in (("a", 400), ("b", 400), ("c", 300)):
-        store.put(remembered(name, size))
-    assert store.items("me").keys() == {"item of b", "item of c"}
-    assert not store.items("you")
-    store.delete("me", "b")
-    store.put(remembered("d", 700))
-    assert store.items("me").keys() == {"item of c", "item of d"}
-    assert store.size([], store.get("me", "c")) == 300 + memory_of([])
-    with pytest.raises(Refusal, match="send store: false"):
-        store.size([], store.get("me", "d"))
-
-
-def test_bytes_of_deep_and_long_values() -> None:
-    deep: list[Any] = []
-    for _ in range(20_000):
-        deep = [deep]
-    assert memory_of(deep) > 20_000
-    assert 2_000_000 < memory_of({"a": ["é" * 1_000_000, {"b": "c" * 1_000_000}]}) < 4_000_000

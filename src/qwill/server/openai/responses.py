@@ -17,6 +17,7 @@ from qwill.server.openai.responses_schemas import (
     ENCRYPTED,
     ItemReference,
     ItemsQuery,
+    ReasoningOptions,
     ResponsesRequest,
     RetrieveQuery,
 )
@@ -124,7 +125,7 @@ class ResponseReply:
         tokens = None
         if answer.request.params.logprobs is not None and answer.tokenizer is not None:
             tokens = TextTokens(answer, answer.tokenizer)
-        self._output = Output(tokens, body.wants(ENCRYPTED))
+        self._output = Output(tokens, body.summarized, body.wants(ENCRYPTED))
         self._error: dict[str, Any] | None = None
         self._number = 0
         self._head = {
@@ -206,7 +207,7 @@ class ResponseReply:
 
 def _echo(body: ResponsesRequest) -> dict[str, Any]:
     """What a response repeats of its request, with what holds where the request says nothing."""
-    choice = body.tool_choice or "auto"
+    choice, reasoning = body.tool_choice or "auto", body.reasoning or ReasoningOptions()
     stated = body.text.format if body.text is not None else None
     return {
         "instructions": body.instructions,
@@ -215,7 +216,7 @@ def _echo(body: ResponsesRequest) -> dict[str, Any]:
         "max_tool_calls": body.max_tool_calls,
         "metadata": body.metadata or {},
         "parallel_tool_calls": body.parallel_tool_calls is not False,
-        "reasoning": {"effort": body.reasoning.effort if body.reasoning is not None else None, "summary": None},
+        "reasoning": {"effort": reasoning.effort, "summary": reasoning.summary or reasoning.generate_summary},
         "service_tier": "default",
         "text": {
             "format": {"type": "text"} if stated is None else stated.model_dump(by_alias=True, exclude_unset=True)

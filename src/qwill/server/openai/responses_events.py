@@ -16,33 +16,52 @@ TAGS = ("<think>", "</think>")
 LEAST_LOGPROB = -9999.0  # JSON has no infinities; clients know this as a token without a chance
 
 
+@dataclass(frozen=True)
+class Form:
+    """How an item tells a text: its kind, the prefix of its id, where in it the text's part stands, and the words of
+    the events about the part and about its text."""
+
+    kind: str
+    prefix: str
+    place: str
+    part: str
+    text: str
+    part_kind: str
+
+    @property
+    def index(self) -> str:
+        """What events call the part's number, which is always 0: an item has one part."""
+        return f"{self.place}_index"
+
+
+MESSAGE = Form("message", "msg", "content", "content_part", "output_text", "output_text")
+REASONING = Form("reasoning", "rs", "content", "content_part", "reasoning_text", "reasoning_text")
+SUMMARY = Form("reasoning", "rs", "summary", "reasoning_summary_part", "reasoning_summary_text", "summary_text")
+
+
 @dataclass
 class Open:
-    """The item that is being written. `texts` go on with its text or with a call's arguments."""
+    """The item that is being written. `texts` go on with its text, or with a call's arguments where `form` is None."""
 
     item: dict[str, Any]
-    index: int
+    number: int
+    form: Form | None
     texts: list[str] = field(default_factory=list)
     logprobs: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
-    def kind(self) -> str:
-        return str(self.item["type"])
-
     def event(self, name: str, **fields: Any) -> Event:
-        """About what the item holds."""
-        return {"type": f"response.{name}", "item_id": self.item["id"], "output_index": self.index, **fields}
+        """About a part of the item."""
+        place = {} if self.form is None else {self.form.index: 0}
+        return {"type": f"response.{name}", "item_id": self.item["id"], "output_index": self.number, **place, **fields}
 
     def whole(self, name: str) -> Event:
         """With the item as it is now."""
-        return {"type": f"response.output_item.{name}", "output_index": self.index, "item": dict(self.item)}
+        return {"type": f"response.output_item.{name}", "output_index": self.number, "item": dict(self.item)}
 
-    def part(self) -> dict[str, Any]:
-        """The one part of its content."""
-        text = "".join(self.texts)
-        if self.kind == "reasoning":
-            return {"type": "reasoning_text", "text": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(self.logprobs)}
+    def part(self, form: Form) -> dict[str, Any]:
+        """The text as it is now."""
+        part = {"type": form.part_kind, "text": "".join(self.texts)}
+        return part | {"annotations": [], "logprobs": list(self.logprobs)} if form is MESSAGE else part
 
 
 class Output:
@@ -51,10 +70,12 @@ class Output:
     A call that comes to nothing ends as incomplete in the events and is no item: its text stands in a message.
     """
 
-    def __init__(self, tokens: "TextTokens | None", with_opaque: bool) -> None:
-        """`tokens`: finds log-probabilities, if they are wanted. `with_opaque`: reasoning comes in that form, too."""
+    def __init__(self, tokens: "TextTokens | None", as_summary: bool = False, with_opaque: bool = False) -> None:
+        """`tokens`: finds log-probabilities, if they are wanted. `as_summary`: reasoning is told as its own summary.
+        `with_opaque`: it comes in its opaque form, too."""
         self.items: list[dict[str, Any]] = []
         self._tokens = tokens
+        self._reasoning = SUMMARY if as_summary else REASONING
         self._with_opaque = with_opaque
         self._begun = 0
         self._open: Open | None = None
@@ -62,10 +83,13 @@ class Output:
     def take(self, delta: StreamDelta) -> Iterator[Event]:
         """What is new, as events without their numbers. The iterator has to be read to its end."""
         if delta.kind in ("content", "reasoning"):
-            yield from self._write("message" if delta.kind == "content" else "reasoning", delta.text)
+            yield from self._write(MESSAGE if delta.kind == "content" else self._reasoning, delta.text)
         elif delta.piece is not None:
             if delta.piece.first:
-                yield from self._begin("function_call", call_id=new_id("call"), name=delta.piece.name, arguments="")
+                yield from self._begin(
+                    None,
+                    {"type": "function_call", "call_id": new_id("call"), "name": delta.piece.name, "arguments": ""},
+                )
             assert self._open is not None
             self._open.texts.append(delta.piece.text)
             yield self._open.event("function_call_arguments.delta", delta=delta.piece.text)
@@ -79,25 +103,24 @@ class Output:
             cut = delta.completion.finish_reason in ("length", "loop", "error")
             yield from self._end("incomplete" if cut else "completed")
 
-    def _write(self, kind: str, text: str) -> Iterator[Event]:
-        if self._open is None or self._open.kind != kind:
-            own: dict[str, Any] = {"summary": []} if kind == "reasoning" else {"role": "assistant"}
-            yield from self._begin(kind, content=[], **own)
+    def _write(self, form: Form, text: str) -> Iterator[Event]:
+        if self._open is None or self._open.form is not form:
+            own: dict[str, Any] = {"role": "assistant"} if form is MESSAGE else {"summary": []}
+            yield from self._begin(form, {"type": form.kind, "content": [], **own})
             assert self._open is not None
-            yield self._open.event("content_part.added", content_index=0, part=self._open.part())
+            yield self._open.event(f"{form.part}.added", part=self._open.part(form))
         self._open.texts.append(text)
-        samples = [] if self._tokens is None else self._tokens.take(text)
-        if kind == "reasoning":
-            yield self._open.event("reasoning_text.delta", content_index=0, delta=text)
-        else:
-            logprobs = [] if self._tokens is None else [self._tokens.logprob(sample) for sample in samples]
+        logprobs = [] if self._tokens is None else self._tokens.take(text)
+        more: dict[str, Any] = {}
+        if form is MESSAGE:
             self._open.logprobs += logprobs
-            yield self._open.event("output_text.delta", content_index=0, delta=text, logprobs=logprobs)
+            more = {"logprobs": logprobs}
+        yield self._open.event(f"{form.text}.delta", delta=text, **more)
 
-    def _begin(self, kind: str, **own: Any) -> Iterator[Event]:
+    def _begin(self, form: Form | None, item: dict[str, Any]) -> Iterator[Event]:
         yield from self._end("completed")
-        prefix = {"function_call": "fc", "message": "msg", "reasoning": "rs"}[kind]
-        self._open = Open({"id": new_id(prefix), "type": kind, "status": "in_progress", **own}, self._begun)
+        identity = new_id("fc" if form is None else form.prefix)
+        self._open = Open({"id": identity, "status": "in_progress", **item}, self._begun, form)
         self._begun += 1
         yield self._open.whole("added")
 
@@ -106,23 +129,21 @@ class Output:
         done, self._open = self._open, None
         if done is None:
             return
-        text = "".join(done.texts)
-        if done.kind == "function_call":
+        form, text = done.form, "".join(done.texts)
+        if form is None:
             status = "completed" if came_whole else "incomplete"
             done.item["arguments"] = text
             yield done.event("function_call_arguments.done", arguments=text)
         else:
-            if done.kind == "reasoning":
-                yield done.event("reasoning_text.done", content_index=0, text=text)
-                if self._with_opaque:
-                    done.item["encrypted_content"] = opaque(text)
-            else:
-                yield done.event("output_text.done", content_index=0, text=text, logprobs=done.logprobs)
-            part = done.part()
-            done.item["content"] = [part]
-            yield done.event("content_part.done", content_index=0, part=part)
+            part = done.part(form)
+            done.item[form.place] = [part]
+            if form is not MESSAGE and self._with_opaque:
+                done.item["encrypted_content"] = opaque(text)
+            more = {"logprobs": done.logprobs} if form is MESSAGE else {}
+            yield done.event(f"{form.text}.done", text=text, **more)
+            yield done.event(f"{form.part}.done", part=part)
         done.item["status"] = status
-        if done.kind != "function_call" or came_whole:
+        if form is not None or came_whole:
             self.items.append(done.item)
         yield done.whole("done")
 
@@ -139,8 +160,8 @@ class TextTokens:
         self._position = 0  # in the text: all before it is accounted for
         self._told = 0
 
-    def take(self, text: str) -> list[Sampled]:
-        """The tokens of a text that comes next but for tags and what parts them."""
+    def take(self, text: str) -> list[dict[str, Any]]:
+        """The tokens of a text that comes next but for tags and what parts them, with their log-probabilities."""
         self._read()
         position = self._position
         while not self._text.startswith(text, position) and position < len(self._text):
@@ -155,7 +176,7 @@ class TextTokens:
             if self._ends[self._told] > position or begin >= position:
                 samples.append(self._samples[self._told])
             self._told += 1
-        return samples
+        return [self._logprob(sample) for sample in samples]
 
     def skip_call(self) -> None:
         """A tool call comes next."""
@@ -165,15 +186,14 @@ class TextTokens:
         scanner.feed(self._text[begin:])
         self._position = len(self._text) - len(scanner.rest)
 
-    def logprob(self, sample: Sampled) -> dict[str, Any]:
-        """A token with its log-probability, and the likeliest ones of its place."""
-        top = [self._token(token, logprob) for token, logprob in sample.top or []]
-        return self._token(sample.token, sample.logprob or 0.0) | {"top_logprobs": top}
-
     def _read(self) -> None:
         for sample in self._samples[len(self._ends) :]:
             self._text += self._detokenizer.push(sample.token)
             self._ends.append(len(self._text))
+
+    def _logprob(self, sample: Sampled) -> dict[str, Any]:
+        top = [self._token(token, logprob) for token, logprob in sample.top or []]
+        return self._token(sample.token, sample.logprob or 0.0) | {"top_logprobs": top}
 
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
         spelled = self._tokenizer.token_bytes(token)

@@ -27,7 +27,7 @@ IGNORED = frozenset({
     "user", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
     "stream_options", "cache_prompt", "skip_special_tokens", "spaces_between_special_tokens",
 })  # fmt: skip
-IGNORED_OF_REASONING = frozenset({"summary", "generate_summary", "context", "mode"})
+IGNORED_OF_REASONING = frozenset({"context", "mode"})
 
 
 def refused(why: str) -> BeforeValidator:
@@ -238,7 +238,7 @@ Choice = Annotated[
 
 
 class ReasoningOptions(Strict):
-    """How much the model thinks. `summary` asks for what this server does not write; reasoning comes whole."""
+    """How much the model thinks. Whoever asks for a summary of it gets all of it as the summary."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -288,6 +288,12 @@ class ResponsesRequest(Sampling):
     background: Annotated[None, refused("nothing is answered in the background; leave it out, or stream")] = None
     conversation: Annotated[None, refused("conversations are not kept here; use previous_response_id")] = None
     prompt: Annotated[None, refused("prompts are not kept here; send instructions and input")] = None
+
+    @property
+    def summarized(self) -> bool:
+        """Whether reasoning is to come as a summary."""
+        asked = self.reasoning
+        return asked is not None and (asked.summary or asked.generate_summary) is not None
 
     def wants(self, what: str) -> bool:
         """Whether the response is to include that."""
