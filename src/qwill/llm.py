@@ -115,7 +115,8 @@ class LLM:
                 options.snapshot_bytes(prefix_cache), on_disk, max_waiting,
             )  # fmt: skip
             self.tokenizer: Tokenizer | None = tokenizer.result()
-        self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, self._model.vision is not None)
+        has_vision = self._model.vision is not None
+        self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, has_vision, self.max_context)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
         self._guide = Guide(self.tokenizer, self.config.text.vocab_size, self._eos_ids)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from qwill.engine.request import Prompt
-from qwill.errors import CheckpointError, InvalidArgument, MediaError
+from qwill.errors import CheckpointError, InvalidArgument, MediaError, PromptTooLong
 from qwill.media.image import ImageSettings, load_image, preprocess_image, source_bytes
 from qwill.media.patches import Patches
 from qwill.media.placement import Kind, MediaTokenIds, place, placeholder_text
@@ -20,6 +20,8 @@ from qwill.text.tokenizer import Tokenizer
 from qwill.weights.load import Checkpoint
 
 Message = Mapping[str, Any]
+UNLIMITED = 2**31
+CHARACTERS = 8  # of a prompt for each token of the context, beyond which it is worth a look whether it can fit
 START_OF_TURN = "<|im_start|>"
 HEADER_OF_ANSWER = "assistant\n"
 RESERVED_VARIABLES = (
@@ -59,12 +61,16 @@ class ChatPrompt:
 
 
 class PromptBuilder:
-    """Knows a checkpoint's tokenizer, template and media settings."""
+    """Knows a checkpoint's tokenizer, template and media settings. What is far from fitting into `max_context` tokens
+    is refused before all of it is read or decoded."""
 
-    def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer | None, has_vision: bool) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, tokenizer: Tokenizer | None, has_vision: bool, max_context: int = UNLIMITED
+    ) -> None:
         self._checkpoint = checkpoint
         self._tokenizer = tokenizer
         self._has_vision = has_vision
+        self._max_context = max_context
         self._template: ChatTemplate | None = None
 
     @property
@@ -77,6 +83,7 @@ class PromptBuilder:
     def tokens(self, prompt: str | Sequence[int]) -> Prompt:
         """A plain prompt: token ids, or text in which special tokens count as such."""
         if isinstance(prompt, str):
+            self._check_length(prompt)
             return _text_prompt(self.tokenizer.encode(prompt, allow_special=True))
         vocab_size = self._checkpoint.config.get("text_config", self._checkpoint.config)["vocab_size"]
         for token in prompt:
@@ -91,7 +98,7 @@ class PromptBuilder:
         thinking: bool,
         options: PromptOptions = PromptOptions(),
     ) -> ChatPrompt:
-        """The prompt of a conversation. Raises TemplateError, MediaError, InvalidArgument."""
+        """The prompt of a conversation. Raises TemplateError, MediaError, InvalidArgument, PromptTooLong."""
         if self._template is None:
             source = self._checkpoint.chat_template or DEFAULT_TEMPLATE
             self._template = ChatTemplate(source, self.tokenizer.added_tokens)
@@ -107,12 +114,13 @@ class PromptBuilder:
         )
         goes_on = begun is not None and bool(begun.reasoning or begun.content)
         opened = rendered.opens_reasoning
+        self._check_length(rendered.text)
         if not rendered.media:
             token_ids = self.tokenizer.encode_template(rendered)
             return ChatPrompt(_text_prompt(token_ids, self._partings(token_ids)), opened, goes_on)
         if not self._has_vision:
             raise MediaError(f"{self._checkpoint.path}: has no vision tower; leave images and videos out")
-        loaded = [self._load(part, options) for part in rendered.media]
+        loaded = self._load_all(rendered.media, options)
         kinds: list[Kind] = ["image" if part.kind == "image" else "video" for part in rendered.media]
         texts = [placeholder_text(kind, patches, times) for kind, (patches, times) in zip(kinds, loaded, strict=True)]
         token_ids = self.tokenizer.encode_template(rendered.expand_media(texts))
@@ -130,6 +138,34 @@ class PromptBuilder:
         if len(turns) < 2:
             return ()
         return turns[1], turns[-1] + 1 + len(self.tokenizer.encode(HEADER_OF_ANSWER))
+
+    def _check_length(self, text: str) -> None:
+        """Refuses what cannot fit before all of it is read, which takes seconds for each megabyte."""
+        step = CHARACTERS * self._max_context
+        if len(text) <= step:
+            return
+        tokens = 0
+        for start in range(0, len(text), step):
+            tokens += len(self.tokenizer.encode(text[start : start + step], allow_special=True))
+            if tokens > 2 * self._max_context:  # a token that is cut here may count several times
+                raise PromptTooLong(
+                    f"the prompt has far more tokens than the {self._max_context} that the context holds; shorten it"
+                )
+
+    def _load_all(self, parts: Sequence[MediaPart], options: PromptOptions) -> list[tuple[Patches, list[float]]]:
+        """Images and videos with the times of their frames, no more than fit: pixels take far more memory than
+        files."""
+        loaded = []
+        tokens = 0
+        for part in parts:
+            loaded.append(self._load(part, options))
+            tokens += loaded[-1][0].tokens
+            if tokens > self._max_context:
+                raise PromptTooLong(
+                    f"the images and videos have more than the {self._max_context} tokens that the context holds;"
+                    " send fewer or smaller ones"
+                )
+        return loaded
 
     def _load(self, part: MediaPart, options: PromptOptions) -> tuple[Patches, list[float]]:
         source = _source(part)

@@ -1,7 +1,7 @@
 """What a request asks of the sampler."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,7 +75,7 @@ class SamplingParams:
             object.__setattr__(self, "stop", tuple(self.stop))
         if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
             raise InvalidArgument(f"stop must be texts of at least one character, not {self.stop!r}")
-        self._number("temperature", 0, math.inf, "a number of at least 0")
+        self._number("temperature", 0, sys.float_info.max, "a number of at least 0")
         self._number("top_p", 0, 1, "above 0 and at most 1", above=True)
         self._number("min_p", 0, 1, "from 0 to 1")
         self._number("presence_penalty", -2, 2, "from -2 to 2")
@@ -134,9 +134,7 @@ class SamplingParams:
         if value is None:
             return
         kind = int if whole else (int, float)
-        sound = (
-            isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
-        )
+        sound = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
         if not sound or (above and value == low):
             raise InvalidArgument(f"{name} must be {meaning}, not {value!r}")
 

@@ -46,7 +46,7 @@ def load_image(source: "str | Path | bytes | Image") -> "Image":
     data, name = read_source(source, "image")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of many pixels, and of what Pillow mends in damaged files
             with Image.open(data, formats=FORMATS) as image:
                 return _to_rgb(image, name)
     except Image.DecompressionBombError as error:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -12,16 +12,41 @@ from starlette.responses import Response
 from qwill import __version__
 from qwill.errors import QwillError
 from qwill.server import plain
+from qwill.server.anthropic import messages
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.gate import Gate
 from qwill.server.models import Models
-from qwill.server.openai import chat, completions
+from qwill.server.ollama import chat as ollama_chat
+from qwill.server.ollama import models as ollama_models
+from qwill.server.openai import chat, completions, responses
 from qwill.server.responses import JSON
+from qwill.server.routes import check_body
 from qwill.server.service import Service
 from qwill.server.settings import Settings
 from qwill.server.watch import Watch
 
-ROUTERS = (chat.router, completions.router, plain.router)
+ROUTERS = (
+    chat.router,
+    completions.router,
+    responses.router,
+    messages.router,
+    plain.router,
+    ollama_chat.router,
+    ollama_models.router,
+)
+
+
+class Api(FastAPI):
+    """FastAPI, whose document says of all routes that they may answer 422; what would be that is a 400 here."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        return document
 
 
 class Application:
@@ -31,13 +56,13 @@ class Application:
         self.watch = Watch(settings)
         self.models = models
         self._settings = settings
-        self.api = FastAPI(
+        self.api = Api(
             title="qwill", version=__version__, description="Qwen 3.5 on the hardware you have.",
-            lifespan=self._lifespan, redoc_url=None, strict_content_type=False,
+            lifespan=self._lifespan, redoc_url=None, strict_content_type=False, dependencies=[Depends(check_body)],
         )  # fmt: skip
         for router in ROUTERS:
             self.api.include_router(router)
-        for kind in (RequestValidationError, HTTPException, QwillError, Refusal):
+        for kind in (RequestValidationError, HTTPException, QwillError, Refusal, Exception):
             self.api.add_exception_handler(kind, _refuse)
         self.watch.follow(models, [route for router in (self.api.router, *ROUTERS) for route in router.routes])
         self.asgi = Gate(self.api, settings, self.watch)

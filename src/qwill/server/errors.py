@@ -1,6 +1,7 @@
 """From exceptions to status codes and to the bodies that each dialect's clients read."""
 
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ from qwill.server.worker import Stopped
 
 log = logging.getLogger("qwill.server")
 RETRY_SECONDS = 1
+MOST_CHARACTERS = 1000  # of a message
+TOO_DEEP = "the body is nested too deeply; send it flatter"
 
 
 @dataclass(eq=False)
@@ -37,12 +40,14 @@ class Refusal(Exception):
 
     def body(self, path: str, request_id: str) -> dict[str, Any]:
         """What the clients of the dialect at `path` expect."""
+        message = _short(self.message)
         if path.startswith("/api/"):
-            return {"error": self.message}
+            return {"error": message}
         if path.startswith("/v1/messages"):
-            error = {"type": ANTHROPIC_KINDS.get(self.status, "api_error"), "message": self.message}
+            error = {"type": ANTHROPIC_KINDS.get(self.status, "api_error"), "message": message}
             return {"type": "error", "error": error, "request_id": request_id}
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+        param = _short(self.param) if self.param is not None else None
+        return {"error": {"message": message, "type": self.kind, "param": param, "code": self.code}}
 
 
 ANTHROPIC_KINDS = {
@@ -53,9 +58,14 @@ ANTHROPIC_KINDS = {
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "server_error"}
 
 
+def _short(text: str) -> str:
+    """Messages quote what was sent, which may be megabytes."""
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+
+
 def busy(message: str, seconds: float = RETRY_SECONDS) -> Refusal:
     """Too much at once; the same request may come again after so many seconds."""
-    headers = {"Retry-After": str(max(1, round(seconds)))}
+    headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
     return Refusal(429, message, "rate_limit_error", "rate_limit_exceeded", headers=headers)
 
 
@@ -66,7 +76,7 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, RequestValidationError):
         return _of_validation(error)
     if isinstance(error, HTTPException):
-        return Refusal(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+        return _of_http(error)
     message = " ".join(str(error).split())
     if isinstance(error, Busy):
         return busy(message)
@@ -88,6 +98,25 @@ def refusal_of(error: BaseException) -> Refusal:
     return Refusal(500, "the server failed; its log has more under this request's id", "server_error")
 
 
+def _of_http(error: HTTPException) -> Refusal:
+    """What FastAPI and Starlette raise themselves. FastAPI wraps in one what comes up while a body is read."""
+    cause = error.__cause__
+    if isinstance(cause, Refusal):
+        return cause
+    message, headers = str(error.detail), dict(error.headers or {})
+    if isinstance(cause, RecursionError):
+        message = TOO_DEEP
+    elif isinstance(cause, UnicodeDecodeError):
+        message = "the body is not text in UTF-8"
+    elif isinstance(cause, ValueError):
+        message = "the body is not JSON: it has a number of too many digits"
+    elif error.status_code == 404 and message == "Not Found":
+        message = "there is nothing at this address; GET /openapi.json tells what there is"
+    elif error.status_code == 405:
+        message = f"this address takes {headers.get('Allow', 'other methods')} only"
+    return Refusal(error.status_code, message, headers=headers)
+
+
 def _of_validation(error: RequestValidationError) -> Refusal:
     """The first complaint of pydantic's, with the field that it is about."""
     first = error.errors()[0]
@@ -99,5 +128,7 @@ def _of_validation(error: RequestValidationError) -> Refusal:
         )
     if first["type"] == "json_invalid":
         return Refusal(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}")
+    if first["type"] == "missing" and not name:
+        return Refusal(400, "the body is empty; send JSON")
     message = first["msg"].removeprefix("Value error, ")
     return Refusal(400, f"{name}: {message}" if name else message, param=name or None)

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import math
 import re
 import secrets
 import time
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwill.server.errors import Refusal, busy, refusal_of
@@ -20,7 +21,14 @@ log = logging.getLogger("qwill.server")
 OPEN_PATHS = ("/", "/health", "/ready")  # and the page's own files: they hold no secrets and load before a key is known
 OPEN_FOLDER = "/web/"
 FORM = "application/x-www-form-urlencoded"
+NOBODY = Key("none", b"")
+MOST_DIGITS = 18  # of a content-length
+PARTS = (b",", b"[", b"{")  # a body has at most one more value than it has of these
+MOST_PARTS = 1_000_000  # an empty list takes three bytes of a body and sixty of memory
+WITH_BODY = ("POST", "PUT", "PATCH")
+PREFLIGHT_SECONDS = 600  # for which a browser may remember that a page may ask
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]*")
 
 
 class Gate:
@@ -30,7 +38,7 @@ class Gate:
         self._app = app
         self._settings = settings
         self._watch = watch
-        self._hosts = {*LOOPBACK, "[::1]", *settings.hosts} if settings.on_loopback else None
+        self._hosts = {*LOOPBACK, "[::1]", *map(str.lower, settings.hosts)} if settings.on_loopback else None
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,28 +48,34 @@ class Gate:
         headers = Headers(scope=scope)
         request_id = _request_id(headers)
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 0
+        started, status, complete = time.perf_counter(), 0, False
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._decorate(message, headers, request_id)
+            elif message["type"] == "http.response.body":
+                complete = not message.get("more_body", False)
             await send(message)
 
         key: Key | None = None
         try:
+            self._check_source(headers)
+            if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+                await _preflight(headers)(scope, receive, sending)
+                return
             key = self._admit(scope, headers)
             scope["state"]["caller_key"] = key
             body = _Body(receive, headers, self._settings)
             await self._app(_as_json(scope, headers), body.receive, sending)
         except Exception as error:
-            refusal = refusal_of(error)
-            if status:  # the answer has begun; a broken connection tells that it is not whole
+            if status and not complete:  # a broken connection tells that the answer is not whole
                 raise
-            await JSON(refusal.body(scope["path"], request_id), refusal.status, refusal.headers)(
-                scope, receive, sending
-            )
+            if not status:
+                refusal = refusal_of(error)
+                response = JSON(refusal.body(scope["path"], request_id), refusal.status, refusal.headers)
+                await response(scope, receive, sending)
         finally:
             if key is not None:
                 self._settings.keys.leave(key)
@@ -75,32 +89,34 @@ class Gate:
                 },
             )  # fmt: skip
 
-    def _admit(self, scope: Scope, headers: Headers) -> Key:
-        """Raises Refusal for whoever may not ask, or not now."""
+    def _check_source(self, headers: Headers) -> None:
+        """Raises Refusal for names that are not this server's, and for web pages that may not ask."""
         if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
             raise Refusal(403, "this server answers on loopback only; name other hosts with --allow-host", code="host")
         origin = headers.get("origin")
         if origin is not None and not self._allowed(origin, headers):
             raise Refusal(403, "web pages of other origins may not ask; allow one with --allow-origin", code="origin")
-        path = scope["path"]
-        key = self._settings.keys.find(_secret(headers))
-        if key is None and (path in OPEN_PATHS or path.startswith(OPEN_FOLDER) or scope["method"] == "OPTIONS"):
-            key = Key("none", b"")
+
+    def _admit(self, scope: Scope, headers: Headers) -> Key:
+        """Raises Refusal for whoever may not ask, or not now."""
+        is_open = scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_FOLDER)
+        key = NOBODY if is_open else self._settings.keys.find(_secret(headers))
         if key is None:
             raise Refusal(
                 401, "a valid API key is needed: Authorization: Bearer KEY", "authentication_error", "invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
-        if self.draining and path not in OPEN_PATHS:
+        if self.draining and not is_open:
             raise Refusal(503, "the server is shutting down", "server_error", headers={"Retry-After": "5"})
         wait = self._settings.keys.enter(key)
         if wait:
-            raise busy(f"the key's limit is reached; come again in {wait:.0f} s", wait)
+            raise busy(f"the key's limit is reached; come again in {math.ceil(wait)} s", wait)
         return key
 
     def _allowed(self, origin: str, headers: Headers) -> bool:
         """Pages that this server sent, and those of allowed origins, may ask."""
-        own = urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        host = headers.get("host", "").lower()
+        own = host != "" and origin.lower().partition("://")[2] == host
         return own or origin in self._settings.origins or "*" in self._settings.origins
 
     def _decorate(self, message: Message, asked: Headers, request_id: str) -> None:
@@ -115,16 +131,18 @@ class Gate:
 
 
 class _Body:
-    """Counts a request's body as it comes, and the time that it takes."""
+    """Counts a request's body as it comes, the values in it, and the time that it takes."""
 
     def __init__(self, receive: Receive, headers: Headers, settings: Settings) -> None:
         self._receive = receive
         self._limits = settings.limits
-        self._bytes = 0
+        self._bytes = self._parts = 0
         self._complete = False
         self._deadline = time.monotonic() + settings.limits.body_seconds
         stated = headers.get("content-length", "0")
-        if not stated.isdigit() or int(stated) > self._limits.body_bytes:
+        if not (stated.isascii() and stated.isdigit()):
+            raise Refusal(400, "content-length must be the body's number of bytes")
+        if len(stated) > MOST_DIGITS or int(stated) > self._limits.body_bytes:
             raise self._too_large()
 
     async def receive(self) -> Message:
@@ -135,23 +153,40 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             raise Refusal(408, f"the body did not come within {self._limits.body_seconds:g} s") from None
-        self._bytes += len(message.get("body", b""))
+        body = message.get("body", b"")
+        self._bytes += len(body)
+        self._parts += sum(map(body.count, PARTS))
         self._complete = not message.get("more_body", False)
         if self._bytes > self._limits.body_bytes:
             raise self._too_large()
+        if self._parts > MOST_PARTS:
+            raise Refusal(413, f"the body may have {MOST_PARTS} values; send less", code="too_large")
         return message
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the body may have {self._limits.body_bytes} bytes; send less", code="too_large")
 
 
+def _preflight(headers: Headers) -> Response:
+    """What a browser asks before an allowed page's request: yes, with the headers that it means to send."""
+    wanted = headers.get("access-control-request-headers", "")
+    answer = {
+        "access-control-allow-methods": "GET, POST, DELETE",
+        "access-control-allow-headers": wanted if _HEADER_NAMES.fullmatch(wanted) else "",
+        "access-control-max-age": str(PREFLIGHT_SECONDS),
+    }
+    return Response(status_code=204, headers=answer)
+
+
 def _as_json(scope: Scope, headers: Headers) -> Scope:
     """What `curl -d` sends is JSON, whatever curl says. No web page can use this: the gate knows where it is from."""
     kind = headers.get("content-type", FORM).partition(";")[0].strip().lower()
-    if kind != FORM:
-        return scope
-    others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-    return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+    if kind == FORM:
+        others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+        return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+    if scope["method"] in WITH_BODY and not re.fullmatch(r"application/([\w.-]+\+)?json", kind):
+        raise Refusal(415, "the body must be JSON; say content-type: application/json")
+    return scope
 
 
 def _request_id(headers: Headers) -> str:

@@ -52,10 +52,13 @@ class Keys:
         return bool(self._keys)
 
     def find(self, secret: str | None) -> Key | None:
-        """Whose key that is; None if nobody's. Every key is compared, whatever the outcome, in constant time."""
+        """Whose key that is; None if nobody's. Every key is compared, whatever the outcome, in constant time.
+
+        `secret` is what a header says: a character for each byte.
+        """
         if not self._keys:
             return self._anybody
-        digest = hashlib.sha256((secret or "").encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256((secret or "").encode("latin-1")).digest()
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest) and secret:
@@ -84,10 +87,10 @@ class Keys:
         `concurrent_requests`.
         """
         keys = []
-        for index, secret in enumerate(secrets, start=1):
-            if not secret.strip():
+        for index, secret in enumerate(map(str.strip, secrets), start=1):
+            if not secret:
                 raise InvalidArgument("an API key is empty; give one of at least 16 random characters")
-            keys.append(Key(f"key {index}", hashlib.sha256(secret.encode()).digest()))
+            keys.append(Key(f"key {index}", hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()))
         return cls([*keys, *(_read(file) if file is not None else [])])
 
 

@@ -1,8 +1,10 @@
 """What is of no dialect: models, tokens, and how the server is."""
 
-from typing import Any
+import asyncio
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.responses import PlainTextResponse, Response
 
 from qwill.server.errors import Refusal
@@ -10,11 +12,52 @@ from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest
 from qwill.server.responses import JSON
 from qwill.server.routes import service
-from qwill.server.schemas import REFUSALS, Strict
+from qwill.server.schemas import REFUSALS, Strict, answered
 from qwill.server.service import Ask
 
 router = APIRouter()
-LIVE: dict[int | str, dict[str, Any]] = {503: {"description": "not ready yet, or shutting down"}}
+MOST_CHARACTERS = 1_000_000  # of a text that is turned into tokens
+METRICS = "text/plain; version=0.0.4"
+
+
+class Status(BaseModel):
+    """How the server is."""
+
+    status: Literal["ok", "ready", "loading", "draining"]
+
+
+class ModelEntry(BaseModel):
+    """A model. `max_model_len`: tokens of its context, once it is loaded."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    max_model_len: int | None = None
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class Tokens(BaseModel):
+    """Token ids, how many, and how many the context holds."""
+
+    tokens: list[int]
+    count: int
+    max_model_len: int
+
+
+class Text(BaseModel):
+    """The text of token ids."""
+
+    prompt: str
+
+
+LIVE: dict[int | str, dict[str, Any]] = {503: {"model": Status, "description": "not ready yet, or shutting down"}}
 
 
 class TokenizeRequest(Strict):
@@ -34,13 +77,13 @@ class DetokenizeRequest(Strict):
     tokens: list[int]
 
 
-@router.get("/health", tags=["operation"], responses=REFUSALS)
+@router.get("/health", tags=["operation"], responses=answered(Status))
 async def health() -> Response:
     """Whether the server runs."""
     return JSON({"status": "ok"})
 
 
-@router.get("/ready", tags=["operation"], responses={**REFUSALS, **LIVE})
+@router.get("/ready", tags=["operation"], responses={**answered(Status), **LIVE})
 async def ready(request: Request) -> Response:
     """Whether requests are taken."""
     is_ready = any(served.worker is not None for served in service(request).models.all)
@@ -50,25 +93,25 @@ async def ready(request: Request) -> Response:
     return JSON({"status": "ready"})
 
 
-@router.get("/metrics", tags=["operation"], responses=REFUSALS)
+@router.get("/metrics", tags=["operation"], responses=REFUSALS, response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
-    return PlainTextResponse(service(request).watch.metrics(), media_type="text/plain; version=0.0.4")
+    return PlainTextResponse(service(request).watch.metrics(), media_type=METRICS)
 
 
-@router.get("/v1/models", tags=["OpenAI"], responses=REFUSALS)
+@router.get("/v1/models", tags=["OpenAI"], responses=answered(ModelList))
 async def models(request: Request) -> Response:
     """The models that can be asked."""
     return JSON({"object": "list", "data": [_model(request, name) for name in _names(request)]})
 
 
-@router.get("/v1/models/{name:path}", tags=["OpenAI"], responses=REFUSALS)
+@router.get("/v1/models/{name:path}", tags=["OpenAI"], responses=answered(ModelEntry))
 async def model(request: Request, name: str) -> Response:
     """One of them."""
     return JSON(_model(request, service(request).models.find(name).name))
 
 
-@router.post("/tokenize", tags=["tokens"], responses=REFUSALS)
+@router.post("/tokenize", tags=["tokens"], responses=answered(Tokens))
 async def tokenize(request: Request, body: TokenizeRequest) -> Response:
     """The token ids of a text, or of the prompt that a conversation makes."""
     if (body.prompt is None) == (body.messages is None):
@@ -79,7 +122,9 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Response:
             tokenizer = worker.llm.tokenizer
             if tokenizer is None:
                 raise Refusal(400, f"{served.name} has no tokenizer", param="model")
-            ids = tokenizer.encode(body.prompt, allow_special=True)
+            if len(body.prompt) > MOST_CHARACTERS:
+                raise Refusal(413, f"prompt may have {MOST_CHARACTERS} characters", param="prompt")
+            ids = await asyncio.to_thread(tokenizer.encode, body.prompt, allow_special=True)
         else:
             fields = {"messages": body.messages, "tools": body.tools, "enable_thinking": body.enable_thinking}
             ask: Ask = chat_ask(_validated(fields))
@@ -90,7 +135,7 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Response:
         service(request).models.release(served)
 
 
-@router.post("/detokenize", tags=["tokens"], responses=REFUSALS)
+@router.post("/detokenize", tags=["tokens"], responses=answered(Text))
 async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
     """The text of token ids, control tokens as they are written."""
     served, worker = await service(request).models.lease(body.model)
@@ -102,7 +147,7 @@ async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
         for token in body.tokens:
             if not 0 <= token < vocab_size:
                 raise Refusal(400, f"token id {token} is outside the vocabulary of {vocab_size}", param="tokens")
-        return JSON({"prompt": tokenizer.decode(body.tokens, skip_special=False)})
+        return JSON({"prompt": await asyncio.to_thread(tokenizer.decode, body.tokens, skip_special=False)})
     finally:
         service(request).models.release(served)
 

@@ -15,6 +15,7 @@ from qwill.server.worker import Job
 
 T = TypeVar("T")
 GONE = 499  # the client left; nobody reads this
+EVENTS = "text/event-stream"
 ALIVE = b": still working\n\n"
 
 
@@ -45,7 +46,7 @@ class JSON(Response):
 class Stream(Response):
     """Pieces of an answer as they come. The job ends when the client leaves."""
 
-    def __init__(self, job: Job, pieces: AsyncIterator[bytes], media_type: str = "text/event-stream") -> None:
+    def __init__(self, job: Job, pieces: AsyncIterator[bytes], media_type: str = EVENTS) -> None:
         super().__init__(media_type=media_type)
         del self.headers["content-length"]
         self.headers["cache-control"] = "no-cache"

@@ -1,8 +1,14 @@
 """What routes take from a request."""
 
+import math
+from typing import Any
+
 from starlette.requests import Request
 
+from qwill.server.errors import TOO_DEEP, Refusal
 from qwill.server.service import Caller, Service
+
+MOST_DEPTH = 100  # of a body; a schema takes two for each level of what it describes
 
 
 def service(request: Request) -> Service:
@@ -15,3 +21,23 @@ def service(request: Request) -> Service:
 def caller(request: Request) -> Caller:
     """Who asks, as the gate found."""
     return Caller(request.state.caller_key, request.state.request_id)
+
+
+async def check_body(request: Request) -> None:
+    """Refuses what Python reads though it is no JSON, and nesting that no code that walks through it could follow."""
+    if not await request.body():
+        return
+    try:
+        level: list[Any] = [await request.json()]
+    except (ValueError, RecursionError):  # told by whatever needs the body
+        return
+    for _ in range(MOST_DEPTH):
+        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+            raise Refusal(400, "the body is not JSON: it holds NaN, or a number that is too large")
+        nested = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
+        level = [value for values in nested for value in values]
+        if not level:
+            return
+    raise Refusal(400, TOO_DEEP)

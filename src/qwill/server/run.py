@@ -14,6 +14,7 @@ import uvicorn
 from qwill.errors import InvalidArgument
 from qwill.server.app import Application
 from qwill.server.models import Models
+from qwill.server.protocol import Protocol
 from qwill.server.settings import Settings
 
 # A step of the engine ends with a wish for the interpreter, which the event loop must not keep for Python's 5 ms.
@@ -72,7 +73,7 @@ def configuration(settings: Settings, application: Application) -> uvicorn.Confi
     """How uvicorn serves the application."""
     return uvicorn.Config(
         application.asgi, access_log=False, log_config=None, timeout_graceful_shutdown=round(settings.drain_seconds),
-        timeout_keep_alive=75, backlog=BACKLOG, server_header=False, ws="none", lifespan="on",
+        timeout_keep_alive=75, backlog=BACKLOG, server_header=False, ws="none", lifespan="on", http=Protocol,
     )  # fmt: skip
 
 

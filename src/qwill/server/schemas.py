@@ -44,12 +44,22 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refused, "description": "the API key is missing or wrong"},
     403: {"model": Refused, "description": "asked from a host or a page that may not"},
     404: {"model": Refused, "description": "no such model or address"},
+    405: {"model": Refused, "description": "the address takes other methods"},
     408: {"model": Refused, "description": "the body did not come in time"},
     413: {"model": Refused, "description": "the body is too large"},
     415: {"model": Refused, "description": "the body is not JSON"},
     429: {"model": Refused, "description": "too much at once; come again after Retry-After seconds"},
     503: {"model": Refused, "description": "shutting down, or without the memory for the model"},
 }
+
+
+def answered(model: type[BaseModel], streams: str | None = None) -> dict[int | str, dict[str, Any]]:
+    """What a route's documentation says of its answers: their form, the media type of streamed ones, and REFUSALS."""
+    answer: dict[str, Any] = {"model": model, "description": "the answer"}
+    if streams is not None:
+        # FastAPI documents one schema for a stream; for server-sent events that of each of them.
+        answer["content"] = {streams: {"schema": {"type": "object", "description": "one of the events"}}}
+    return {200: answer, **REFUSALS}
 
 
 class ImageAddress(Strict):

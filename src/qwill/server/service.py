@@ -99,7 +99,8 @@ class Service:
         """The answers, not begun. Media are fetched here, and prompts made on other threads."""
         if ask.messages is not None:
             messages = await self._sources.resolve(ask.messages)
-            ask = replace(ask, messages=messages)
+            options = replace(ask.options, seconds=self.settings.limits.media_seconds)
+            ask = replace(ask, messages=messages, options=options)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._preparing, _answers, worker, ask)
 

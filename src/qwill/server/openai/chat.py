@@ -11,11 +11,12 @@ from starlette.responses import Response
 
 from qwill.answer import Completion, StreamDelta, TokenLogprob
 from qwill.server.errors import refusal_of
+from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
-from qwill.server.responses import ALIVE, JSON, Stream, event, whole
+from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, whole
 from qwill.server.routes import caller, service
-from qwill.server.schemas import REFUSALS
+from qwill.server.schemas import answered
 from qwill.server.service import Asked
 from qwill.text.tokenizer import Tokenizer
 
@@ -25,7 +26,7 @@ DONE = b"data: [DONE]\n\n"
 REASONS = {"loop": "stop", "error": "stop"}
 
 
-@router.post("/v1/chat/completions", responses=REFUSALS, tags=["OpenAI"])
+@router.post("/v1/chat/completions", responses=answered(ChatAnswer, EVENTS), tags=["OpenAI"])
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The next message of a conversation; with `stream` as server-sent events."""
     asked = await service(request).begin(chat_ask(body), caller(request))

@@ -11,12 +11,13 @@ from starlette.responses import Response
 
 from qwill.answer import Completion, TokenLogprob
 from qwill.server.errors import Refusal, refusal_of
+from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import sampling_params, structure
 from qwill.server.openai.chat import DONE, REASONS, usage
 from qwill.server.openai.chat_schemas import IGNORED, Sampling
-from qwill.server.responses import ALIVE, JSON, Stream, event, whole
+from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, whole
 from qwill.server.routes import caller, service
-from qwill.server.schemas import REFUSALS, ResponseFormat
+from qwill.server.schemas import ResponseFormat, answered
 from qwill.server.service import Ask, Asked
 
 router = APIRouter()
@@ -37,7 +38,7 @@ class CompletionRequest(Sampling):
     response_format: ResponseFormat | None = None
 
 
-@router.post("/v1/completions", responses=REFUSALS, tags=["OpenAI"])
+@router.post("/v1/completions", responses=answered(TextAnswer, EVENTS), tags=["OpenAI"])
 async def completions(request: Request, body: CompletionRequest) -> Response:
     """Continues each prompt; with `stream` as server-sent events."""
     if body.suffix:

@@ -1,0 +1,68 @@
+"""uvicorn's HTTP, with an end to requests that never begin and never stop beginning."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 64 << 10  # of a request beside its body, which the gate bounds; a chunk's own may be as many as it brings
+HEAD_SECONDS = 30.0  # from the connection, or the first byte of a later request, to the end of its headers
+
+
+class Protocol(HttpToolsProtocol):
+    """Closes connections whose requests have more beside their bodies, or take longer to begin."""
+
+    _beside = 0
+    _in_head = True
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._beside += len(data)
+        super().data_received(data)
+        if self._beside > HEAD_BYTES and not self.transport.is_closing():
+            if self._in_head and not self._answering:
+                self.send_400_response(f"The headers may have {HEAD_BYTES} bytes.")
+            else:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._beside = min(self._beside, 0)  # what came with it in one piece may have been another request's
+        self._in_head = True
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._beside -= 2 * len(body)
+        super().on_body(body)
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        if self._answering:  # another request of this connection
+            self._wait()
+        else:
+            self.transport.close()

@@ -1,0 +1,80 @@
+"""What is no HTTP, or goes on without end before there is a request."""
+
+import json
+
+import pytest
+
+from qwill.server import protocol
+from server.guards import send
+from server.raw import connect, exchange, head, post, read_all, status
+from server.running import Running
+
+
+def test_headers_without_end(server: Running) -> None:
+    for begun in (b"GET /" + b"a" * 10**6, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 10**6,
+                  b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * 10**5):  # fmt: skip
+        said = exchange(server.url, begun)
+        assert status(said) in (0, 400)
+
+
+def test_trailers_and_chunks_without_end(server: Running) -> None:
+    begun = head("POST", "/tokenize", "Transfer-Encoding: chunked")
+    for rest in (b"0\r\n" + b"a: b\r\n" * 10**5, b"1;" + b"a" * 10**6, b"1;a=b\r\nx\r\n" * 10**5):
+        said = exchange(server.url, begun + rest)
+        assert status(said) in (0, 400)
+
+
+def test_a_body_of_tiny_chunks_is_read(server: Running) -> None:
+    body = b'{"prompt":"x"}'
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nX-Trailer: y\r\n\r\n"
+    said = exchange(server.url, head("POST", "/tokenize", "Transfer-Encoding: chunked") + chunks)
+    assert status(said) == 200
+    assert json.loads(said.partition(b"\r\n\r\n")[2])["count"] == 1
+
+
+def test_a_large_body_is_no_large_head(server: Running) -> None:
+    body = json.dumps({"prompt": "x" * 3_000_000}).encode()
+    for _ in range(2):
+        response = send("POST", f"{server.url}/detokenize", content=body)
+        assert response.status_code == 400
+    said = exchange(
+        server.url,
+        post("/detokenize", body).replace(b"Connection: close\r\n", b"") + post("/tokenize", {"prompt": "x"}),
+    )
+    assert said.count(b"HTTP/1.1 ") == 2  # pipelined behind a large body
+
+
+def test_requests_that_never_begin(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    for begun in (b"", b"\r\n", b"GET", b"GET / HTTP/1.1\r\nHost: localhost\r\n"):
+        with connect(server.url) as connection:
+            connection.sendall(begun)
+            assert read_all(connection) == b""
+    with connect(server.url) as connection:  # one that was there before
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea")
+        said = read_all(connection)
+    assert said.startswith(b"HTTP/1.1 200")
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"\0" * 100, b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+     b"GET http://evil.example/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+     b"CONNECT a.example:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+     b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"GET \xff HTTP/1.1\r\n\r\n",
+     b"GET /\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+     b"GET / HTTP/1.1\r\nHost: localhost\r\n folded: x\r\nConnection: close\r\n\r\n"],
+)  # fmt: skip
+def test_broken_http(server: Running, said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    with connect(server.url) as connection:
+        connection.sendall(said)
+        connection.shutdown(1)
+        answered = read_all(connection)
+    assert status(answered) < 500
+    assert send("GET", f"{server.url}/health").status_code == 200
