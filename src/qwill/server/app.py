@@ -1,8 +1,6 @@
 """The application: routes behind the gate, models that are loaded at its start."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,7 +9,7 @@ from starlette.responses import Response
 
 from qwill import __version__
 from qwill.errors import QwillError
-from qwill.server import plain
+from qwill.server import page, plain
 from qwill.server.anthropic import messages
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.gate import Gate
@@ -26,6 +24,7 @@ from qwill.server.settings import Settings
 from qwill.server.watch import Watch
 
 ROUTERS = (
+    page.router,
     chat.router,
     completions.router,
     responses.router,
@@ -50,7 +49,7 @@ class Api(FastAPI):
 
 
 class Application:
-    """`asgi` is what a server runs. `drain` refuses new requests from then on."""
+    """`asgi` is what a server runs, inside `async with`. `drain` refuses new requests from then on."""
 
     def __init__(self, settings: Settings, models: Models) -> None:
         self.watch = Watch(settings)
@@ -58,7 +57,7 @@ class Application:
         self._settings = settings
         self.api = Api(
             title="qwill", version=__version__, description="Qwen 3.5 on the hardware you have.",
-            lifespan=self._lifespan, redoc_url=None, strict_content_type=False, dependencies=[Depends(check_body)],
+            redoc_url=None, strict_content_type=False, dependencies=[Depends(check_body)],
         )  # fmt: skip
         for router in ROUTERS:
             self.api.include_router(router)
@@ -71,15 +70,18 @@ class Application:
     def drain(self) -> None:
         self.asgi.draining = True
 
-    @asynccontextmanager
-    async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
-        service = Service(self._settings, self.models, self.watch)
-        api.state.service = service
-        await self.models.start()
+    async def __aenter__(self) -> Self:
+        """Loads the first model. Raises QwillError."""
+        self._service = self.api.state.service = Service(self._settings, self.models, self.watch)
         try:
-            yield
-        finally:
-            await service.close()
+            await self.models.start()
+        except BaseException:
+            await self._service.close()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._service.close()
 
 
 async def _refuse(request: Request, error: Any) -> Response:
