@@ -18,10 +18,11 @@ from qwill.server.metrics import Intervals
 from qwill.server.models import Served
 from qwill.server.settings import Settings
 from server.running import OPTIONS, Running, running
+from server.stepping import held
 
 SECRET = "a secret of many letters"
 RED_CIRCLE = Path(__file__).parents[2] / "docs" / "red_circle.png"
-ENDLESS = {"stream": True, "ignore_eos": True, "temperature": 1.0}
+ENDLESS = {"stream": True, "ignore_eos": True, "temperature": 1.0, "seed": 1}
 
 
 class Page:
@@ -63,8 +64,8 @@ def page_when(server: Running, name: str, value: float, **labels: str) -> Page:
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Running]:
-    """A server that only these tests ask."""
-    with running() as started:
+    """A server that only these tests ask, with drafts whether they pay or not."""
+    with running(served=[Served("demo", "demo", {**OPTIONS, "speculative": 2})]) as started:
         yield started
 
 
@@ -140,71 +141,74 @@ def test_a_prompt_with_several_answers_counts_once(own: Running) -> None:
 
 def test_an_answer_under_way_and_its_end(own: Running) -> None:
     before = page(own)
-    with httpx.stream("POST", f"{own.url}/v1/chat/completions", json=body(**ENDLESS)) as answer:
-        lines = answer.iter_lines()
-        while '"content":""' in (line := next(lines)) or not line:  # the role comes before any token
-            pass
-        during = page(own)
-        for name in ("answers_running", "state_slots_used", "requests_in_progress"):
-            assert during(name, model="demo") == 1, name
-        assert 0 < during("pages_running", model="demo") <= during("pages_used", model="demo")
-        assert during("pages_used", model="demo") <= during("pages", model="demo")
-        assert during("state_slots", model="demo") == own.worker.llm.max_sequences
     cancelled = {"model": "demo", "finish_reason": "cancelled"}
-    after = page_when(own, "answers_total", before("answers_total", **cancelled) + 1, **cancelled)
+    with held(own, 12) as engine:
+        with httpx.stream("POST", f"{own.url}/v1/chat/completions", json=body(**ENDLESS)) as answer:
+            lines = answer.iter_lines()
+            while '"content":""' in (line := next(lines)) or not line:  # the role comes before any token
+                pass
+            engine.wait()
+            during = page(own)
+        engine.release()
+        after = page_when(own, "answers_total", before("answers_total", **cancelled) + 1, **cancelled)
+    for name in ("answers_running", "state_slots_used", "requests_in_progress"):
+        assert during(name, model="demo") == 1, name
+    assert 0 < during("pages_running", model="demo") <= during("pages_used", model="demo")
+    assert during("pages_used", model="demo") <= during("pages", model="demo")
+    assert during("state_slots", model="demo") == own.worker.llm.max_sequences
     for name in ("answers_running", "state_slots_used", "requests_in_progress", "pages_running"):
         assert after(name, model="demo") == 0, name
-    assert grown(before, after, "completion_tokens_total", model="demo") > 0
-    assert grown(before, after, "prompt_tokens_total", model="demo") > 0
+    (request,) = engine.requests
+    assert grown(before, after, "completion_tokens_total", model="demo") == len(request.output_ids) >= 12
+    assert grown(before, after, "prompt_tokens_total", model="demo") == len(request.prompt.token_ids)
     assert grown(before, after, "request_seconds_count", model="demo") == 0
     assert grown(before, after, "time_to_first_token_seconds_count", model="demo") == 1
 
 
 def test_who_waits_and_leaves_counts_no_tokens() -> None:
     served = [Served("demo", "demo", {**OPTIONS, "max_sequences": 1})]
-    with running(served=served) as server:
-        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body(**ENDLESS)):
-            page_when(server, "answers_running", 1, model="demo")
-            with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body("And you?", **ENDLESS)):
-                page_when(server, "answers_waiting", 1, model="demo")
+    with running(served=served) as server, held(server, 5) as engine:
+        url = f"{server.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=body(**ENDLESS)):
+            engine.wait()
+            with httpx.stream("POST", url, json=body("And you?", **ENDLESS)):
                 assert page(server)("requests_in_progress", model="demo") == 2
+            page_when(server, "requests_in_progress", 1, model="demo")
+            engine.release()
             after = page_when(server, "answers_total", 1, model="demo", finish_reason="cancelled")
-            assert after("answers_waiting", model="demo") == 0
             for name in ("prompt_tokens_total", "completion_tokens_total"):
                 assert after(name, model="demo") == 0, name
-        assert page_when(server, "answers_running", 0, model="demo")("state_slots_used", model="demo") == 0
+
+
+def test_the_queue() -> None:
+    """Of three answers that may be computed one at a time, two wait."""
+    served = [Served("demo", "demo", {**OPTIONS, "max_sequences": 1})]
+    with running(served=served) as server, held(server, 5) as engine:
+        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body(n=3, **ENDLESS)):
+            engine.wait()
+            figures = page(server)
+            assert figures("answers_running", model="demo") == figures("state_slots_used", model="demo") == 1
+            assert figures("answers_waiting", model="demo") == 2
+        engine.release()
+        after = page_when(server, "answers_total", 3, model="demo", finish_reason="cancelled")
+        assert after("answers_running", model="demo") == after("answers_waiting", model="demo") == 0
 
 
 def test_the_step_under_way_when_a_client_leaves_counts() -> None:
     """Of a prompt that is read in small pieces, the second is being read while its client goes."""
     served = [Served("demo", "demo", {**OPTIONS, "step_tokens": 40})]
-    with running(served=served) as server:
-        engine = server.worker.llm.engine
-        step, steps, inside, go_on = engine.step, [], threading.Event(), threading.Event()
-
-        def slow() -> Any:
-            steps.append(engine.scheduler.waiting + engine.scheduler.running)
-            if len(steps) == 2:
-                inside.set()
-                assert go_on.wait(30)
-            return step()
-
-        engine.step = slow
-        try:
-            url = f"{server.url}/v1/chat/completions"
-            with httpx.stream("POST", url, json=body("word " * 200, **ENDLESS)):
-                assert inside.wait(30)
-                (request,) = steps[1]
-                computed = request.computed
-                assert computed > 0
-            page_when(server, "requests_in_progress", 0, model="demo")
-            assert page(server)("prompt_tokens_total", model="demo") == 0
-        finally:
-            go_on.set()
+    with running(served=served) as server, held(server, 1) as engine:
+        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body("word " * 200, **ENDLESS)):
+            engine.wait()
+            (request,) = engine.requests
+            computed = request.computed
+            assert computed > 0
+        page_when(server, "requests_in_progress", 0, model="demo")
+        assert page(server)("prompt_tokens_total", model="demo") == 0
+        engine.release()
         after = page_when(server, "answers_total", 1, model="demo", finish_reason="cancelled")
-        assert request.computed > computed
-        assert after("prompt_tokens_total", model="demo") == request.computed < len(request.prompt.token_ids)
-        assert len(steps) == 2
+        assert computed < request.computed < len(request.prompt.token_ids)
+        assert after("prompt_tokens_total", model="demo") == request.computed
 
 
 def test_a_step_that_fails_is_counted(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,10 @@ from qwill.server.models import Models, Served
 from qwill.server.settings import Settings
 from qwill.server.usage import Tokens, UsageFile, read_usage
 from server.running import Running, running
+from server.stepping import held
 
 SECRETS = ("one secret of many letters", "another secret of many letters")
-ENDLESS = {"stream": True, "ignore_eos": True, "temperature": 1.0}
+ENDLESS = {"stream": True, "ignore_eos": True, "temperature": 1.0, "seed": 1}
 
 
 def ask(url: str, text: str, secret: str = "none", **more: Any) -> Tokens:
@@ -99,34 +100,40 @@ def test_what_clients_were_told_adds_up(path: Path) -> None:
 
 
 def test_who_leaves_pays_for_what_was_computed(path: Path) -> None:
-    with counting(path) as server:
+    with counting(path) as server, held(server, 12) as engine:
         headers = {"x-api-key": SECRETS[1]}
-        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body(**ENDLESS), headers=headers) as answer:
-            lines = answer.iter_lines()
-            for _ in range(20):
-                next(lines)
+        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body(**ENDLESS), headers=headers):
+            engine.wait()
+        engine.release()
         (entry,) = until(lambda: read_usage(path))
-        assert (entry.key, entry.requests) == ("key 2", 1)
-        assert entry.tokens.prompt_tokens == ask(server.url, "Hello!", SECRETS[0]).prompt_tokens
-        assert entry.tokens.completion_tokens >= 8
+    (request,) = engine.requests
+    assert (entry.key, entry.requests) == ("key 2", 1)
+    assert entry.tokens.prompt_tokens == len(request.prompt.token_ids)
+    assert entry.tokens.completion_tokens == len(request.output_ids) >= 12
 
 
 def test_answers_that_the_end_of_the_server_cuts_short_count(path: Path) -> None:
-    with counting(path) as server:
+    with counting(path) as server, held(server, 12) as engine:
         headers = {"x-api-key": SECRETS[0]}
         url = f"{server.url}/v1/chat/completions"
         with httpx.stream("POST", url, json=body(**ENDLESS), headers=headers) as answer:
-            next(answer.iter_lines())
-            until(lambda: server.worker.llm.engine.load.running)
-            asyncio.run_coroutine_threadsafe(server.application.models.close(), server.worker.loop).result()
+            engine.wait()
+            worker = server.worker
+            closed = asyncio.run_coroutine_threadsafe(server.application.models.close(), worker.loop)
+            until(lambda: worker._closing)
+            engine.release()
+            closed.result()
+            assert "being closed" in "".join(answer.iter_text())
+    (request,) = engine.requests
     (entry,) = read_usage(path)
-    assert (entry.requests, entry.tokens.prompt_tokens > 0) == (1, True)
+    assert (entry.requests, entry.tokens.completion_tokens) == (1, len(request.output_ids))
 
 
 @contextmanager
 def process(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, ready, and its address."""
-    command = [sys.executable, "-m", "qwill.cli", "serve", "demo", "--port", "0", "--ctx", "1024", "--usage", str(path)]
+    options = ["--port", "0", "--ctx", "1024", "--parallel", "1", "--usage", str(path)]
+    command = [sys.executable, "-m", "qwill.cli", "serve", "demo", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
         try:
             assert started.stderr is not None
@@ -149,9 +156,10 @@ def test_a_server_that_is_killed_keeps_what_was_finished(path: Path) -> None:
     with process(path) as (server, url):
         told = [ask(url, f"What is {number} + 5?") for number in (3, 17, 40)]
         until(lambda: requests_of(path) == 3)  # read while it runs
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body(**ENDLESS)) as answer:
+        # Sixteen answers, one after the other: more than can be written before the end.
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body(n=16, **ENDLESS)) as answer:
             lines = answer.iter_lines()
-            for _ in range(8):
+            for _ in range(50):
                 next(lines)
             server.send_signal(signal.SIGKILL)
             assert server.wait() == -signal.SIGKILL

@@ -1,0 +1,47 @@
+"""An engine that stands still in the middle of an answer, however fast the machine is."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from server.running import Running
+
+
+class Held:
+    """`requests`: those that the engine has when it stands still."""
+
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+        self._reached, self._released = threading.Event(), threading.Event()
+
+    def wait(self) -> None:
+        """Until the engine stands still, in the midst of a step."""
+        assert self._reached.wait(30)
+
+    def release(self) -> None:
+        """Lets it go on."""
+        self._released.set()
+
+
+@contextmanager
+def held(server: Running, steps: int) -> Iterator[Held]:
+    """Lets the engine of the first model take so many steps from now on; the next one waits for `release`."""
+    engine = server.worker.llm.engine
+    step, taken, state = engine.step, 0, Held()
+
+    def counted() -> Any:
+        nonlocal taken
+        if taken == steps:
+            state.requests = [*engine.scheduler.running, *engine.scheduler.waiting]
+            state._reached.set()
+            assert state._released.wait(30)
+        taken += 1
+        return step()
+
+    engine.step = counted
+    try:
+        yield state
+    finally:
+        state.release()
+        engine.step = step
