@@ -9,7 +9,7 @@ from typing import Any
 
 from qwill.server.app import Application
 from qwill.server.models import Models, Served
-from qwill.server.run import Server, configuration, listen
+from qwill.server.run import Server, configuration, event_loop, listen
 from qwill.server.settings import Settings
 
 OPTIONS: dict[str, Any] = {"max_context": 1024, "cache_tokens": 8192, "speculative": True, "threads": 2}
@@ -37,23 +37,31 @@ def running(settings: Settings | None = None, served: list[Served] | None = None
 
     async def main() -> None:
         models = Models(served or [Served("demo", "demo", OPTIONS)], settings.max_waiting, **more)
-        state["application"] = application = Application(settings, models)
-        state["server"] = server = Server(configuration(settings, application), application)
-        task = asyncio.create_task(server.serve([listening]))
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-        ready.set()
-        await task
+        async with Application(settings, models) as application:
+            state["application"] = application
+            state["server"] = server = Server(configuration(settings, application), application)
+            task = asyncio.create_task(server.serve([listening]))
+            while not server.started and not task.done():
+                await asyncio.sleep(0.01)
+            ready.set()
+            await task
+            state["workers"] = [model.worker for model in models.all if model.worker is not None]
 
-    thread = threading.Thread(target=asyncio.run, args=[main()])
+    def in_loop() -> None:
+        try:
+            with asyncio.Runner(loop_factory=event_loop) as runner:
+                runner.run(main())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=in_loop)
     thread.start()
     ready.wait()
-    assert state["server"].started
+    assert "server" in state, "the server did not start"
     try:
         yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}", state["application"])
     finally:
-        workers = [model.worker for model in state["application"].models.all if model.worker is not None]
         state["server"].should_exit = True
         thread.join()
-        for worker in workers:
+        for worker in state["workers"]:
             worker.llm.engine.scheduler.check_integrity()

@@ -31,9 +31,9 @@ class Job:
         self.times = [array("d") for _ in self.answers]
         self.ended = False
         self._worker = worker
-        self._pieces: deque[Piece] = deque()
+        self._pieces: list[Piece] = []
         self._error: BaseException | None = None
-        self._wake = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
         self._at_end: list[Callable[[], None]] = []
         self._at_rest: list[Callable[[], None]] = []
 
@@ -60,14 +60,12 @@ class Job:
                 if not self._pieces:
                     if self._error is not None:
                         raise self._error
-                    self._wake.clear()
-                    try:
-                        async with asyncio.timeout(KEEP_ALIVE):
-                            await self._wake.wait()
-                    except TimeoutError:
+                    self._waiting = self._worker.loop.create_future()
+                    await self._waiting
+                    if not self._pieces and self._error is None:
                         yield []
                     continue
-                pieces, self._pieces = list(self._pieces), deque()
+                pieces, self._pieces = self._pieces, []
                 for index, delta in pieces:
                     if delta.completion is not None:
                         self.completions[index] = delta.completion
@@ -93,7 +91,11 @@ class Job:
     def _take(self, pieces: Sequence[Piece]) -> None:
         self.times[pieces[0][0]].append(time.perf_counter())
         self._pieces.extend(pieces)
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _rest(self) -> None:
         for call in self._at_rest:
@@ -101,7 +103,7 @@ class Job:
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
-        self._wake.set()
+        self._wake()
 
 
 class Worker:
@@ -112,7 +114,9 @@ class Worker:
         self.llm = llm
         self.answering = 0
         self._most = llm.max_sequences + max_waiting
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self._alive = self.loop.call_later(KEEP_ALIVE, self._nudge)
+        self._open: set[Job] = set()
         self._orders: deque[Callable[[], None]] = deque()
         self._ordered = threading.Event()
         self._jobs: dict[int, tuple[Job, int, Answer]] = {}  # of the thread: by the identity of the request
@@ -130,6 +134,7 @@ class Worker:
         self.check_room(len(answers))
         job = Job(self, answers)
         self.answering += len(answers)
+        self._open.add(job)
         for answer in answers:
             answer.request.streamed = streamed
         self._order(lambda: self._add(job))
@@ -138,9 +143,16 @@ class Worker:
     async def close(self) -> None:
         """Ends all answers and the thread, and writes what is to be kept on disk."""
         self._closing = True
+        self._alive.cancel()
         self._order(self._stop)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self.llm.close)
+
+    def _nudge(self) -> None:
+        """Wakes whoever waits, so that streams tell that they are alive. One timer for all: each wait costs less."""
+        for job in self._open:
+            job._wake()
+        self._alive = self.loop.call_later(KEEP_ALIVE, self._nudge)
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.append(order)
@@ -148,8 +160,9 @@ class Worker:
 
     def _leave(self, job: Job) -> None:
         self.answering -= len(job.answers)
+        self._open.discard(job)
         if self._closing or all(job.completions):
-            self._loop.call_soon(job._rest)
+            self.loop.call_soon(job._rest)
         else:
             self._order(lambda: self._drop(job))
 
@@ -224,5 +237,5 @@ class Worker:
         self._fail_all(Stopped("the model is being closed"))
 
     def _in_loop(self, call: Callable[[], None]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(call)

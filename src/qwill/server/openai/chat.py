@@ -14,13 +14,14 @@ from qwill.server.errors import refusal_of
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
-from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, whole
+from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, to_json, whole
 from qwill.server.routes import caller, service
 from qwill.server.schemas import answered
 from qwill.server.service import Asked
 from qwill.text.tokenizer import Tokenizer
 
 router = APIRouter()
+MARK = "\N{BLACK SQUARE}" * 8  # stands for a text
 DONE = b"data: [DONE]\n\n"
 # The dialect knows no other words: a runaway that was ended is told by `stop_reason`.
 REASONS = {"loop": "stop", "error": "stop"}
@@ -52,6 +53,8 @@ class ChatReply:
         self._cost = cost
         self._tokenizer = asked.job.answers[0].tokenizer
         self._with_reasoning = body.include_reasoning is not False and not (body.reasoning and body.reasoning.exclude)
+        self._with_logprobs = bool(body.logprobs)
+        self._shown = ("content", "reasoning") if self._with_reasoning else ("content",)
         self._head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}", "object": "chat.completion", "created": int(time.time()),
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
@@ -79,7 +82,8 @@ class ChatReply:
         head = {**self._head, "object": "chat.completion.chunk"}
         options = self._body.stream_options
         with_usage = options is not None and bool(options.include_usage)
-        states = [_Choice(index) for index in range(len(self._asked.job.answers))]
+        extra: dict[str, Any] = {"usage": None} if with_usage else {}
+        states = [_Choice(index, head, extra) for index in range(len(self._asked.job.answers))]
         try:
             for index in range(len(states)):
                 yield event({**head, "choices": [_chunk(index, {"role": "assistant", "content": ""})]})
@@ -88,8 +92,11 @@ class ChatReply:
                     yield ALIVE
                 chunks = []
                 for index, delta in pieces:
-                    for chunk in self._chunks(states[index], delta):
-                        chunks.append(event({**head, "choices": [chunk]} | ({"usage": None} if with_usage else {})))
+                    state = states[index]
+                    if delta.text and delta.kind in self._shown and not self._with_logprobs:
+                        chunks.append(to_json(delta.text).join(state.around[delta.kind]))
+                    else:
+                        chunks += [event({**head, "choices": [one]} | extra) for one in self._chunks(state, delta)]
                 if chunks:
                     yield b"".join(chunks)
             if with_usage:
@@ -152,11 +159,18 @@ class ChatReply:
 
 
 class _Choice:
-    """How far a streamed answer has come."""
+    """How far a streamed answer has come, and what stands around each text in its events: most of an event is the same
+    every time, and to write it anew took half of the time.
+    """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, head: dict[str, Any], extra: dict[str, Any]) -> None:
         self.index = index
         self.told = 0
+        kinds = {"content": {"content": MARK}, "reasoning": {"reasoning_content": MARK, "reasoning": MARK}}
+        self.around = {
+            kind: event({**head, "choices": [_chunk(index, delta)]} | extra).split(to_json(MARK))
+            for kind, delta in kinds.items()
+        }
 
 
 def usage(completions: list[Completion], choices: int) -> dict[str, Any]:
