@@ -1,6 +1,7 @@
 """What is no HTTP, or goes on without end before there is a request."""
 
 import json
+import time
 
 import pytest
 
@@ -55,6 +56,22 @@ def test_requests_that_never_begin(server: Running, monkeypatch: pytest.MonkeyPa
         said = read_all(connection)
     assert said.startswith(b"HTTP/1.1 200")
     assert said.count(b"HTTP/1.1 ") == 1
+
+
+def test_all_requests_of_a_connection_hear_that_it_ended(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    """The one that is answered, too, when others wait behind it."""
+    body = {"prompt": "x", "max_tokens": 1000, "ignore_eos": True, "stream": True}
+    asked = post("/v1/completions", body).replace(b"Connection: close\r\n", b"")
+    with connect(server.url) as connection:
+        connection.sendall(asked * 3)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        assert server.worker.answering == 1
+    deadline = time.monotonic() + 30
+    while server.worker.answering and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.worker.answering == 0
+    server.worker.llm.engine.scheduler.check_integrity()
+    assert "Exception" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_BYTES = 64 << 10  # of a request beside its body, which the gate bounds; a chunk's own may be as many as it brings
 HEAD_SECONDS = 30.0  # from the connection, or the first byte of a later request, to the end of its headers
 
 
 class Protocol(HttpToolsProtocol):
-    """Closes connections whose requests have more beside their bodies, or take longer to begin."""
+    """Closes connections whose requests have more beside their bodies, or take longer to begin. All requests of a
+    connection hear when it ends: uvicorn tells the last one alone, though an earlier one may be under way.
+    """
 
     _beside = 0
     _in_head = True
@@ -18,10 +20,15 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._begun: list[RequestResponseCycle] = []
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        for cycle in self._begun:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -43,6 +50,10 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
+        if self._begun and not self._begun[-1].response_complete:
+            self._begun.append(self.cycle)
+        else:  # they are answered one after the other, so all before it are complete
+            self._begun = [self.cycle]
 
     def on_body(self, body: bytes) -> None:
         self._beside -= 2 * len(body)

@@ -58,7 +58,7 @@ def _parameters(number: int, name: str, schema: Schema) -> list[str]:
     properties = schema.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
     listed = schema.get("required")
-    required = [key for key in dict.fromkeys(listed if isinstance(listed, list) else []) if isinstance(key, str)]
+    required = list(dict.fromkeys(key for key in listed if isinstance(key, str))) if isinstance(listed, list) else []
     values = {key: properties.get(key, {}) for key in [*required, *properties]}
     if len(values) > _MOST_PARAMETERS:
         raise InvalidArgument(f"tool {name} has {len(values)} parameters; calls by a schema have at most 64")
