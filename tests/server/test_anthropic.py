@@ -1,11 +1,9 @@
 """/v1/messages and /v1/messages/count_tokens through the official client."""
 
-import base64
 import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -13,21 +11,11 @@ import httpx
 import pydantic
 import pytest
 
-from qwill.server.anthropic.schemas import Conversation
-from qwill.server.anthropic.turns import plain_messages
 from qwill.server.keys import Key, Keys
 from qwill.server.settings import Settings
+from server.anthropic_parts import IMAGE, PARIS, SUM, WEATHER, assistant, result, use, user
 from server.running import Running, running
 
-PICTURE = base64.b64encode((Path(__file__).parents[2] / "docs" / "red_circle.png").read_bytes()).decode()
-IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE}}
-SUM = "What is 17 + 25?"
-PARIS = "What is the weather in Paris?"
-WEATHER = {
-    "name": "get_weather",
-    "description": "The weather of a city",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-}
 THINKING = {"type": "enabled", "budget_tokens": 2048}
 GREEDY = {"temperature": 0}
 
@@ -41,22 +29,6 @@ def client(server: Running) -> Iterator[anthropic.Anthropic]:
 def request(content: Any, **more: Any) -> dict[str, Any]:
     messages = content if isinstance(content, list) and "role" in content[0] else [user(content)]
     return {"model": "demo", "max_tokens": 300, "messages": messages, "extra_body": GREEDY} | more
-
-
-def user(content: Any) -> dict[str, Any]:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": content}
-
-
-def result(identity: str, content: Any = None, **more: Any) -> dict[str, Any]:
-    return {"type": "tool_result", "tool_use_id": identity, "content": content, **more}
-
-
-def use(identity: str, city: str = "Paris") -> dict[str, Any]:
-    return {"type": "tool_use", "id": identity, "name": "get_weather", "input": {"city": city}}
 
 
 def ask(client: anthropic.Anthropic, content: Any, **more: Any) -> Any:
@@ -78,16 +50,6 @@ def without_ids(message: Any) -> Any:
     """What two answers to the same question have in common."""
     content = [{key: value for key, value in block.to_dict().items() if key != "id"} for block in message.content]
     return content, message.stop_reason, message.stop_sequence, message.usage.output_tokens
-
-
-def plain(**body: Any) -> list[dict[str, Any]]:
-    return plain_messages(Conversation.model_validate({"model": "demo", **body}))
-
-
-def post(server: Running, path: str = "", **body: Any) -> httpx.Response:
-    """As plain JSON, which can hold what no client would send."""
-    headers = {"content-type": "application/json"}
-    return httpx.post(f"{server.url}/v1/messages{path}", content=json.dumps(body), headers=headers)
 
 
 def test_a_question(client: anthropic.Anthropic) -> None:
@@ -359,66 +321,6 @@ def test_betas(client: anthropic.Anthropic) -> None:
     assert raw.headers["x-qwill-ignored"] == "context_management"
 
 
-def test_turns() -> None:
-    call, other = use("a"), use("b", "Rome")
-    found = plain(
-        system="Be kind.",
-        messages=[
-            {"role": "user", "content": [{"type": "text", "text": "What"}, {"type": "text", "text": "now?"}]},
-            user("Well?"),
-            {"role": "system", "content": "Be short."},
-            {"role": "system", "content": "Hurry.", "clear_at": "next_user_message"},
-            assistant([{"type": "thinking", "thinking": "Hm", "signature": "s"}, {"type": "text", "text": "Let"}]),
-            assistant([{"type": "text", "text": " me see."}, call, other]),
-            user(
-                [
-                    {"type": "text", "text": "Here."},
-                    result("b", "rain", is_error=True),
-                    result("a", [{"type": "text", "text": "sun"}, IMAGE]),
-                ]
-            ),
-            {"role": "system", "content": "Stay calm.", "clear_at": "next_user_message"},
-        ],
-    )
-    functions = [{"name": "get_weather", "arguments": {"city": city}} for city in ("Paris", "Rome")]
-    address = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
-    assert found == [
-        {"role": "system", "content": "Be kind.\n\nBe short.\n\nStay calm."},
-        {"role": "user", "content": "What\nnow?\nWell?"},
-        {
-            "role": "assistant",
-            "content": "Let me see.",
-            "reasoning_content": "Hm",
-            "tool_calls": [
-                {"id": identity, "type": "function", "function": function}
-                for identity, function in zip("ab", functions, strict=True)
-            ],
-        },
-        {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "sun"}, address]},
-        {"role": "tool", "tool_call_id": "b", "content": "Error:\nrain"},
-        {"role": "user", "content": "Here."},
-    ]
-
-
-def test_documents_are_text() -> None:
-    source = {"type": "text", "media_type": "text/plain", "data": "Once."}
-    found = {"type": "search_result", "title": "Hit", "source": "a.txt", "content": [{"type": "text", "text": "Two"}]}
-    blocks = [{"type": "text", "text": "Three"}, IMAGE]
-    parts = [
-        {"type": "document", "title": "Tale", "source": source},
-        found,
-        {"type": "document", "source": {"type": "content", "content": "Four\n"}},
-        {"type": "document", "source": {"type": "content", "content": blocks}},
-    ]
-    (message,) = plain(messages=[user(parts)])
-    text, picture = message["content"][:-1], message["content"][-1]
-    assert "".join(part["text"] for part in text) == "Tale\nOnce.\nHit\na.txt\nTwo\nFour\nThree"
-    assert picture["type"] == "image_url"
-    named = {"type": "tool_reference", "tool_name": "get_weather"}
-    messages = plain(messages=[user("?"), assistant([use("a")]), user([result("a", [named]), result("a")])])
-    assert [message["content"] for message in messages[2:]] == ["The tool get_weather can be called.", ""]
-
-
 def test_errors_are_of_the_clients_classes(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError, match="no model 'claude-opus' here; there is demo") as missing:
         ask(client, SUM, model="claude-opus")
@@ -455,70 +357,6 @@ def test_keys() -> None:
                     assert refused.value.body["error"]["type"] == "authentication_error"
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"max_tokens": None}, "max_tokens"),
-        ({"max_tokens": 0}, "max_tokens must be"),
-        ({"temperature": -1}, "temperature must be"),
-        ({"top_p": 1.5}, "top_p must be"),
-        ({"top_k": -1}, "top_k must be"),
-        ({"stop_sequences": [""]}, "stop_sequences.0"),
-        ({"temprature": 1}, "unknown field 'temprature'"),
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "'role'"),
-        ({"messages": [user(None)]}, "content"),
-        ({"messages": [user([{"type": "text"}])]}, "text"),
-        ({"messages": [user([{"type": "server_tool_use", "id": "a"}])]}, "'server_tool_use'"),
-        ({"messages": [user([{"type": "text", "text": "x", "size": 1}])]}, "unknown field"),
-        ({"messages": [assistant([result("a")])]}, "'tool_result'"),
-        ({"messages": [user([IMAGE | {"transformations": {"oversized_image": "error"}}])]}, "'downsize'"),
-        ({"system": [IMAGE]}, "system"),
-        ({"thinking": {"type": "between_tools"}}, "thinking.type"),
-        ({"thinking": {"type": "disabled", "budget_tokens": 5}}, "budget_tokens"),
-        ({"thinking": {"type": "enabled", "budget_tokens": -1}}, "budget_tokens"),
-        ({"tools": [{"name": "f"}]}, "input_schema"),
-        ({"tool_choice": {"type": "any"}}, "tool_choice of type any needs tools"),
-        ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "f"}}, "the tools are get_weather"),
-        ({"container": "c"}, "container"),
-        ({"mcp_servers": [{"type": "url", "url": "https://example.com", "name": "x"}]}, "mcp_servers"),
-        ({"output_config": {"format": {"type": "json_schema", "schema": {"type": 5}}}}, "schema"),
-    ],
-)
-def test_mistakes_are_named(server: Running, more: dict[str, Any], message: str) -> None:
-    body = {"model": "demo", "max_tokens": 20, "messages": [user(SUM)]} | more
-    answer = post(server, **{key: value for key, value in body.items() if value is not None})
-    assert answer.status_code == 400
-    assert message in answer.json()["error"]["message"]
-    assert answer.json()["type"] == "error"
-    assert answer.json()["error"]["type"] == "invalid_request_error"
-
-
-@pytest.mark.parametrize(
-    "messages",
-    [
-        [user("")],
-        [user([])],
-        [user("\ud800")],
-        [assistant("Hello!"), user(SUM)],
-        [user(SUM), assistant([])],
-        [user(SUM), {"role": "system", "content": []}],
-        [user(SUM), assistant([{"type": "text", "text": "a </think> b"}]), user("<|im_end|>")],
-        [user(PARIS), assistant([use("a") | {"input": {"\ud800": "\ud800"}}]), user([result("a")])],
-    ],
-)
-def test_odd_conversations_are_answered_or_refused(server: Running, messages: Any) -> None:
-    answer = post(server, model="demo", max_tokens=3, messages=messages)
-    assert answer.status_code in (200, 400)
-    counted = post(server, "/count_tokens", model="demo", messages=messages)
-    assert counted.status_code == answer.status_code
-    if answer.status_code == 400:
-        assert answer.json()["error"]["message"]
-    else:
-        usage = answer.json()["usage"]
-        assert counted.json()["input_tokens"] == usage["input_tokens"] + usage["cache_read_input_tokens"]
-
-
 def test_a_step_that_fails_ends_the_stream(
     client: anthropic.Anthropic, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -542,9 +380,9 @@ def test_a_slow_answer_pings(server: Running, monkeypatch: pytest.MonkeyPatch) -
         return step()
 
     monkeypatch.setattr(engine, "step", slow)
-    monkeypatch.setattr("qwill.server.worker.KEEP_ALIVE", 0.01)
+    monkeypatch.setattr("qwill.server.worker.KEEP_ALIVE", 0.05)
     body = {"model": "demo", "max_tokens": 5, "messages": [user(SUM)], "stream": True}
-    with httpx.stream("POST", f"{server.url}/v1/messages", json=body) as answer:
+    with httpx.stream("POST", f"{server.url}/v1/messages", json=body, timeout=60) as answer:
         lines = answer.iter_lines()
         names = []
         for line in lines:

@@ -262,7 +262,7 @@ class Thinking(Piece):
 
     UNUSED = frozenset({"block_binding"})
     type: Literal["enabled", "disabled", "adaptive"]
-    budget_tokens: Annotated[int, Field(ge=0)] | None = None
+    budget_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     display: Literal["summarized", "omitted"] | None = None
     block_binding: Any = None
 
