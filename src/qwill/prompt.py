@@ -149,7 +149,7 @@ class PromptBuilder:
             tokens += len(self.tokenizer.encode(text[start : start + step], allow_special=True))
             if tokens > 2 * self._max_context:  # a token that is cut here may count several times
                 raise PromptTooLong(
-                    f"the prompt has far more tokens than the {self._max_context} that the context holds; shorten it"
+                    f"the prompt is far too long: the context holds {self._max_context} tokens; shorten it"
                 )
 
     def _load_all(self, parts: Sequence[MediaPart], options: PromptOptions) -> list[tuple[Patches, list[float]]]:

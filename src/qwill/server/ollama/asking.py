@@ -5,6 +5,7 @@ from typing import Any
 
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
+from qwill.server.efforts import BUDGETS
 from qwill.server.errors import Refusal
 from qwill.server.ollama.schemas import (
     OllamaChatRequest,
@@ -13,7 +14,6 @@ from qwill.server.ollama.schemas import (
     OllamaOptions,
     OllamaRequest,
 )
-from qwill.server.openai.asking import BUDGETS
 from qwill.server.service import Ask
 
 IGNORED = frozenset({"keep_alive", "truncate", "shift"})

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from qwill.answer import Completion, StreamDelta, TokenLogprob
 from qwill.server.errors import refusal_of
+from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.ollama.answers import CHAT_ANSWERS, GENERATE_ANSWERS, LINES
 from qwill.server.ollama.asking import (
     chat_ask,
@@ -27,7 +28,6 @@ from qwill.server.service import Ask, Asked
 from qwill.text.tokenizer import Tokenizer
 
 router = APIRouter()
-LEAST_LOGPROB = -9999.0  # JSON has no infinities
 Call = tuple[int, str, dict[str, Any]]  # its place among the answer's calls, the function's name, the arguments
 Shape = Callable[[str, str, Sequence[Call]], dict[str, Any]]
 
@@ -109,7 +109,7 @@ class Reply:
         self._shape = shape
         self._cost = cost
         self._name = body.model or asked.served.name
-        self._told = 0
+        self._new_logprobs = NewLogprobs(self._answer)
         worker = asked.served.worker
         assert worker is not None  # it is leased
         self.max_context = worker.llm.max_context
@@ -140,7 +140,7 @@ class Reply:
             return b""
         content, thinking = ("", delta.text) if delta.kind == "reasoning" else (delta.text, "")
         said = self._shape(content, thinking, calls)
-        return to_json(self._object(said, delta.completion, self._new_logprobs())) + b"\n"
+        return to_json(self._object(said, delta.completion, self._new_logprobs.take())) + b"\n"
 
     def _object(
         self, said: dict[str, Any], completion: Completion | None, logprobs: list[TokenLogprob] | None
@@ -168,28 +168,9 @@ class Reply:
             "eval_duration": _nanoseconds(usage["completion_tokens"] / rate if rate else 0.0),
         } | (self._cost(self._asked) or {})
 
-    def _new_logprobs(self) -> list[TokenLogprob] | None:
-        """Those of the tokens since the last line: text is held back where it may turn out to be something else."""
-        request = self._answer.request
-        if request.params.logprobs is None:
-            return None
-        samples = request.samples[self._told :]
-        self._told += len(samples)
-        return [TokenLogprob(one.token, one.logprob or 0.0, one.top or []) for one in samples]
-
 
 def _logprob(tokenizer: Tokenizer | None, one: TokenLogprob) -> dict[str, Any]:
-    top = [_token(tokenizer, token, logprob) for token, logprob in one.top]
-    return _token(tokenizer, one.token_id, one.logprob) | ({"top_logprobs": top} if top else {})
-
-
-def _token(tokenizer: Tokenizer | None, token: int, logprob: float) -> dict[str, Any]:
-    spelled = tokenizer.token_bytes(token) if tokenizer is not None else b""
-    return {
-        "token": spelled.decode("utf-8", "replace"),
-        "logprob": max(logprob, LEAST_LOGPROB),
-        "bytes": list(spelled),
-    }
+    return {key: value for key, value in entry(tokenizer, one).items() if value or key != "top_logprobs"}
 
 
 def _now() -> str:

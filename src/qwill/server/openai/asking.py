@@ -5,14 +5,11 @@ from typing import Any
 
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
+from qwill.server.efforts import BUDGETS, NO_REASONING
 from qwill.server.errors import Refusal
 from qwill.server.openai.chat_schemas import ChatRequest, Sampling
 from qwill.server.schemas import MediaOptions, Message, ResponseFormat
 from qwill.server.service import Ask
-
-# Tokens of reasoning that an effort stands for; None is no limit.
-BUDGETS: dict[str, int | None] = {"low": 1024, "medium": 8192, "high": None, "xhigh": None}
-NO_REASONING = ("none", "minimal")
 
 
 def chat_ask(body: ChatRequest) -> Ask:

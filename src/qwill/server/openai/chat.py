@@ -9,8 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from qwill.answer import Completion, StreamDelta, TokenLogprob
+from qwill.answer import Answer, Completion, StreamDelta, TokenLogprob
 from qwill.server.errors import refusal_of
+from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
@@ -18,7 +19,6 @@ from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, to_json, 
 from qwill.server.routes import caller, service
 from qwill.server.schemas import answered
 from qwill.server.service import Asked
-from qwill.text.tokenizer import Tokenizer
 
 router = APIRouter()
 MARK = "\N{BLACK SQUARE}" * 8  # stands for a text
@@ -83,7 +83,7 @@ class ChatReply:
         options = self._body.stream_options
         with_usage = options is not None and bool(options.include_usage)
         extra: dict[str, Any] = {"usage": None} if with_usage else {}
-        states = [_Choice(index, head, extra) for index in range(len(self._asked.job.answers))]
+        states = [_Choice(index, answer, head, extra) for index, answer in enumerate(self._asked.job.answers)]
         try:
             for index in range(len(states)):
                 yield event({**head, "choices": [_chunk(index, {"role": "assistant", "content": ""})]})
@@ -124,27 +124,13 @@ class ChatReply:
         chunks = [_chunk(state.index, change) for change in changes]
         if chunks:
             chunks[-1] |= ending
-            chunks[-1]["logprobs"] = self._new_logprobs(state)
+            chunks[-1]["logprobs"] = self._logprobs(state.logprobs.take())
         return chunks
-
-    def _new_logprobs(self, state: "_Choice") -> dict[str, Any] | None:
-        """Those of the tokens since the last chunk: text is held back where it may turn out to be something else."""
-        answer = self._asked.job.answers[state.index]
-        if answer.request.params.logprobs is None:
-            return None
-        samples = answer.request.samples[state.told :]
-        state.told += len(samples)
-        return self._logprobs([TokenLogprob(one.token, one.logprob or 0.0, one.top or []) for one in samples])
 
     def _logprobs(self, logprobs: list[TokenLogprob] | None) -> dict[str, Any] | None:
         if logprobs is None:
             return None
-        content = [
-            _token(self._tokenizer, one.token_id, one.logprob)
-            | {"top_logprobs": [_token(self._tokenizer, token, logprob) for token, logprob in one.top]}
-            for one in logprobs
-        ]
-        return {"content": content, "refusal": None}
+        return {"content": [entry(self._tokenizer, one) for one in logprobs], "refusal": None}
 
     def _ending(self, index: int, completion: Completion) -> dict[str, Any]:
         reason = completion.finish_reason
@@ -163,9 +149,9 @@ class _Choice:
     every time, and to write it anew took half of the time.
     """
 
-    def __init__(self, index: int, head: dict[str, Any], extra: dict[str, Any]) -> None:
+    def __init__(self, index: int, answer: Answer, head: dict[str, Any], extra: dict[str, Any]) -> None:
         self.index = index
-        self.told = 0
+        self.logprobs = NewLogprobs(answer)
         kinds = {"content": {"content": MARK}, "reasoning": {"reasoning_content": MARK, "reasoning": MARK}}
         self.around = {
             kind: event({**head, "choices": [_chunk(index, delta)]} | extra).split(to_json(MARK))
@@ -193,12 +179,6 @@ def usage(completions: list[Completion], choices: int) -> dict[str, Any]:
 def to_text(arguments: dict[str, Any]) -> str:
     """A call's arguments as JSON text."""
     return json.dumps(arguments, ensure_ascii=False)
-
-
-def _token(tokenizer: Tokenizer | None, token: int, logprob: float) -> dict[str, Any]:
-    spelled = tokenizer.token_bytes(token) if tokenizer is not None else b""
-    # JSON has no infinities; a token without a chance has the least that clients expect.
-    return {"token": spelled.decode("utf-8", "replace"), "logprob": max(logprob, -9999.0), "bytes": list(spelled)}
 
 
 def _chunk(index: int, delta: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from qwill.answer import Completion, TokenLogprob
 from qwill.server.errors import Refusal, refusal_of
+from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import sampling_params, structure
 from qwill.server.openai.chat import DONE, REASONS, usage
@@ -74,7 +75,7 @@ class CompletionReply:
         self._asked = asked
         self._body = body
         self._cost = cost
-        self._told = [0] * len(asked.job.answers)
+        self._new_logprobs = [NewLogprobs(answer) for answer in asked.job.answers]
         self._shown = [0] * len(asked.job.answers)
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
@@ -99,7 +100,7 @@ class CompletionReply:
                     yield ALIVE
                 for index, delta in pieces:
                     if delta.text or delta.completion is not None:
-                        choice = self._choice(index, delta.text, self._new_logprobs(index), delta.completion)
+                        choice = self._choice(index, delta.text, self._new_logprobs[index].take(), delta.completion)
                         yield event({**self._head, "choices": [choice]} | ({"usage": None} if with_usage else {}))
             if with_usage:
                 yield event({**self._head, "choices": [], "usage": self._usage()})
@@ -120,33 +121,22 @@ class CompletionReply:
             "stop_reason": stopped,
         }
 
-    def _new_logprobs(self, index: int) -> list[TokenLogprob] | None:
-        request = self._asked.job.answers[index].request
-        if request.params.logprobs is None:
-            return None
-        samples = request.samples[self._told[index] :]
-        self._told[index] += len(samples)
-        return [TokenLogprob(one.token, one.logprob or 0.0, one.top or []) for one in samples]
-
     def _logprobs(self, index: int, logprobs: list[TokenLogprob] | None) -> dict[str, Any] | None:
         if logprobs is None:
             return None
-        offsets = []
-        for one in logprobs:
+        tokenizer = self._asked.job.answers[0].tokenizer
+        tokens, offsets = [text_of(tokenizer, one.token_id) for one in logprobs], []
+        for text in tokens:
             offsets.append(self._shown[index])
-            self._shown[index] += len(self._text(one.token_id))
+            self._shown[index] += len(text)
         return {
-            "tokens": [self._text(one.token_id) for one in logprobs],
-            "token_logprobs": [max(one.logprob, -9999.0) for one in logprobs],
+            "tokens": tokens,
+            "token_logprobs": [max(one.logprob, LEAST) for one in logprobs],
             "top_logprobs": [
-                {self._text(token): max(logprob, -9999.0) for token, logprob in one.top} for one in logprobs
+                {text_of(tokenizer, token): max(logprob, LEAST) for token, logprob in one.top} for one in logprobs
             ],
             "text_offset": offsets,
         }
-
-    def _text(self, token: int) -> str:
-        tokenizer = self._asked.job.answers[0].tokenizer
-        return tokenizer.token_bytes(token).decode("utf-8", "replace") if tokenizer is not None else ""
 
     def _echo(self, index: int) -> str:
         answer = self._asked.job.answers[index]

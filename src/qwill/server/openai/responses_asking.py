@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from qwill.server.efforts import BUDGETS, NO_REASONING
 from qwill.server.errors import Refusal
-from qwill.server.openai.asking import BUDGETS, NO_REASONING, prompt_options, sampling_params, structure
+from qwill.server.openai.asking import prompt_options, sampling_params, structure
 from qwill.server.openai.responses_items import Stored, messages_of
 from qwill.server.openai.responses_schemas import LOGPROBS, AllowedTools, ResponsesRequest
 from qwill.server.service import Ask

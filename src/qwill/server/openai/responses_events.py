@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from qwill.answer import Answer, StreamDelta
-from qwill.engine.request import Sampled
+from qwill.answer import Answer, StreamDelta, TokenLogprob
+from qwill.server.logprobs import entry
 from qwill.server.openai.responses_items import new_id, opaque
 from qwill.text.detokenizer import Detokenizer
 from qwill.text.parsers.qwen import OPENING, ToolCallScanner
@@ -13,7 +13,6 @@ from qwill.text.tokenizer import Tokenizer
 
 Event = dict[str, Any]
 TAGS = ("<think>", "</think>")
-LEAST_LOGPROB = -9999.0  # JSON has no infinities; clients know this as a token without a chance
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ class TextTokens:
             if self._ends[self._told] > position or begin >= position:
                 samples.append(self._samples[self._told])
             self._told += 1
-        return [self._logprob(sample) for sample in samples]
+        return [entry(self._tokenizer, TokenLogprob(one.token, one.logprob or 0.0, one.top or [])) for one in samples]
 
     def skip_call(self) -> None:
         """A tool call comes next."""
@@ -190,12 +189,3 @@ class TextTokens:
         for sample in self._samples[len(self._ends) :]:
             self._text += self._detokenizer.push(sample.token)
             self._ends.append(len(self._text))
-
-    def _logprob(self, sample: Sampled) -> dict[str, Any]:
-        top = [self._token(token, logprob) for token, logprob in sample.top or []]
-        return self._token(sample.token, sample.logprob or 0.0) | {"top_logprobs": top}
-
-    def _token(self, token: int, logprob: float) -> dict[str, Any]:
-        spelled = self._tokenizer.token_bytes(token)
-        text = spelled.decode("utf-8", "replace")
-        return {"token": text, "bytes": list(spelled), "logprob": max(logprob, LEAST_LOGPROB)}
