@@ -392,3 +392,12 @@ def test_a_slow_answer_pings(server: Running, monkeypatch: pytest.MonkeyPatch) -
                 go.set()
     assert names[:3] == ["message_start", "ping", "ping"]
     assert names[-1] == "message_stop"
+
+
+def test_models(client: anthropic.Anthropic) -> None:
+    listed = list(client.models.list())
+    assert [(model.id, model.type, model.display_name) for model in listed] == [("demo", "model", "demo")]
+    assert client.models.retrieve("demo").created_at == listed[0].created_at
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        client.models.retrieve("claude-unknown")
+    assert caught.value.request_id

@@ -121,7 +121,7 @@ class Gate:
 
     def _decorate(self, message: Message, asked: Headers, request_id: str) -> None:
         headers = MutableHeaders(scope=message)
-        headers["x-request-id"] = request_id
+        headers["x-request-id"] = headers["request-id"] = request_id  # the latter is where Anthropic's clients look
         headers["x-content-type-options"] = "nosniff"
         origin = asked.get("origin")
         if origin is not None and self._settings.origins and self._allowed(origin, asked):

@@ -50,7 +50,7 @@ class Models:
         self._default = served[0]
         self._max_waiting = max_waiting
         self._budget = budget
-        self._idle_seconds = idle_seconds
+        self.idle_seconds = idle_seconds
         self._load_llm = load
         self._watch: asyncio.Task[None] | None = None
 
@@ -89,8 +89,8 @@ class Models:
         """Loads the first model, and watches for idle ones."""
         served, _ = await self.lease(None)
         self.release(served)
-        if self._idle_seconds is not None:
-            self._watch = asyncio.create_task(self._unload_idle(self._idle_seconds))
+        if self.idle_seconds is not None:
+            self._watch = asyncio.create_task(self._unload_idle(self.idle_seconds))
 
     async def close(self) -> None:
         """Unloads all."""

@@ -1,6 +1,7 @@
 """What is of no dialect: models, tokens, and how the server is."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -27,12 +28,15 @@ class Status(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """A model. `max_model_len`: tokens of its context, once it is loaded."""
+    """A model, in the words of OpenAI and of Anthropic. `max_model_len`: tokens of its context, once it is loaded."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    type: Literal["model"]
+    display_name: str
+    created_at: str
     max_model_len: int | None = None
 
 
@@ -41,6 +45,9 @@ class ModelList(BaseModel):
 
     object: Literal["list"]
     data: list[ModelEntry]
+    has_more: bool
+    first_id: str
+    last_id: str
 
 
 class Tokens(BaseModel):
@@ -102,7 +109,9 @@ async def metrics(request: Request) -> Response:
 @router.get("/v1/models", tags=["OpenAI"], responses=answered(ModelList))
 async def models(request: Request) -> Response:
     """The models that can be asked."""
-    return JSON({"object": "list", "data": [_model(request, name) for name in _names(request)]})
+    names = _names(request)
+    entries = [_model(request, name) for name in names]
+    return JSON({"object": "list", "data": entries, "has_more": False, "first_id": names[0], "last_id": names[-1]})
 
 
 @router.get("/v1/models/{name:path}", tags=["OpenAI"], responses=answered(ModelEntry))
@@ -158,7 +167,11 @@ def _names(request: Request) -> list[str]:
 
 def _model(request: Request, name: str) -> dict[str, Any]:
     served = service(request).models.find(name)
-    entry: dict[str, Any] = {"id": served.name, "object": "model", "created": served.created, "owned_by": "qwill"}
+    entry: dict[str, Any] = {
+        "id": served.name, "object": "model", "created": served.created, "owned_by": "qwill",
+        "type": "model", "display_name": served.name,
+        "created_at": datetime.fromtimestamp(served.created, UTC).isoformat(),
+    }  # fmt: skip
     if served.worker is not None:
         entry["max_model_len"] = served.worker.llm.max_context
     return entry

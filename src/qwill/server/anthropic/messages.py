@@ -180,7 +180,6 @@ def _event(name: str, **fields: Any) -> bytes:
 
 
 def _headed(response: Response, request: Request, body: Conversation) -> Response:
-    response.headers["request-id"] = request.state.request_id  # where the clients of this dialect look for it
     names = ignored(body)
     if names:
         response.headers["x-qwill-ignored"] = ", ".join(names)

@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import json
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -33,7 +34,7 @@ log = logging.getLogger("qwill.server")
 router = APIRouter()
 API_VERSION = "0.14.0"  # of Ollama, whose API this is; clients decide by it what they may ask
 TAG = ":latest"  # Ollama's names have one
-NEVER = "9999-12-31T23:59:59Z"  # is when a model leaves that is asked again and again; clients want a time
+NEVER = "9999-12-31T23:59:59Z"  # clients want a time
 ARCHITECTURES = {released: name for name, released in MODEL_TYPES.items()}
 FORMATS = {"hf": "safetensors"}
 OPTION_NAMES = {"repetition_penalty": "repeat_penalty"}  # where Ollama has another one
@@ -90,9 +91,18 @@ async def loaded(request: Request) -> Response:
     for served in service(request).models.all:
         if served.worker is not None:
             context = served.worker.llm.max_context
-            more = {"expires_at": NEVER, "size_vram": 0, "context_length": context}
+            more = {"expires_at": _leaves(request, served), "size_vram": 0, "context_length": context}
             entries.append(await _listed(served) | more)
     return JSON({"models": entries})
+
+
+def _leaves(request: Request, served: Served) -> str:
+    """When a model is unloaded if nobody asks it."""
+    idle = service(request).models.idle_seconds
+    if idle is None:
+        return NEVER
+    left = idle if served.leases else idle - (time.monotonic() - served.last_used)
+    return (datetime.now(UTC) + timedelta(seconds=max(left, 0.0))).isoformat()
 
 
 @router.post("/api/show", responses=SHOW_ANSWERS, tags=["Ollama"])

@@ -15,8 +15,8 @@ const DIVIDER = /^\|?[ \t]*:?-+:?(?:[ \t]*\|[ \t]*:?-+:?)*[ \t]*\|?$/;
 const CONSUMED = Symbol("the line is used up");
 
 /**
- * The blocks of a text, and at which character each of its lines begins. A block's `line` is its first line and `last`
- * its last one that is not blank.
+ * The blocks of a text, and at which character each of its lines begins. A block's `line` is its first line, `noticed`
+ * the one that tells that it begins there (the second one of a table), and `last` its last one that is not blank.
  */
 export function parseBlocks(text) {
   const parser = new BlockParser();
@@ -180,7 +180,7 @@ class BlockParser {
     const paragraph = this.#leaf;
     const head = paragraph.lines.at(-1);
     const divider = rest.trim();
-    if (!(head.includes("|") || divider.includes("|")) || !DIVIDER.test(divider)) return false;
+    if (paragraph.isLazy || !(head + divider).includes("|") || !DIVIDER.test(divider)) return false;
     const titles = cells(head);
     const marks = cells(divider);
     if (titles.length !== marks.length) return false;
@@ -201,7 +201,8 @@ class BlockParser {
       this.#leaf = null;
       this.#touch(this.#containers.findLastIndex((one) => one.type === "quote") + 1); // its mark is no blank line outside
     } else if (leaf?.type === "paragraph") {
-      leaf.lines.push(text); // also where its containers' marks are missing
+      leaf.lines.push(text);
+      leaf.isLazy = !this.#allMatched; // its containers' marks are missing
       this.#touch();
     } else if (leaf?.type === "table" && this.#allMatched && cells(text).length) {
       const row = cells(text);
@@ -225,7 +226,7 @@ class BlockParser {
       this.#containers.pop();
       this.#matched -= 1;
     }
-    block.line = block.last = this.#number;
+    block.line = block.noticed = block.last = this.#number;
     this.#tip.children.push(block);
     this.#leaf = null;
     this.#touch();

@@ -27,8 +27,8 @@ export class MarkdownView {
       else target.append(fresh);
     });
     while (target.childNodes.length > this.#settledBlocks + blocks.length) target.lastChild.remove();
-    // The last line may go on. A block that begins in another line has ended all blocks before it.
-    const settled = blocks.findLastIndex((block) => block.line < offsets.length - 1);
+    // The last line may go on. A block that was noticed before it has ended all blocks above.
+    const settled = blocks.findLastIndex((block) => block.noticed < offsets.length - 1);
     if (settled > 0) {
       this.#settledBlocks += settled;
       this.#settledLength += offsets[blocks[settled].line];
