@@ -311,3 +311,33 @@ def test_penalties_of_a_long_answer() -> None:
     expected = logits.copy()
     expected[answer] -= np.float32(0.5)
     np.testing.assert_array_equal(request._penalties.apply(logits), expected)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_biases_are_added_to_the_logits(temperature: float) -> None:
+    """A biased draw is the draw from biased logits; -100 is never drawn, and drafts guess as the draw goes."""
+    params = replace(EVERYTHING, temperature=temperature, seed=int(RANDOM.integers(2**63)))
+    chosen = RANDOM.choice(50, 10, replace=False)
+    biases = {int(token): float(RANDOM.uniform(-5, 5)) for token in chosen[:9]} | {int(chosen[9]): -100.0}
+    for position in range(200):
+        logits = random_logits(50)
+        moved = logits.copy()
+        for token, value in biases.items():
+            moved[token] += np.float32(value if value > -100 else -np.inf)
+        biased = Sampler(replace(params, logit_bias=biases), 50, [])
+        drawn = biased.sample(logits, position).token
+        assert drawn == Sampler(params, 50, []).sample(moved, position).token != chosen[9]
+        assert biased.guess(logits, position, np.arange(50)) == drawn
+
+
+def test_a_bias_against_every_token_forbids_nothing() -> None:
+    params = SamplingParams(temperature=0, logit_bias=dict.fromkeys(range(5), -100))
+    assert Sampler(params, 5, []).sample(np.arange(5, dtype=np.float32), 0).token == 4
+
+
+@pytest.mark.parametrize("bias", [{"x": 1}, {1: "y"}, {-1: 0}, {1: 100.5}, {1: math.nan}, [1, 2], "1"])
+def test_bad_biases(bias: object) -> None:
+    with pytest.raises(InvalidArgument, match="logit_bias"):
+        SamplingParams(logit_bias=bias)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="outside the vocabulary of 5"):
+        Sampler(SamplingParams(logit_bias={5: 1.0}), 5, [])
