@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+from server.running import Running
 
 PROJECT = Path(__file__).parents[2]
 SCREENSHOTS = PROJECT / "build" / "screenshots"
@@ -114,6 +117,25 @@ def until(page: Page, expression: str) -> None:
             return
         page.wait_for_timeout(20)
     raise AssertionError(f"this never came true: {expression}")
+
+
+@contextmanager
+def held(server: Running, steps: int) -> Iterator[None]:
+    """The engine stands still after so many steps, for as long as this lasts."""
+    engine = server.worker.llm.engine
+    step, left, go_on = engine.step, iter(range(steps)), threading.Event()
+
+    def slow() -> Any:
+        if next(left, None) is None:
+            go_on.wait()
+        return step()
+
+    engine.step = slow
+    try:
+        yield
+    finally:
+        engine.step = step
+        go_on.set()
 
 
 def screenshot(page: Page, name: str) -> None:

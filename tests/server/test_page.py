@@ -5,8 +5,6 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,22 +12,28 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from qwill.server.keys import Keys
-from qwill.server.page import FILES, FOLDER, INDEX, POLICY
+from qwill.server.page import FILES, FOLDER, INDEX
 from qwill.server.settings import Settings
-from server.browser import GREEDY, PICTURE, SUM, answering, answers, ask, browsing, events, screenshot, until, visiting
+from server.browser import (
+    GREEDY,
+    PICTURE,
+    SUM,
+    answering,
+    answers,
+    ask,
+    browsing,
+    events,
+    held,
+    screenshot,
+    until,
+    visiting,
+)
 from server.running import Running, running
 
-# Whether the browser's database has the beginning of an answer.
-IS_KEPT = """() => new Promise((resolve) => {
-    indexedDB.open("qwill").onsuccess = ({ target }) => {
-        const all = target.result.transaction("trees").objectStore("trees").getAll();
-        all.onsuccess = () => {
-            target.result.close();
-            const nodes = all.result.flatMap((tree) => Object.values(tree.nodes));
-            resolve(nodes.some((node) => node.role === "assistant" && node.text));
-        };
-    };
-})"""
+POLICY = {
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:",
+    "media-src data: blob:", "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+}  # fmt: skip
 COST = {
     "own": {"amount": 0.0012345, "currency": "EUR"},
     "providers": [{"provider": "Elsewhere", "model": "one", "amount": 12, "currency": "USD"}],
@@ -46,26 +50,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, server: Running) -> Iterator[Page]:
     with visiting(browser, server.url, GREEDY) as visited:
+        expect(visited.locator("#model")).to_have_value("demo")
         yield visited
-
-
-@contextmanager
-def held(server: Running, steps: int) -> Iterator[None]:
-    """The engine stands still after so many steps, for as long as this lasts."""
-    engine = server.worker.llm.engine
-    step, left, go_on = engine.step, iter(range(steps)), threading.Event()
-
-    def slow() -> Any:
-        if next(left, None) is None:
-            go_on.wait()
-        return step()
-
-    engine.step = slow
-    try:
-        yield
-    finally:
-        engine.step = step
-        go_on.set()
 
 
 # Files
@@ -76,7 +62,7 @@ def test_files_come_with_strict_headers(server: Running) -> None:
         for path in ("/", *(f"/web/{name}" for name in FILES)):
             answer = client.get(path)
             assert answer.status_code == 200
-            assert answer.headers["content-security-policy"] == POLICY
+            assert set(answer.headers["content-security-policy"].split("; ")) == POLICY
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert "camera=()" in answer.headers["permissions-policy"]
@@ -199,7 +185,7 @@ def test_what_is_set_is_asked_for(page: Page) -> None:
     page.get_by_label("Seed").fill("")
     page.keyboard.press("Escape")
     ask(page, "Hm?")
-    expect(answers(page)).to_have_count(2)
+    expect(answers(page)).to_have_text(["Yes.", "Yes."])
     first, second = bodies
     assert first == {
         "model": "demo", "stream": True, "stream_options": {"include_usage": True}, "loop_detection": True,
@@ -238,98 +224,6 @@ def test_an_answer_is_stopped_while_the_model_stands_still(page: Page, server: R
     expect(page.locator(".reply .versions")).to_contain_text("2/2")
 
 
-def test_answers_in_two_conversations_at_a_time(page: Page, server: Running) -> None:
-    with held(server, 3):
-        ask(page, SUM)
-        page.keyboard.press("Control+k")
-        ask(page, "What is 21 + 34?")
-        expect(page.get_by_role("img", name="is answered")).to_have_count(2)
-    expect(answers(page)).to_have_text("21 + 34 = 55")
-    page.get_by_role("button", name=SUM).click()
-    expect(answers(page)).to_have_text("17 + 25 = 42")
-    expect(page.get_by_role("img", name="is answered")).to_have_count(0)
-
-
-# Conversations
-
-
-def test_history(page: Page) -> None:
-    answering(page, "First `code`.")
-    ask(page, "A question <b>of</b> mine")
-    expect(answers(page)).to_have_text("First code.")
-    page.get_by_role("button", name="New chat").click()
-    expect(page.locator("#welcome")).to_be_visible()
-    ask(page, "Another question")
-    expect(answers(page)).to_have_count(1)
-    page.reload()
-    expect(page.locator(".question .text")).to_have_text("Another question")
-    expect(page.locator("#history button")).to_have_text(["Another question", "A question <b>of</b> mine"])
-    page.get_by_role("button", name="A question").click()
-    expect(page.locator(".question .text")).to_have_text("A question <b>of</b> mine")
-    page.get_by_role("button", name="This conversation").click()
-    page.get_by_role("button", name="Rename").click()
-    page.keyboard.type("Renamed\n")
-    expect(page.locator("#history button[aria-current]")).to_have_text("Renamed")
-    texts = []
-    for name in ("Export as text", "Export as JSON"):
-        page.get_by_role("button", name="This conversation").click()
-        with page.expect_download() as download:
-            page.get_by_role("button", name=name).click()
-        assert download.value.suggested_filename.startswith("Renamed.")
-        texts.append(Path(download.value.path()).read_text())
-    assert texts[0] == "# Renamed\n\n## You\n\nA question <b>of</b> mine\n\n## demo\n\nFirst `code`.\n"
-    assert json.loads(texts[1])["messages"][1] == {"role": "assistant", "content": "First `code`."}
-    page.get_by_role("button", name="This conversation").click()
-    page.get_by_role("button", name="Delete", exact=True).click()
-    screenshot(page, "delete")
-    page.locator("#confirm").get_by_role("button", name="Delete").click()
-    expect(page.locator("#history button")).to_have_text(["Another question"])
-    page.reload()
-    expect(page.locator("#history button")).to_have_text(["Another question"])
-    page.get_by_role("button", name="Settings").click()
-    page.get_by_role("button", name="Delete all").click()
-    page.locator("#confirm").get_by_role("button", name="Cancel").click()
-    expect(page.locator("#history button")).to_have_count(1)
-    page.get_by_role("button", name="Delete all").click()
-    page.locator("#confirm").get_by_role("button", name="Delete").click()
-    expect(page.locator("#history button")).to_have_count(0)
-
-
-def test_an_answer_that_was_left_is_kept_as_far_as_it_came(page: Page, server: Running) -> None:
-    page.get_by_role("button", name="Thinking").click()
-    with held(server, 3):
-        ask(page, SUM)
-        expect(answers(page)).not_to_be_empty()
-        until(page, IS_KEPT)
-        page.reload()
-        expect(answers(page)).not_to_be_empty()
-        expect(page.locator(".note")).to_contain_text("left before the answer was complete")
-
-
-def test_an_edited_message_stands_beside_the_first_one(page: Page) -> None:
-    ask(page, SUM)
-    expect(answers(page)).to_have_text("17 + 25 = 42")
-    page.get_by_role("button", name="Edit the message").click()
-    page.get_by_label("The changed message").fill("What is 21 + 34?")
-    page.keyboard.press("Enter")
-    expect(answers(page)).to_have_text("21 + 34 = 55")
-    expect(page.locator(".question .versions")).to_contain_text("2/2")
-    screenshot(page, "versions")
-    page.get_by_role("button", name="The version before").click()
-    expect(answers(page)).to_have_text("17 + 25 = 42")
-    page.get_by_role("button", name="Answer again").click()
-    expect(page.locator(".reply .versions")).to_contain_text("2/2")
-    expect(answers(page)).to_have_text("17 + 25 = 42")
-    page.reload()
-    expect(page.locator(".question .versions")).to_contain_text("1/2")
-    page.locator(".question").get_by_role("button", name="The next version").click()
-    expect(answers(page)).to_have_text("21 + 34 = 55")
-    page.get_by_role("button", name="Edit the message").click()
-    page.keyboard.press("Escape")
-    expect(page.locator(".editor")).to_have_count(0)
-    expect(page.locator(".question .text")).to_be_visible()
-
-
 # What goes wrong
 
 
@@ -340,6 +234,9 @@ def test_a_key_is_asked_for(browser: Browser) -> None:
         expect(key).to_be_focused()
         expect(page.locator("#key-notice")).to_have_text("The server asks for an API key.")
         screenshot(page, "key")
+        key.fill("clé™")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-notice")).to_have_text("An API key is made of ASCII letters.")
         key.fill("another")
         page.keyboard.press("Enter")
         expect(page.locator("#key-notice")).to_have_text("The server refuses this API key.")

@@ -62,6 +62,7 @@ export class Answers {
   }
 
   #take(node, chunk, answer) {
+    node.model ??= chunk.model;
     const choice = chunk.choices?.[0];
     const { content, reasoning_content: reasoning } = choice?.delta ?? {};
     if (content || reasoning) {
@@ -78,7 +79,7 @@ export class Answers {
   }
 }
 
-/** What is told of an answer that is complete. The first token's time is the prompt's, so the pace counts the others. */
+/** What is told of a complete answer. The first token's time is the prompt's, so the pace counts the others. */
 function figures(usage, answer) {
   const seconds = (answer.last - answer.first) / 1000;
   const tokens = usage.completion_tokens;

@@ -1,7 +1,7 @@
 // The block structure of Markdown: lines become plain objects, of which `markdown.js` makes nodes.
 //
-// Follows CommonMark, line by line, with tables and formulas. HTML and link definitions are no structure here: they stay
-// the text that they are.
+// Follows CommonMark, line by line, with tables and formulas. HTML and link definitions are no structure here: they
+// stay the text that they are.
 
 const MOST_CONTAINERS = 20; // quotes and lists inside each other; what lies deeper stays text
 const QUOTE = /^ {0,3}> ?/;
@@ -126,7 +126,8 @@ class BlockParser {
     }
     if ((found = FENCE.exec(rest))) {
       const [, indent, fence, info] = found;
-      this.#place({ type: "code", indent: indent.length, fence, language: info.trim().split(/\s/, 1)[0], lines: [] }, true);
+      const [language] = info.trim().split(/\s/, 1);
+      this.#place({ type: "code", indent: indent.length, fence, language, lines: [] }, true);
       return CONSUMED;
     }
     if ((found = FORMULA.exec(rest))) {
@@ -199,7 +200,8 @@ class BlockParser {
     if (!text) {
       this.#end();
       this.#leaf = null;
-      this.#touch(this.#containers.findLastIndex((one) => one.type === "quote") + 1); // its mark is no blank line outside
+      const quote = this.#containers.findLastIndex((one) => one.type === "quote");
+      this.#touch(quote + 1); // outside of it, its mark makes the line no blank one
     } else if (leaf?.type === "paragraph") {
       leaf.lines.push(text);
       leaf.isLazy = !this.#allMatched; // its containers' marks are missing

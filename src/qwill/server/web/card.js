@@ -21,9 +21,8 @@ export class Card {
     this.node = node;
     this.#context = context;
     const isQuestion = node.role === "user";
-    const name = isQuestion ? "You" : node.model || "Answer";
-    this.article = element("article", { class: isQuestion ? "question" : "reply", "aria-label": name });
-    this.#parts = isQuestion ? this.#questionParts() : this.#replyParts(name);
+    this.article = element("article", { class: isQuestion ? "question" : "reply", "aria-label": "You" });
+    this.#parts = isQuestion ? this.#questionParts() : this.#replyParts();
     this.article.append(...Object.values(this.#parts));
   }
 
@@ -95,23 +94,26 @@ export class Card {
   }
 
   async #addMedium(place, medium) {
-    const isImage = medium.kind === "image";
-    const shown = isImage ? element("img", { alt: medium.name }) : element("video", { controls: true, "aria-label": medium.name });
+    const shown =
+      medium.kind === "image"
+        ? element("img", { alt: medium.name })
+        : element("video", { controls: true, "aria-label": medium.name });
     place.append(shown);
     const address = await this.#context.media.show(medium);
     if (address) shown.src = address;
     else shown.replaceWith(element("p", { text: `${medium.name} is not in this browser any more.` }));
   }
 
-  #replyParts(name) {
+  #replyParts() {
     const thinking = element("details", { class: "thinking", hidden: true }, element("summary"), element("div"));
     thinking.addEventListener("toggle", () => this.#showThoughts());
     const again = element("button", { type: "button", "data-action": "retry", text: "Try again" });
+    const dots = element("span", { class: "dots", "aria-hidden": "true" });
     return {
-      name: element("p", { class: "name", text: name }),
+      name: element("p", { class: "name" }),
       thinking,
       answer: element("div", { class: "markdown" }),
-      waiting: element("p", { class: "waiting", hidden: true }, element("span", { class: "dots", "aria-hidden": "true" }), "Reading"),
+      waiting: element("p", { class: "waiting", hidden: true }, dots, "Reading"),
       ending: element("p", { class: "note", hidden: true }),
       failure: element("p", { class: "failure", hidden: true }, element("span"), again),
       actions: element(
@@ -123,8 +125,10 @@ export class Card {
 
   #updateReply() {
     const { node } = this;
-    const { thinking, answer, waiting, ending, failure, actions } = this.#parts;
+    const { name, thinking, answer, waiting, ending, failure, actions } = this.#parts;
     const isRunning = this.#context.answers.isRunning(node);
+    name.textContent = node.model || "Answer";
+    this.article.setAttribute("aria-label", name.textContent);
     this.article.classList.toggle("running", isRunning);
     thinking.hidden = !node.reasoning;
     thinking.firstChild.textContent = thought(node.thoughtSeconds);

@@ -33,7 +33,8 @@ export function icon(name) {
 
 /** A button with a picture, named for those who do not see it. */
 export function iconButton(name, label, action) {
-  return element("button", { type: "button", class: "quiet", "aria-label": label, title: label, "data-action": action }, icon(name));
+  const attributes = { type: "button", class: "quiet", "aria-label": label, title: label, "data-action": action };
+  return element("button", attributes, icon(name));
 }
 
 /** Puts a text on the clipboard, also where the page came without encryption and may not use the newer way. */

@@ -1,7 +1,7 @@
 // The inline structure of Markdown: a text becomes a flat list of tokens.
 //
-// Tokens have one of: `text`; `code`; `formula`; `isBreak`; `open`, the name of an element that encloses what follows up
-// to the `close` that belongs to it (with `href` and `title` for links); `address` and `text` for a link that is
+// Tokens have one of: `text`; `code`; `formula`; `isBreak`; `open`, the name of an element that encloses what follows
+// up to the `close` that belongs to it (with `href` and `title` for links); `address` and `text` for a link that is
 // written out. Emphasis follows CommonMark, and also works beside Chinese, Japanese and Korean letters, between which
 // there are no spaces.
 
@@ -116,9 +116,10 @@ class InlineParser {
   #bracket() {
     const isImage = this.#text[this.#at] === "!";
     if (isImage && this.#text[this.#at + 1] !== "[") return false;
-    const bracket = { bracket: isImage ? "![" : "[", link: null, runs: this.#runs.length, parts: this.#parts.length + 1 };
+    const mark = isImage ? "![" : "[";
+    const bracket = { bracket: mark, link: null, runs: this.#runs.length, parts: this.#parts.length + 1 };
     this.#brackets.push(bracket);
-    return this.#add(bracket, bracket.bracket.length);
+    return this.#add(bracket, mark.length);
   }
 
   /** A closing bracket: the end of a link's text if a harmless address follows. Pictures are links to them. */
@@ -264,8 +265,8 @@ function fit(opener, closer) {
 
 function partTokens(part) {
   if (part.closes) return [...part.closes, { text: part.char.repeat(part.count) }, ...part.opens.reverse()];
-  if (part.bracket) return part.link ? [{ open: "a", href: part.link.href, title: part.link.title }] : [{ text: part.bracket }];
-  return [part];
+  if (!part.bracket) return [part];
+  return part.link ? [{ open: "a", href: part.link.href, title: part.link.title }] : [{ text: part.bracket }];
 }
 
 function backticks(text) {

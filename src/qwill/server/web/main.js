@@ -11,12 +11,11 @@ import { Follower } from "./scroll.js";
 import { Settings } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
 import { openStore } from "./store.js";
-import { fetchModels } from "./stream.js";
+import { fetchModels, UNAUTHORIZED } from "./stream.js";
 import { changeTheme, theme } from "./theme.js";
 
 const LAST = "qwill.last"; // the conversation that was shown last
 const SAVE_EVERY = 1500; // milliseconds, while answers are written
-const UNAUTHORIZED = 401;
 
 class Page {
   #store;
@@ -78,7 +77,8 @@ class Page {
     find("#rename").addEventListener("click", () => this.#leaveMenu(() => find("#title").select()));
     find("#export-text").addEventListener("click", () => this.#leaveMenu(() => this.#exportText()));
     find("#export-json").addEventListener("click", () => this.#leaveMenu(() => this.#exportMessages()));
-    find("#delete").addEventListener("click", () => this.#leaveMenu(() => this.#delete([this.#shown.id], "this conversation")));
+    const deleteShown = () => this.#delete([this.#shown.id], "this conversation");
+    find("#delete").addEventListener("click", () => this.#leaveMenu(deleteShown));
     find("#delete-all").addEventListener("click", () => this.#delete([...this.#heads.keys()], "all conversations"));
     find("#close-notice").addEventListener("click", () => this.#tell(""));
     document.addEventListener("keydown", (event) => this.#keyPressed(event));
@@ -135,7 +135,7 @@ class Page {
     const node = conversation.add(question.id, { role: "assistant", model });
     const prepare = async () => ({
       model,
-      messages: await conversation.messages(question.id, this.#settings.get("system"), (medium) => this.#media.dataAddress(medium)),
+      messages: await this.#messages(conversation, question.id),
       stream: true,
       stream_options: { include_usage: true },
       ...this.#settings.request,
@@ -146,6 +146,12 @@ class Page {
     this.#save(conversation);
     this.#draw();
     this.#follower.toEnd();
+  }
+
+  /** A conversation up to a message, as the API takes it. */
+  #messages(conversation, last) {
+    const system = this.#settings.get("system");
+    return conversation.messages(last, system, (medium) => this.#media.dataAddress(medium));
   }
 
   #stop() {
@@ -229,7 +235,7 @@ class Page {
 
   async #exportMessages() {
     const { title, end } = this.#shown;
-    const messages = await this.#shown.messages(end, this.#settings.get("system"), (medium) => this.#media.dataAddress(medium));
+    const messages = await this.#messages(this.#shown, end);
     saveFile(`${fileName(title)}.json`, "application/json", JSON.stringify({ title, messages }, null, 2));
   }
 

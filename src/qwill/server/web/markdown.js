@@ -6,11 +6,12 @@ import { parseInline } from "./inline.js";
 
 const MOST_NESTED = 32; // elements of emphasis inside each other; deeper ones show their text alone
 
-/** Shows a text that grows. Blocks that are complete are never touched again, so that long answers stay quick. */
+/** Shows a text that grows. What is complete is never touched again, so that long answers stay quick. */
 export class MarkdownView {
   #target;
   #settledLength = 0; // of the text, up to the first block that may still change
   #settledBlocks = 0;
+  #drawn = null; // the pieces of that block as they were drawn last
 
   constructor(target) {
     this.#target = target;
@@ -21,10 +22,10 @@ export class MarkdownView {
     const target = this.#target;
     const { blocks, offsets } = parseBlocks(text.slice(this.#settledLength));
     blocks.forEach((block, index) => {
-      const fresh = blockNode(block);
       const old = target.childNodes[this.#settledBlocks + index];
-      if (old) morph(old, fresh);
-      else target.append(fresh);
+      if (index === 0) this.#drawFirst(old, block);
+      else if (old) morph(old, blockNode(block));
+      else target.append(blockNode(block));
     });
     while (target.childNodes.length > this.#settledBlocks + blocks.length) target.lastChild.remove();
     // The last line may go on. A block that was noticed before it has ended all blocks above.
@@ -32,8 +33,47 @@ export class MarkdownView {
     if (settled > 0) {
       this.#settledBlocks += settled;
       this.#settledLength += offsets[blocks[settled].line];
+      this.#drawn = null;
     }
   }
+
+  /** Draws the block that has been growing; of a list, table or quote no more than the pieces that are other ones. */
+  #drawFirst(old, block) {
+    const { common, pieces, pieceNode, place } = divided(block);
+    const drawn = { common: JSON.stringify(common), pieces: pieces.map((piece) => JSON.stringify(piece)) };
+    const before = this.#drawn;
+    this.#drawn = drawn;
+    if (!old) {
+      this.#target.append(blockNode(block));
+    } else if (!before?.pieces.length || before.common !== drawn.common || before.pieces.length > pieces.length) {
+      morph(old, blockNode(block));
+    } else {
+      const inside = place(old);
+      pieces.forEach((piece, index) => {
+        if (index >= before.pieces.length) inside.append(pieceNode(piece));
+        else if (before.pieces[index] !== drawn.pieces[index]) morph(inside.childNodes[index], pieceNode(piece));
+      });
+    }
+  }
+}
+
+/** A block that may become long: what all its pieces have in common, the pieces, and how and where to show one. */
+function divided(block) {
+  if (block.type === "list") {
+    const loose = isLoose(block);
+    const common = [block.type, block.kind, block.start, loose];
+    return { common, pieces: block.children, pieceNode: (item) => itemNode(item, loose), place: (node) => node };
+  }
+  if (block.type === "table") {
+    const { titles, alignments, rows } = block;
+    const pieceNode = (row) => rowNode("td", row, alignments);
+    const place = (node) => node.querySelector("tbody");
+    return { common: [block.type, titles, alignments], pieces: rows, pieceNode, place };
+  }
+  if (block.type === "quote") {
+    return { common: [block.type], pieces: block.children, pieceNode: blockNode, place: (node) => node };
+  }
+  return { common: [block.type], pieces: [] };
 }
 
 function blockNode(block) {
@@ -61,21 +101,22 @@ function blockNode(block) {
 
 function listNode(list) {
   const loose = isLoose(list);
-  const items = list.children.map((item) => {
-    const made = element("li");
-    for (const block of item.children) {
-      if (block.type === "paragraph") {
-        const text = withTask(block === item.children[0], block.lines.join("\n").trimEnd());
-        if (loose) made.append(withInline(element("p"), text));
-        else withInline(made, text);
-      } else {
-        made.append(blockNode(block));
-      }
-    }
-    return made;
-  });
   const start = list.ordered && list.start !== 1 ? list.start : undefined;
-  return element(list.ordered ? "ol" : "ul", { start }, ...items);
+  return element(list.ordered ? "ol" : "ul", { start }, ...list.children.map((item) => itemNode(item, loose)));
+}
+
+function itemNode(item, loose) {
+  const made = element("li");
+  for (const block of item.children) {
+    if (block.type === "paragraph") {
+      const text = withTask(block === item.children[0], block.lines.join("\n").trimEnd());
+      if (loose) made.append(withInline(element("p"), text));
+      else withInline(made, text);
+    } else {
+      made.append(blockNode(block));
+    }
+  }
+  return made;
 }
 
 /** Boxes to tick are characters here. */
@@ -91,12 +132,15 @@ function codeNode(code, language) {
   return element("div", { class: "code" }, bar, box);
 }
 
-function tableNode(table) {
-  const row = (name, cells) =>
-    element("tr", {}, ...cells.map((cell, column) => withInline(element(name, { class: table.alignments[column] || undefined }), cell)));
-  const body = table.rows.length ? [element("tbody", {}, ...table.rows.map((cells) => row("td", cells)))] : [];
-  const made = element("table", {}, element("thead", {}, row("th", table.titles)), ...body);
-  return element("div", { class: "table", tabindex: "0" }, made);
+function tableNode({ titles, alignments, rows }) {
+  const head = element("thead", {}, rowNode("th", titles, alignments));
+  const body = rows.length ? [element("tbody", {}, ...rows.map((cells) => rowNode("td", cells, alignments)))] : [];
+  return element("div", { class: "table", tabindex: "0" }, element("table", {}, head, ...body));
+}
+
+function rowNode(name, cells, alignments) {
+  const made = cells.map((cell, column) => withInline(element(name, { class: alignments[column] || undefined }), cell));
+  return element("tr", {}, ...made);
 }
 
 /** Puts the nodes of a text with emphasis, links and code into `parent`. */

@@ -26,7 +26,7 @@ export class Media {
   /** Keeps media for as long as their conversation. */
   async keep(media, conversation) {
     if (!this.#store) return;
-    await Promise.all(media.map((medium) => this.#store.saveMedium(medium.id, conversation, this.#blobs.get(medium.id))));
+    await Promise.all(media.map(({ id }) => this.#store.saveMedium(id, conversation, this.#blobs.get(id))));
   }
 
   /** An address under which this page can show it; null if its bytes are gone. */

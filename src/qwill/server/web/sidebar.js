@@ -38,9 +38,11 @@ export class Sidebar {
     const items = heads
       .toSorted((one, other) => other.updated - one.updated)
       .map(({ id, title }) => {
-        const attributes = { type: "button", "data-id": id, title, "aria-current": id === current ? "true" : undefined };
-        const running = isRunning(id) ? [element("span", { class: "dots", role: "img", "aria-label": "is answered" })] : [];
-        return element("li", {}, element("button", attributes, element("span", { text: title }), ...running));
+        const isShown = id === current ? "true" : undefined;
+        const dots = element("span", { class: "dots", role: "img", "aria-label": "is answered" });
+        dots.hidden = !isRunning(id);
+        const attributes = { type: "button", "data-id": id, title, "aria-current": isShown };
+        return element("li", {}, element("button", attributes, element("span", { text: title }), dots));
       });
     this.#list.replaceChildren(...items);
     if (focused) this.#list.querySelector(`[data-id="${focused}"]`)?.focus();

@@ -1,5 +1,7 @@
 // The server's answers, piece by piece: server-sent events, read by hand.
 
+export const UNAUTHORIZED = 401;
+
 /** Why there is no answer, in a plain line. `status` is 0 where no answer of the server came at all. */
 export class Failure extends Error {
   constructor(message, status = 0) {
@@ -56,7 +58,10 @@ export async function fetchModels(key) {
 }
 
 async function ask(path, key, options) {
-  const headers = { ...(options.body && { "content-type": "application/json" }), ...(key && { authorization: `Bearer ${key}` }) };
+  const headers = new Headers();
+  if (options.body) headers.set("content-type", "application/json");
+  if (/[^ -~]/.test(key)) throw new Failure("An API key is made of ASCII letters.", UNAUTHORIZED);
+  if (key) headers.set("authorization", `Bearer ${key}`);
   let response;
   try {
     response = await fetch(path, { ...options, headers, cache: "no-store" });
@@ -72,11 +77,12 @@ async function ask(path, key, options) {
 
 async function failureOf(response, key) {
   const body = await response.json().catch(() => ({}));
-  const said = body.error?.message ? sentence(body.error.message) : `The server answered with status ${response.status}.`;
+  const told = body.error?.message;
+  const said = told ? sentence(told) : `The server answered with status ${response.status}.`;
   const wait = response.headers.get("retry-after");
   switch (response.status) {
-    case 401:
-      return new Failure(key ? "The server refuses this API key." : "The server asks for an API key.", 401);
+    case UNAUTHORIZED:
+      return new Failure(key ? "The server refuses this API key." : "The server asks for an API key.", UNAUTHORIZED);
     case 413:
       return new Failure(`That is too much for the server: ${said}`, 413);
     case 429:
