@@ -4,7 +4,6 @@ import asyncio
 import logging
 import math
 import re
-import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwill.server.errors import Refusal, busy, refusal_of
+from qwill.server.ids import new_id
 from qwill.server.keys import Key
 from qwill.server.responses import JSON
 from qwill.server.settings import LOOPBACK, Settings
@@ -192,7 +192,7 @@ def _as_json(scope: Scope, headers: Headers) -> Scope:
 def _request_id(headers: Headers) -> str:
     """The client's own id if it is one, else a new one."""
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given if _REQUEST_ID.fullmatch(given) else new_id("req_")
 
 
 def _secret(headers: Headers) -> str | None:

@@ -1,7 +1,6 @@
 """/v1/chat/completions."""
 
 import json
-import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +10,7 @@ from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta, TokenLogprob
 from qwill.server.errors import refusal_of
+from qwill.server.ids import new_id
 from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
@@ -56,7 +56,7 @@ class ChatReply:
         self._with_logprobs = bool(body.logprobs)
         self._shown = ("content", "reasoning") if self._with_reasoning else ("content",)
         self._head = {
-            "id": f"chatcmpl-{secrets.token_hex(12)}", "object": "chat.completion", "created": int(time.time()),
+            "id": new_id("chatcmpl-"), "object": "chat.completion", "created": int(time.time()),
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 
@@ -190,4 +190,4 @@ def _call(identity: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def _call_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
+    return new_id("call_")

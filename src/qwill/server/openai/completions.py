@@ -1,6 +1,5 @@
 """/v1/completions: texts or token ids that are continued as they stand."""
 
-import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from starlette.responses import Response
 
 from qwill.answer import Completion, TokenLogprob
 from qwill.server.errors import Refusal, refusal_of
+from qwill.server.ids import new_id
 from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import sampling_params, structure
@@ -78,7 +78,7 @@ class CompletionReply:
         self._new_logprobs = [NewLogprobs(answer) for answer in asked.job.answers]
         self._shown = [0] * len(asked.job.answers)
         self._head = {
-            "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
+            "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()),
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 
