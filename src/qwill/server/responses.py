@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -69,6 +69,29 @@ class Stream(Response):
     async def _cancel_when_gone(self, receive: Receive) -> None:
         await _gone(receive)
         self._job.cancel()
+
+
+class Reply(Protocol):
+    """A job's answers in a dialect."""
+
+    def whole(self) -> dict[str, Any]:
+        """All of them, once the job is finished."""
+
+    def events(self) -> AsyncIterator[bytes]:
+        """The pieces of a stream."""
+
+
+async def respond(request: Request, job: Job, reply: Reply, streamed: bool, ignored: Sequence[str]) -> Response:
+    """The reply, whole or as a stream, with a header that names the fields that mean nothing here."""
+    response: Response
+    if streamed:
+        response = Stream(job, reply.events())
+    else:
+        await whole(request, job.finish())
+        response = JSON(reply.whole())
+    if ignored:
+        response.headers["x-qwill-ignored"] = ", ".join(ignored)
+    return response
 
 
 async def whole(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -15,7 +15,7 @@ from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
-from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, to_json, whole
+from qwill.server.responses import ALIVE, EVENTS, event, respond, to_json
 from qwill.server.routes import caller, service
 from qwill.server.schemas import answered
 from qwill.server.service import Asked
@@ -32,16 +32,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The next message of a conversation; with `stream` as server-sent events."""
     asked = await service(request).begin(chat_ask(body), caller(request))
     reply = ChatReply(asked, body, service(request).watch.cost)
-    ignored = body.ignored(IGNORED)
-    response: Response
-    if body.stream:
-        response = Stream(asked.job, reply.events())
-    else:
-        await whole(request, asked.job.finish())
-        response = JSON(reply.whole())
-    if ignored:
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
-    return response
+    return await respond(request, asked.job, reply, bool(body.stream), body.ignored(IGNORED))
 
 
 class ChatReply:

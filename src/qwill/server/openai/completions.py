@@ -16,7 +16,7 @@ from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import sampling_params, structure
 from qwill.server.openai.chat import DONE, REASONS, usage
 from qwill.server.openai.chat_schemas import IGNORED, Sampling
-from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, whole
+from qwill.server.responses import ALIVE, EVENTS, event, respond
 from qwill.server.routes import caller, service
 from qwill.server.schemas import ResponseFormat, answered
 from qwill.server.service import Ask, Asked
@@ -57,15 +57,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     )  # fmt: skip
     asked = await service(request).begin(ask, caller(request))
     reply = CompletionReply(asked, body, service(request).watch.cost)
-    response: Response
-    if body.stream:
-        response = Stream(asked.job, reply.events())
-    else:
-        await whole(request, asked.job.finish())
-        response = JSON(reply.whole())
-    if ignored := body.ignored(IGNORED_HERE):
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
-    return response
+    return await respond(request, asked.job, reply, bool(body.stream), body.ignored(IGNORED_HERE))
 
 
 class CompletionReply:
