@@ -50,7 +50,7 @@ def operations() -> list[tuple[str, str]]:
     """All of the OpenAPI document, something in the places of parameters, and the pages that show it."""
     paths = application().api.openapi()["paths"]
     found = [(method.upper(), re.sub(r"{[^}]*}", "x", path)) for path, methods in paths.items() for method in methods]
-    return [*found, ("GET", "/docs"), ("GET", "/openapi.json")]
+    return [*found, ("GET", "/openapi.json")]
 
 
 KEYED = [one for one in operations() if one not in (("GET", "/health"), ("GET", "/ready"))]

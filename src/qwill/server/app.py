@@ -57,7 +57,7 @@ class Application:
         self._settings = settings
         self.api = Api(
             title="qwill", version=__version__, description="Qwen 3.5 on the hardware you have.",
-            redoc_url=None, strict_content_type=False, dependencies=[Depends(check_body)],
+            redoc_url=None, docs_url=None, strict_content_type=False, dependencies=[Depends(check_body)],
         )  # fmt: skip
         for router in ROUTERS:
             self.api.include_router(router)

@@ -18,7 +18,12 @@ from qwill.server.settings import LOOPBACK, Settings
 from qwill.server.watch import Watch
 
 log = logging.getLogger("qwill.server")
-OPEN_PATHS = ("/", "/health", "/ready")  # and the page's own files: they hold no secrets and load before a key is known
+OPEN_PATHS = (
+    "/",
+    "/docs",
+    "/health",
+    "/ready",
+)  # and the page's own files: they hold no secrets and load before a key is known
 OPEN_FOLDER = "/web/"
 FORM = "application/x-www-form-urlencoded"
 NOBODY = Key("none", b"")

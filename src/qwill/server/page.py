@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 router = APIRouter(include_in_schema=False)
 FOLDER = Path(__file__).with_name("web")
-INDEX = "index.html"
+INDEX, DOCS = "index.html", "docs.html"
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FILES = (
-    "answers.js", "blocks.js", "card.js", "composer.js", "conversation.js", "dom.js", "icon.svg", "inline.js",
-    "kept.js", "main.js", "markdown.js", "media.js", "messages.css", "messages.js", "page.css", "scroll.js",
-    "settings.js", "sidebar.js", "store.js", "stream.js", "theme.js",
+    "answers.js", "blocks.js", "card.js", "composer.js", "conversation.js", "docs.css", "docs.js", "dom.js",
+    "icon.svg", "inline.js", "kept.js", "main.js", "markdown.js", "media.js", "messages.css", "messages.js",
+    "page.css", "scroll.js", "settings.js", "sidebar.js", "store.js", "stream.js", "theme.js",
 )  # fmt: skip
 # Scripts and styles come from files of this server alone, and the page talks to nobody else.
 POLICY = (
@@ -47,6 +47,12 @@ class File:
 async def page(request: Request) -> Response:
     """The page."""
     return _answer(request, INDEX)
+
+
+@router.api_route("/docs", methods=["GET", "HEAD"])
+async def docs(request: Request) -> Response:
+    """What can be asked, from the OpenAPI document; FastAPI's own page is made of files of another server."""
+    return _answer(request, DOCS)
 
 
 @router.api_route("/web/{name}", methods=["GET", "HEAD"])
