@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from qwill.server.keys import Keys
-from qwill.server.page import FILES, FOLDER, INDEX
+from qwill.server.page import DOCS, FILES, FOLDER, INDEX
 from qwill.server.settings import Settings
 from server.browser import (
     GREEDY,
@@ -59,7 +59,7 @@ def page(browser: Browser, server: Running) -> Iterator[Page]:
 
 def test_files_come_with_strict_headers(server: Running) -> None:
     with httpx.Client(base_url=server.url) as client:
-        for path in ("/", *(f"/web/{name}" for name in FILES)):
+        for path in ("/", "/docs", *(f"/web/{name}" for name in FILES)):
             answer = client.get(path)
             assert answer.status_code == 200
             assert set(answer.headers["content-security-policy"].split("; ")) == POLICY
@@ -76,20 +76,24 @@ def test_files_come_with_strict_headers(server: Running) -> None:
 
 
 def test_nothing_but_the_pages_files_is_served(server: Running) -> None:
-    assert sorted([*FILES, INDEX]) == sorted(path.name for path in FOLDER.iterdir())
+    assert sorted([*FILES, INDEX, DOCS]) == sorted(path.name for path in FOLDER.iterdir())
     for path in ("/web/", "/web/index.html", "/web/other.js", "/web/..%2fpage.py", "/web/%2e%2e/page.py", "/web/a/b"):
         assert httpx.get(server.url + path).status_code == 404
 
 
-def test_no_script_or_style_stands_in_the_page() -> None:
-    text = (FOLDER / INDEX).read_text()
+@pytest.mark.parametrize("name", [INDEX, DOCS])
+def test_no_script_or_style_stands_in_the_page(name: str) -> None:
+    text = (FOLDER / name).read_text()
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|https?://", text)
     assert len(re.findall(r"<script[^>]* src=[^>]*></script>", text)) == text.count("<script")
-    loaded = re.findall(r'<(?:script|link)[^>]*"web/([a-z]+\.js)"', text)
-    assert sorted(loaded) == sorted(name for name in FILES if name.endswith(".js"))  # at once, not one after another
-    for name in FILES:
-        if name.endswith(".js"):
-            assert not re.search(MARKUP, (FOLDER / name).read_text())
+
+
+def test_scripts_are_loaded_at_once_and_write_no_markup() -> None:
+    scripts = {name: (FOLDER / name).read_text() for name in FILES if name.endswith(".js")}
+    loaded = re.findall(r'<(?:script|link)[^>]*"web/([a-z]+\.js)"', (FOLDER / INDEX).read_text())
+    assert sorted(loaded) == sorted(scripts.keys() - {"docs.js"})
+    for text in scripts.values():
+        assert not re.search(MARKUP, text)
 
 
 # Asking
