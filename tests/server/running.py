@@ -26,6 +26,15 @@ class Running:
     def worker(self) -> Any:
         return self.application.models.all[0].worker
 
+    def until_idle(self) -> None:
+        """Waits for the engine's thread to have nothing left; a lost cancellation would never end."""
+        for _ in range(3000):
+            if self.worker.answering == 0 and not self.worker.llm.engine.has_work:
+                self.worker.llm.engine.scheduler.check_integrity()
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError("answers go on that nobody reads")
+
 
 @contextmanager
 def running(settings: Settings | None = None, served: list[Served] | None = None, **more: Any) -> Iterator[Running]:

@@ -1,7 +1,6 @@
 """What is no HTTP, or goes on without end before there is a request."""
 
 import json
-import time
 
 import pytest
 
@@ -66,11 +65,7 @@ def test_all_requests_of_a_connection_hear_that_it_ended(server: Running, caplog
         connection.sendall(asked * 3)
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
         assert server.worker.answering == 1
-    deadline = time.monotonic() + 30
-    while server.worker.answering and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert server.worker.answering == 0
-    server.worker.llm.engine.scheduler.check_integrity()
+    server.until_idle()
     assert "Exception" not in caplog.text
 
 

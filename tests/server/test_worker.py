@@ -23,15 +23,6 @@ def body(**more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "Hello!"}], **more}
 
 
-def until_idle(server: Running) -> None:
-    """Waits for the engine's thread to have nothing left; a lost cancellation would never end."""
-    for _ in range(1000):
-        if server.worker.answering == 0 and not server.worker.llm.engine.has_work:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("answers go on that nobody reads")
-
-
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> None:
     with httpx.Client() as client:
@@ -45,7 +36,7 @@ def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> 
         else:
             with pytest.raises(httpx.ReadTimeout):
                 client.post(f"{server.url}/v1/chat/completions", json=body(**ENDLESS), timeout=0.3)
-    until_idle(server)
+    server.until_idle()
 
 
 def test_too_many_at_once_are_refused() -> None:
@@ -62,7 +53,7 @@ def test_too_many_at_once_are_refused() -> None:
                 openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0).chat.completions.create(
                     model="demo", messages=[{"role": "user", "content": "Hello!"}]
                 )
-        until_idle(server)
+        server.until_idle()
         assert client.post("/v1/chat/completions", json=body()).status_code == 200
 
 
@@ -86,7 +77,7 @@ def test_a_step_that_fails_is_told_and_the_next_request_is_answered(
     lines = httpx.post(f"{server.url}/v1/chat/completions", json=body(stream=True)).text.split("\n\n")
     assert lines[-2] == "data: [DONE]"
     assert "the server failed" in json.loads(lines[-3].removeprefix("data: "))["error"]["message"]
-    until_idle(server)
+    server.until_idle()
 
 
 def test_several_models_within_a_budget() -> None:
