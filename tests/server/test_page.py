@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -218,11 +217,7 @@ def test_an_answer_is_stopped_while_the_model_stands_still(page: Page, server: R
         expect(page.locator(".note")).to_have_text("Stopped.")
         expect(page.get_by_role("button", name="Send")).to_be_enabled()
         expect(page.locator("#messages")).to_have_attribute("aria-busy", "false")
-    for _ in range(1000):
-        if server.worker.answering == 0 and not server.worker.llm.engine.has_work:
-            break
-        threading.Event().wait(0.01)
-    assert server.worker.answering == 0
+    server.until_idle()
     page.get_by_role("button", name="Answer again").click()
     expect(answers(page)).to_contain_text("42")
     expect(page.locator(".reply .versions")).to_contain_text("2/2")

@@ -1,7 +1,6 @@
 """/v1/responses: what is remembered, for whom, how long."""
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,11 +77,7 @@ def test_what_is_not_stored(client: openai.OpenAI, server: Running) -> None:
     body = {"input": "Hello!", "stream": True, "ignore_eos": True, "temperature": 1.0}
     with httpx.stream("POST", f"{server.url}/v1/responses", json=body) as left:
         data = next(line for line in left.iter_lines() if line.startswith("data: "))
-    for _ in range(1000):
-        if server.worker.answering == 0 and not server.worker.llm.engine.has_work:
-            break
-        threading.Event().wait(0.01)
-    assert server.worker.answering == 0
+    server.until_idle()
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(json.loads(data.removeprefix("data: "))["response"]["id"])
 
