@@ -59,11 +59,13 @@ class Taker(asyncio.Protocol):
     """Takes the times of a stream's events and reads no more of them: a client must cost little."""
 
     def __init__(self, request: bytes) -> None:
+        self.begun = 0.0
         self.times: list[float] = []
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._request = request
 
     def connection_made(self, transport: Any) -> None:
+        self.begun = time.perf_counter()
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -81,10 +83,9 @@ async def ask(port: int, index: int, tokens: int) -> tuple[float, list[float]]:
     ).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     request = f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
-    started = time.perf_counter()
     _, taker = await asyncio.get_running_loop().create_connection(lambda: Taker(request), "127.0.0.1", port)
     await taker.closed
-    return taker.times[0] - started, taker.times
+    return taker.times[0] - taker.begun, taker.times
 
 
 async def server_times(port: int, streams: int, tokens: int) -> tuple[float, float]:

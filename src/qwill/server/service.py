@@ -20,6 +20,7 @@ from qwill.server.watch import Watch
 from qwill.server.worker import Job, Worker
 
 PREPARING = 4  # prompts that are made at a time
+SHORT = 1000  # characters of a prompt that is made where it is asked for
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,13 @@ class Service:
         return asked
 
     async def prepare(self, worker: Worker, ask: Ask) -> list[Answer]:
-        """The answers, not begun. Media are fetched here, and prompts made on other threads."""
+        """The answers, not begun. Media are fetched here, and prompts made on other threads unless they are short."""
         if ask.messages is not None:
             messages = await self._sources.resolve(ask.messages)
             options = replace(ask.options, seconds=self.settings.limits.media_seconds)
             ask = replace(ask, messages=messages, options=options)
+        if _is_short(ask):
+            return _answers(worker, ask)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._preparing, _answers, worker, ask)
 
@@ -122,6 +125,14 @@ class Service:
     def _ended(self, asked: Asked) -> None:
         self.models.release(asked.served)
         self.watch.ended(asked)
+
+
+def _is_short(ask: Ask) -> bool:
+    """Whether to make the prompt takes no longer than to have another thread do it, which is half a millisecond."""
+    if ask.tools or ask.params.structure is not None or ask.choices > 1 or len(ask.prompts) > 1:
+        return False
+    texts: list[Any] = [*(message.get("content", "") for message in ask.messages or ()), *ask.prompts]
+    return all(isinstance(text, str) for text in texts) and sum(map(len, texts)) <= SHORT
 
 
 def _answers(worker: Worker, ask: Ask) -> list[Answer]:
