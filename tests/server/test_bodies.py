@@ -245,6 +245,7 @@ def test_huge_numbers(server: Running, field: str) -> None:
         {"tools": [{"type": "function", "function": {"name": "\ud800", "description": "\ud800"}}]},
         {"tools": [{"type": "function", "function": {"name": "a", "parameters": {"\ud800": "\ud800"}}}]},
         {"tools": [{"type": "function", "function": {"name": "a", "strict": True, "parameters": {"$ref": "#"}}}]},
+        {"tools": [{"type": "function", "function": {"name": "a", "strict": True, "parameters": {"required": [[]]}}}]},
         {"tool_choice": {"type": "function", "function": {"name": "\ud800"}}},
         {"messages": [{"role": "user", "content": "\ud800"}]}, {"messages": [{"role": "user",
         "content": "a\udfffb\0\x1b"}]},
