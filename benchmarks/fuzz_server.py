@@ -140,7 +140,8 @@ def resident_bytes(pid: int) -> int:
 
 
 def serve() -> None:
-    """The server's process. Its cache of prompts is small, so that memory is soon what it stays."""
+    """The server's process. Its caches of prompts and pictures are small, so that memory is soon what it stays."""
+    from qwill.engine import runner
     from qwill.server import protocol
     from qwill.server.models import Models, Served
     from qwill.server.run import serve as run
@@ -148,6 +149,7 @@ def serve() -> None:
 
     options = {"max_context": 512, "cache_tokens": 4096, "speculative": True, "threads": 2, "prefix_cache": 8 << 20}
     settings = Settings(port=0, limits=Limits(body_seconds=1, media_seconds=20), max_waiting=256)
+    runner.EMBEDDING_BYTES = 4 << 20
     protocol.HEAD_SECONDS = 1.0  # most of the broken requests never come to their end
     run(settings, lambda: Models([Served("demo", "demo", options)], settings.max_waiting))
 
