@@ -52,11 +52,20 @@ def ask(client: httpx.Client, text: str = QUESTION, **more: Any) -> dict[str, An
     return dict(answer.json())
 
 
+def until_written(folder: Path) -> None:
+    """Waits for the thread that writes the cache: what it has not written yet, a kill loses."""
+    before: list[Path] = []
+    while not before or before != sorted(folder.rglob("*")):
+        before = sorted(folder.rglob("*"))
+        threading.Event().wait(0.5)
+
+
 def test_after_a_kill_the_next_start_goes_on(tmp_path: Path) -> None:
     """The cache and the counts are those of the requests that were over; those under way are lost alone."""
     options = ["--cache", str(tmp_path / "cache"), "--usage", str(tmp_path / "usage.sqlite")]
     with served(*options) as (process, client):
         first = ask(client)
+        until_written(tmp_path / "cache")
         endless = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "ignore_eos": True}
         with client.stream("POST", "/v1/chat/completions", json=endless) as answer:
             lines = answer.iter_lines()
