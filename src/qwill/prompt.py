@@ -14,7 +14,7 @@ from qwill.media.image import ImageSettings, load_image, preprocess_image, sourc
 from qwill.media.patches import Patches
 from qwill.media.placement import Kind, MediaTokenIds, place, placeholder_text
 from qwill.media.video import VideoSettings, load_video, preprocess_video
-from qwill.text.chat_template import DEFAULT_TEMPLATE, MEDIA_KINDS, BegunAnswer, ChatTemplate, part_kind
+from qwill.text.chat_template import DEFAULT_TEMPLATE, MEDIA_KINDS, BegunAnswer, ChatTemplate, part_kind, part_source
 from qwill.text.prompt import MediaPart
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.load import Checkpoint
@@ -236,10 +236,7 @@ def _text_prompt(token_ids: list[int], partings: tuple[int, ...] | None = None) 
 
 def _source(part: MediaPart) -> Any:
     """What the content part points at: a path, a `data:` address, bytes or a picture."""
-    keys = (f"{part.kind}_url", part.kind, "url", "path")
-    value = next((part.source[key] for key in keys if part.source.get(key)), None)
-    if isinstance(value, Mapping):
-        value = value.get("url")
+    value = part_source(part.source, part.kind)
     if value is None:
         raise MediaError(f"a content part of type {part.kind} names no {part.kind}")
     if isinstance(value, str) and value.startswith("file://"):

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
+from server.browser import GREEDY, browsing, visiting
 from server.running import Running, running
 
 
@@ -12,3 +14,18 @@ def server() -> Iterator[Running]:
     """A server without keys, for tests that leave it as it was."""
     with running() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of a file."""
+    with browsing() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Browser, server: Running) -> Iterator[Page]:
+    """The chat page, which has found the model; its answers are greedy."""
+    with visiting(browser, server.url, GREEDY) as visited:
+        expect(visited.locator("#model")).to_have_value("demo")
+        yield visited

@@ -1,4 +1,4 @@
-"""An engine that stands still in the middle of an answer, however fast the machine is."""
+"""Engines that stand still in the middle of an answer, however fast the machine is, or fail there."""
 
 import threading
 from collections.abc import Iterator
@@ -44,4 +44,22 @@ def held(server: Running, steps: int) -> Iterator[Held]:
         yield state
     finally:
         state.release()
+        engine.step = step
+
+
+@contextmanager
+def failing_once(server: Running, error: Exception) -> Iterator[None]:
+    """The next step of the first model's engine raises that."""
+    engine = server.worker.llm.engine
+    step, errors = engine.step, iter([error])
+
+    def failing() -> Any:
+        for one in errors:
+            raise one
+        return step()
+
+    engine.step = failing
+    try:
+        yield
+    finally:
         engine.step = step

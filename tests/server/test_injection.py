@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from qwill.server.responses import event
+from qwill.server.http import event
 from qwill.server.settings import Settings
 from server.guards import ask, gated, send
 from server.raw import exchange, head, post, status

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -14,13 +13,11 @@ from qwill.server.keys import Keys
 from qwill.server.page import DOCS, FILES, FOLDER, INDEX
 from qwill.server.settings import Settings
 from server.browser import (
-    GREEDY,
     PICTURE,
     SUM,
     answering,
     answers,
     ask,
-    browsing,
     events,
     held,
     screenshot,
@@ -38,19 +35,6 @@ COST = {
     "providers": [{"provider": "Elsewhere", "model": "one", "amount": 12, "currency": "USD"}],
 }
 MARKUP = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b"  # none of it goes into the page as such
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, server: Running) -> Iterator[Page]:
-    with visiting(browser, server.url, GREEDY) as visited:
-        expect(visited.locator("#model")).to_have_value("demo")
-        yield visited
 
 
 # Files

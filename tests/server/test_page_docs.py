@@ -1,21 +1,12 @@
 """The page that shows what can be asked, from the server's own document."""
 
-from collections.abc import Iterator
-
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from qwill.server.keys import Keys
 from qwill.server.settings import Settings
-from server.browser import PHONE, browsing, screenshot, visiting
+from server.browser import PHONE, screenshot, visiting
 from server.running import Running, running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as started:
-        yield started
 
 
 def test_every_route_and_form_is_shown(browser: Browser, server: Running) -> None:

@@ -1,13 +1,11 @@
 """The web page's conversations: kept, renamed, deleted, in branches, several at a time."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from server.browser import GREEDY, SUM, answering, answers, ask, browsing, held, screenshot, until, visiting
+from server.browser import SUM, answering, answers, ask, held, screenshot, until
 from server.running import Running
 
 # Whether the browser's database has the beginning of an answer.
@@ -21,19 +19,6 @@ IS_KEPT = """() => new Promise((resolve) => {
         };
     };
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: Browser, server: Running) -> Iterator[Page]:
-    with visiting(browser, server.url, GREEDY) as visited:
-        expect(visited.locator("#model")).to_have_value("demo")
-        yield visited
 
 
 def test_history(page: Page) -> None:

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from server.browser import PHONE, PICTURE, answering, answers, ask, browsing, screenshot, until, visiting
+from server.browser import PHONE, PICTURE, answering, answers, ask, screenshot, until, visiting
 from server.running import Running
 
 LONG = "\n\n".join([f"Paragraph {number} " + "with words " * 30 for number in range(30)])
@@ -18,12 +18,6 @@ USAGE = {"completion_tokens": 20, "total_tokens": 900}
 SETTLE = """Promise.allSettled(
     document.getAnimations().filter((one) => one.effect.getTiming().iterations === 1).map((one) => one.finished)
 )"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as started:
-        yield started
 
 
 @pytest.fixture

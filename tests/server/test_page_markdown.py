@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 
-from server.browser import answering, answers, ask, browsing, screenshot, until, visiting
+from server.browser import answering, answers, ask, screenshot, until, visiting
 from server.running import Running
 
 RENDER = """async (texts) => {
@@ -99,12 +99,6 @@ $$<img src=x onerror=pwned=1>$$ \\(<script>pwned=1</script>\\) &#60;script&#62;p
 <base href="https://elsewhere.example"> <meta http-equiv="refresh" content="0;url=https://elsewhere.example">
 <form action="https://elsewhere.example"><button>go</button>
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from openai.types import responses as types
 from qwill.server.openai.responses_answers import ResponseAnswer
 from server.responses_client import SUM, ask, client_of, events_of, plain, told
 from server.running import Running
+from server.stepping import failing_once
 
 PICTURE = Path(__file__).parents[2] / "docs" / "red_circle.png"
 PARIS = "What is the weather in Paris?"
@@ -258,20 +259,12 @@ def test_answers_that_are_cut_off(client: openai.OpenAI, server: Running) -> Non
     assert not [item for item in called[-1]["response"]["output"] if item["type"] == "function_call"]
 
 
-def test_answers_that_fail(client: openai.OpenAI, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = server.worker.llm.engine
-    step, failures = engine.step, iter([ZeroDivisionError("secret details")])
-
-    def failing() -> Any:
-        if (error := next(failures, None)) is not None:
-            raise error
-        return step()
-
-    monkeypatch.setattr(engine, "step", failing)
-    with pytest.raises(openai.InternalServerError, match="the server failed"):
+def test_answers_that_fail(client: openai.OpenAI, server: Running) -> None:
+    error = ZeroDivisionError("secret details")
+    with failing_once(server, error), pytest.raises(openai.InternalServerError, match="the server failed"):
         ask(client, SUM)
-    failures = iter([ZeroDivisionError("secret details")])
-    events = events_of(server, input=SUM)
+    with failing_once(server, error):
+        events = events_of(server, input=SUM)
     assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
     assert "the server failed" in events[-2]["message"]
     failed = events[-1]["response"]

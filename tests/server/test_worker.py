@@ -15,6 +15,7 @@ from qwill.llm import LLM
 from qwill.server.models import Served
 from qwill.server.settings import Settings
 from server.running import OPTIONS, Running, running
+from server.stepping import failing_once
 
 ENDLESS = {"ignore_eos": True, "temperature": 1.0}
 
@@ -57,24 +58,15 @@ def test_too_many_at_once_are_refused() -> None:
         assert client.post("/v1/chat/completions", json=body()).status_code == 200
 
 
-def test_a_step_that_fails_is_told_and_the_next_request_is_answered(
-    server: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = server.worker.llm.engine
-    step, failures = engine.step, iter([ZeroDivisionError("secret details")])
-
-    def failing() -> Any:
-        if (error := next(failures, None)) is not None:
-            raise error
-        return step()
-
-    monkeypatch.setattr(engine, "step", failing)
-    refused = httpx.post(f"{server.url}/v1/chat/completions", json=body())
-    assert refused.status_code == 500
-    assert "secret" not in refused.text
-    assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
-    failures = iter([ZeroDivisionError("secret details")])
-    lines = httpx.post(f"{server.url}/v1/chat/completions", json=body(stream=True)).text.split("\n\n")
+def test_a_step_that_fails_is_told_and_the_next_request_is_answered(server: Running) -> None:
+    error = ZeroDivisionError("secret details")
+    with failing_once(server, error):
+        refused = httpx.post(f"{server.url}/v1/chat/completions", json=body())
+        assert refused.status_code == 500
+        assert "secret" not in refused.text
+        assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
+    with failing_once(server, error):
+        lines = httpx.post(f"{server.url}/v1/chat/completions", json=body(stream=True)).text.split("\n\n")
     assert lines[-2] == "data: [DONE]"
     assert "the server failed" in json.loads(lines[-3].removeprefix("data: "))["error"]["message"]
     server.until_idle()

@@ -13,11 +13,11 @@ from qwill.server import page, plain
 from qwill.server.anthropic import messages
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.gate import Gate
+from qwill.server.http import JSON
 from qwill.server.models import Models
 from qwill.server.ollama import chat as ollama_chat
 from qwill.server.ollama import models as ollama_models
 from qwill.server.openai import chat, completions, responses
-from qwill.server.responses import JSON
 from qwill.server.routes import check_body
 from qwill.server.service import Service
 from qwill.server.settings import Settings

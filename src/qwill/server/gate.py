@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qwill.server.errors import Refusal, busy, refusal_of
+from qwill.server.http import JSON
 from qwill.server.ids import new_id
 from qwill.server.keys import Key
-from qwill.server.responses import JSON
 from qwill.server.settings import LOOPBACK, Settings
 from qwill.server.watch import Watch
 

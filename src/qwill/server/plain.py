@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from starlette.responses import PlainTextResponse, Response
 
 from qwill.server.errors import Refusal
+from qwill.server.http import JSON
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest
-from qwill.server.responses import JSON
 from qwill.server.routes import service
 from qwill.server.schemas import REFUSALS, Strict, answered
 from qwill.server.service import Ask

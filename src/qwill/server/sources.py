@@ -14,7 +14,7 @@ from qwill.errors import MediaError
 from qwill.media.image import FORMATS, data_bytes
 from qwill.server.fetch import Fetcher
 from qwill.server.settings import Settings
-from qwill.text.chat_template import MEDIA_KINDS, part_kind
+from qwill.text.chat_template import MEDIA_KINDS, part_kind, part_source
 
 AT_ONCE = 4  # images and videos of one request: what they hold together is known only when they are there
 TOGETHER = 8  # times the pixels of one image that those of a request may have in all
@@ -69,9 +69,7 @@ class Sources:
         return found
 
     async def _contents(self, part: Mapping[str, Any], kind: str) -> bytes:
-        address = next((part[key] for key in (f"{kind}_url", kind, "url", "path") if part.get(key)), None)
-        if isinstance(address, Mapping):
-            address = address.get("url")
+        address = part_source(part, kind)
         if isinstance(address, bytes):
             contents = address
         elif not isinstance(address, str) or not _is_text(address):

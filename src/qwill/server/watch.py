@@ -15,7 +15,7 @@ from qwill.server.models import Models
 from qwill.server.prices import read_prices
 from qwill.server.settings import Settings
 from qwill.server.usage import Tokens, UsageFile
-from qwill.text.chat_template import MEDIA_KINDS, part_kind
+from qwill.text.chat_template import MEDIA_KINDS, part_kind, part_source
 
 if TYPE_CHECKING:
     from qwill.server.service import Asked
@@ -134,9 +134,7 @@ def _without_contents(part: Mapping[str, Any]) -> Mapping[str, Any]:
     kind = MEDIA_KINDS.get(part_kind(part))
     if kind is None:
         return part
-    source: Any = next((part[key] for key in (f"{kind}_url", kind, "url", "path") if part.get(key)), None)
-    if isinstance(source, Mapping):
-        source = source.get("url")
+    source = part_source(part, kind)
     if isinstance(source, str) and source[: len(PREFIX_OF_DATA)].lower() == PREFIX_OF_DATA:
         payload = source.partition(",")[2].rstrip("=")
         return {"type": kind, "bytes": len(payload) * 3 // 4}  # three bytes are four letters of base64

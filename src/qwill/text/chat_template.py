@@ -155,6 +155,12 @@ def part_kind(part: Mapping[str, Any]) -> Any:
     return part.get("type") or next((key for key in ("text", *MEDIA_KINDS) if key in part), None)
 
 
+def part_source(part: Mapping[str, Any], kind: str) -> Any:
+    """What an image's or video's part points at: an address, a path, bytes or a picture; None if nothing."""
+    source = next((part[key] for key in (f"{kind}_url", kind, "url", "path") if part.get(key)), None)
+    return source.get("url") if isinstance(source, Mapping) else source
+
+
 def _prepare_content(content: Any, name: str, media: list[MediaPart]) -> Any:
     if content is None or isinstance(content, str):
         return content

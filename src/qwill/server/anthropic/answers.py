@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from qwill.server.responses import EVENTS
+from qwill.server.http import EVENTS
 from qwill.server.schemas import REFUSALS, answered
 
 

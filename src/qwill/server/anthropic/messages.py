@@ -13,7 +13,7 @@ from qwill.server.anthropic.asking import conversation_ask, ignored, messages_as
 from qwill.server.anthropic.schemas import Conversation, MessagesRequest
 from qwill.server.anthropic.signatures import sign
 from qwill.server.errors import refusal_of
-from qwill.server.responses import JSON, Stream, event, whole
+from qwill.server.http import JSON, Stream, event, whole
 from qwill.server.routes import caller, service
 from qwill.server.service import Asked
 

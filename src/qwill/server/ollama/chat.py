@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from qwill.answer import Completion, StreamDelta, TokenLogprob
 from qwill.server.errors import refusal_of
+from qwill.server.http import JSON, Stream, to_json, whole
 from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.ollama.answers import CHAT_ANSWERS, GENERATE_ANSWERS, LINES
 from qwill.server.ollama.asking import (
@@ -22,7 +23,6 @@ from qwill.server.ollama.asking import (
     is_streamed,
 )
 from qwill.server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaRequest
-from qwill.server.responses import JSON, Stream, to_json, whole
 from qwill.server.routes import caller, service
 from qwill.server.service import Ask, Asked
 from qwill.text.tokenizer import Tokenizer

@@ -20,10 +20,10 @@ from qwill.errors import QwillError
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.parameters import parameter_count
 from qwill.server.errors import Refusal
+from qwill.server.http import JSON
 from qwill.server.models import Served
 from qwill.server.ollama.answers import PS_ANSWERS, REFUSED, SHOW_ANSWERS, TAGS_ANSWERS, VERSION_ANSWERS
 from qwill.server.ollama.schemas import OllamaShowRequest
-from qwill.server.responses import JSON
 from qwill.server.routes import service
 from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.weights.gguf_config import MODEL_TYPES

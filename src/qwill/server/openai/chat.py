@@ -10,12 +10,12 @@ from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta, TokenLogprob
 from qwill.server.errors import refusal_of
+from qwill.server.http import ALIVE, EVENTS, event, respond, to_json
 from qwill.server.ids import new_id
 from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
-from qwill.server.responses import ALIVE, EVENTS, event, respond, to_json
 from qwill.server.routes import caller, service
 from qwill.server.schemas import answered
 from qwill.server.service import Asked

@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from qwill.answer import Completion, TokenLogprob
 from qwill.server.errors import Refusal, refusal_of
+from qwill.server.http import ALIVE, EVENTS, event, respond
 from qwill.server.ids import new_id
 from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import sampling_params, structure
 from qwill.server.openai.chat import DONE, REASONS, usage
 from qwill.server.openai.chat_schemas import IGNORED, Sampling
-from qwill.server.responses import ALIVE, EVENTS, event, respond
 from qwill.server.routes import caller, service
 from qwill.server.schemas import ResponseFormat, answered
 from qwill.server.service import Ask, Asked

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from qwill.answer import Completion
 from qwill.server.errors import Refusal, refusal_of
+from qwill.server.http import ALIVE, EVENTS, JSON, Stream, event, whole
 from qwill.server.openai.responses_answers import Deleted, ItemList, ResponseAnswer
 from qwill.server.openai.responses_asking import responses_ask
 from qwill.server.openai.responses_events import Event, Output, TextTokens
@@ -22,7 +23,6 @@ from qwill.server.openai.responses_schemas import (
     RetrieveQuery,
 )
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
-from qwill.server.responses import ALIVE, EVENTS, JSON, Stream, event, whole
 from qwill.server.routes import caller, service
 from qwill.server.schemas import answered
 from qwill.server.service import Asked
