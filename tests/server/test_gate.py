@@ -167,6 +167,11 @@ def test_hosts_on_loopback(host: str, allowed: bool) -> None:
         assert "--allow-host" in check_refusal("/v1/models", response)
 
 
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.2:8080", 200), ("localhost", 200), ("evil.example", 403)])
+def test_another_address_of_loopback(host: str, status: int) -> None:
+    assert ask(gated(Settings(host="127.0.0.2")), "GET", "/v1/models", headers={"Host": host}).status_code == status
+
+
 def test_a_request_without_a_host_is_refused(server: Running) -> None:
     said = exchange(server.url, b"GET /v1/models HTTP/1.0\r\n\r\n")
     assert said.startswith((b"HTTP/1.1 403", b"HTTP/1.0 403"))

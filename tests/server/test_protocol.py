@@ -1,6 +1,7 @@
 """What is no HTTP, or goes on without end before there is a request."""
 
 import json
+from threading import Event
 
 import pytest
 
@@ -67,6 +68,22 @@ def test_all_requests_of_a_connection_hear_that_it_ended(server: Running, caplog
         assert server.worker.answering == 1
     server.until_idle()
     assert "Exception" not in caplog.text
+
+
+def test_a_client_that_never_reads(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.2)
+    closed, asked, lost = Event(), 200, protocol.Protocol.connection_lost
+
+    def connection_lost(self: protocol.Protocol, reason: Exception | None) -> None:
+        lost(self, reason)
+        closed.set()
+
+    monkeypatch.setattr(protocol.Protocol, "connection_lost", connection_lost)
+    with connect(server.url) as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+        assert closed.wait(30)
+        assert 0 < read_all(connection).count(b"HTTP/1.1 200") < asked  # what the kernel had taken
+    assert send("GET", f"{server.url}/health").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ class Gate:
         self._app = app
         self._settings = settings
         self._watch = watch
-        self._hosts = {*LOOPBACK, "[::1]", *map(str.lower, settings.hosts)} if settings.on_loopback else None
+        known = {*LOOPBACK, "[::1]", settings.host, *map(str.lower, settings.hosts)}
+        self._hosts = known if settings.on_loopback else None
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP, with an end to requests that never begin and never stop beginning."""
+"""uvicorn's HTTP, with an end to requests that never begin or never stop beginning, and to clients that never read."""
 
 import asyncio
 from typing import Any
@@ -7,16 +7,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 HEAD_BYTES = 64 << 10  # of a request beside its body, which the gate bounds; a chunk's own may be as many as it brings
 HEAD_SECONDS = 30.0  # from the connection, or the first byte of a later request, to the end of its headers
+STALLED_SECONDS = 120.0  # while the client takes nothing of what waits for it
 
 
 class Protocol(HttpToolsProtocol):
-    """Closes connections whose requests have more beside their bodies, or take longer to begin. All requests of a
-    connection hear when it ends: uvicorn tells the last one alone, though an earlier one may be under way.
+    """Closes connections whose requests have more beside their bodies, or take longer to begin, and those whose
+    clients do not take what they asked for. All requests of a connection hear when it ends: uvicorn tells the last one
+    alone, though an earlier one may be under way.
     """
 
     _beside = 0
     _in_head = True
     _waiting: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -25,11 +28,20 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_stalled()
         for cycle in self._begun:
             if not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_stalled()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self._beside += len(data)
@@ -71,6 +83,11 @@ class Protocol(HttpToolsProtocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+
+    def _stop_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _give_up(self) -> None:
         if self._answering:  # another request of this connection

@@ -1,6 +1,8 @@
 """What the operator of a server decides."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from qwill.server.keys import Keys
@@ -50,4 +52,6 @@ class Settings:
 
     @property
     def on_loopback(self) -> bool:
+        with suppress(ValueError):
+            return ip_address(self.host).is_loopback
         return self.host in LOOPBACK
