@@ -1,0 +1,20 @@
+// Float rows to stored blocks: what every encoder of this folder is given and gives back.
+//
+// An encoder minimises the weighted squared error sum(weight * (value - decoded value)^2) of a block. The weights are those
+// of its columns, the same in every row: the importance (mean square of what the column is multiplied by) divided by its mean
+// over the row and at least kSmallestWeight; all 1 without importance. Values are finite.
+//
+// There are two kinds of encoders, found by overloading on the block's type:
+//   void encode(const float* values, const float* weights, Block& block)       one block: Block::elements values and weights
+//   void encode(const Tile<n>& tile, const float* weights, Block* blocks)      sixteen blocks at once, one in each lane of a
+//       vector (encode/tile.h): the same columns of sixteen rows, so that weights are the same in all lanes
+//
+// Bytes are the same on every ISA level: no fma (the scalar level rounds twice in it), no sums across lanes in an order of
+// their own, square roots and divisions only, which IEEE rounds exactly.
+#pragma once
+
+namespace qwill { namespace QWILL_ISA_NS { namespace encode {
+
+constexpr float kSmallestWeight = 1e-4f;
+
+}}}  // namespace qwill::QWILL_ISA_NS::encode
