@@ -23,7 +23,7 @@ from qwill.fit.hardware import available_memory, physical_cores
 from qwill.guide import Guide, ToolChoice, Turn, turn_of
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.model import Model
-from qwill.ops import native_operations
+from qwill.ops import Operations, native_operations
 from qwill.progress import answers_bar, report_to
 from qwill.prompt import Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
@@ -62,6 +62,7 @@ class LLM:
         disk_cache: str | Path | None = None,
         disk_cache_bytes: int = 10 * 10**9,
         progress: Callable[[int, int], None] | None = None,
+        operations: Operations | None = None,
     ) -> None:
         """Loads `model`: "demo", a folder in released layout, a .gguf file, an alias or a downloaded repository.
 
@@ -77,7 +78,8 @@ class LLM:
         a number is how many, otherwise as many as pay. prefix_cache: whether prompts that begin like earlier ones go
         on from there, which changes no answer either; a number is the bytes that the states kept for it may take,
         otherwise a quarter of the free memory, at most 2 GiB. disk_cache: a folder where they are kept beyond that and
-        for the next start, up to `disk_cache_bytes`. progress: called with bytes loaded and bytes in all.
+        for the next start, up to `disk_cache_bytes`. progress: called with bytes loaded and bytes in all. operations:
+        the functions that compute, instead of the kernels that threads and isa choose.
         Raises subclasses of UserError.
         """
         self.checkpoint: Checkpoint = (
@@ -101,7 +103,8 @@ class LLM:
         self._kv_type = kv_type = options.kv_type(kv, self.checkpoint, self.config)
         self._drafts = drafts = options.drafts(speculative)
         options.check_memory(self.checkpoint, self.config, kv_type, self.max_context, cache_tokens, max_sequences)
-        operations = native_operations(physical_cores() if threads is None else threads, isa)
+        if operations is None:
+            operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
         report = report_to(progress, memory_needed(self.checkpoint))
         self._model = Model(self.config, self.checkpoint.tensors, operations, self.checkpoint.v_heads_tiled, report)

@@ -1,7 +1,8 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 from typing import Any
 
@@ -160,17 +161,32 @@ class Engine:
             return trail.place(0), 0, [], []
         return snapshot.place, snapshot.length, *copied
 
-    def prompt_logits(self, request: Request) -> np.ndarray:
-        """Logits [tokens, vocab] f32 at every token of a request's prompt, which the idle engine reads and forgets."""
+    def read(self, request: Request, draft_head: bool = False) -> Iterator[np.ndarray]:
+        """Hidden states [tokens, hidden_size] f32 after the final norm, of one piece after the other of a request's
+        prompt, which the idle engine reads and forgets. draft_head: the model's draft head, which it must have, reads
+        them, too.
+        """
         assert not self.has_work
         self.scheduler.add(request)
+        try:
+            while request.pending:
+                (chunk,) = self.scheduler.schedule()
+                hidden = self._runner.hidden_states([chunk])
+                followed = min(chunk.count, request.length - 1 - chunk.first)
+                if draft_head and followed:
+                    self._runner.drafted_states([replace(chunk, count=followed, kept=followed)], hidden[:followed])
+                request.computed += chunk.count
+                yield hidden
+        finally:
+            self.cancel(request)
+
+    def prompt_logits(self, request: Request) -> np.ndarray:
+        """Logits [tokens, vocab] f32 at every token of a request's prompt, which the idle engine reads and forgets."""
         logits = np.empty((request.length, request.sampler.vocab_size), np.float32)
-        while request.pending:
-            (chunk,) = self.scheduler.schedule()
-            rows = slice(request.computed, request.computed + chunk.count)
-            logits[rows] = self._runner.logits(self._runner.hidden_states([chunk]))
-            request.computed = rows.stop
-        self.cancel(request)
+        first = 0
+        for hidden in self.read(request):
+            logits[first : first + len(hidden)] = self._runner.logits(hidden)
+            first += len(hidden)
         return logits
 
     def _sample(self, request: Request, logits: list[np.ndarray]) -> None:
