@@ -28,12 +28,13 @@ def check_finite(tensor: Tensor, sample: bool = False) -> None:
     step = CHUNK_BYTES // block * block
     for number, part in enumerate(tensor.parts):
         for begin in range(0, step if sample else part.nbytes, step):
-            if not _is_finite(part[begin : begin + step], tensor.type.name, block):
+            if not is_finite(part[begin : begin + step], tensor.type.name, block):
                 expert = f" (expert {number})" if len(tensor.parts) > 1 else ""
                 raise CheckpointError(f"{tensor.source}: {tensor.name}{expert} holds NaN or infinity; it is damaged")
 
 
-def _is_finite(data: np.ndarray, type_name: str, block: int) -> bool:
+def is_finite(data: np.ndarray, type_name: str, block: int) -> bool:
+    """Whether all values of stored blocks are numbers. data: flat uint8, whole blocks of `block` bytes."""
     if type_name == "F32":
         return bool(np.isfinite(data.view(np.float32)).all())
     if type_name == "F16":

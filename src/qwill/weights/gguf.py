@@ -7,7 +7,7 @@ bytes that are left before anything is allocated, so a damaged file costs an err
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -29,12 +29,12 @@ MAX_DIMENSIONS = 4
 MAX_SIZE = 1 << 48
 DEFAULT_ALIGNMENT = 32
 
-_SCALARS: dict[int, np.dtype[Any]] = {
+SCALARS: dict[int, np.dtype[Any]] = {
     0: np.dtype("<u1"), 1: np.dtype("<i1"), 2: np.dtype("<u2"), 3: np.dtype("<i2"), 4: np.dtype("<u4"),
     5: np.dtype("<i4"), 6: np.dtype("<f4"), 7: np.dtype("?"), 10: np.dtype("<u8"), 11: np.dtype("<i8"),
     12: np.dtype("<f8"),
 }  # fmt: skip
-_STRING, _ARRAY = 8, 9
+STRING, ARRAY = 8, 9
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
@@ -78,12 +78,14 @@ class StringArray(Sequence[str]):
 class GgufFile:
     """Metadata and tensors of a GGUF file, or of all parts of a split one.
 
-    Scalars of the metadata are Python values, arrays NumPy arrays or StringArray.
+    Scalars of the metadata are Python values, arrays NumPy arrays or StringArray. `encoded` has the same values as they
+    stand in the file, each behind its type: what a writer copies without a loss.
     """
 
     path: Path
     metadata: dict[str, Any]
     tensors: dict[str, RawTensor]
+    encoded: dict[str, memoryview] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -123,7 +125,7 @@ def read_gguf(path: Path) -> GgufFile:
     total = parts[0].metadata.get("split.tensors.count", len(tensors))
     if total != len(tensors):
         raise CheckpointError(f"{parts[0].path}: the parts hold {len(tensors)} tensors instead of {total}")
-    return GgufFile(parts[0].path, parts[0].metadata, tensors)
+    return GgufFile(parts[0].path, parts[0].metadata, tensors, parts[0].encoded)
 
 
 class _Parser:
@@ -147,11 +149,14 @@ class _Parser:
         tensor_count = self._count("tensors", MAX_TENSORS, 24)
         key_count = self._count("metadata keys", MAX_KEYS, 13)
         metadata: dict[str, Any] = {}
+        encoded: dict[str, memoryview] = {}
         for _ in range(key_count):
             key = self._string(MAX_NAME_BYTES)
             if not key or key in metadata:
                 raise self._damaged(f"metadata key {key!r} is empty or stands twice")
+            begin = self.position
             metadata[key] = self._value(key, self._u32())
+            encoded[key] = self.buffer[begin : self.position]
         alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
         if type(alignment) is not int or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
             raise self._damaged(f"general.alignment is {alignment!r}")
@@ -162,7 +167,7 @@ class _Parser:
                 raise self._damaged(f"tensor name {name!r} stands twice or is no text")
             described[name] = self._describe(name, alignment)
         start = -(-self.position // alignment) * alignment
-        return GgufFile(self.path, metadata, self._map_tensors(described, start))
+        return GgufFile(self.path, metadata, self._map_tensors(described, start), encoded)
 
     def _describe(self, name: str, alignment: int) -> tuple[str, tuple[int, ...], int, int]:
         """dtype, row-major shape, offset and size in bytes of one tensor."""
@@ -201,19 +206,19 @@ class _Parser:
         }
 
     def _value(self, key: str, type_id: int) -> Any:
-        if type_id in _SCALARS:
-            dtype = _SCALARS[type_id]
+        if type_id in SCALARS:
+            dtype = SCALARS[type_id]
             return np.frombuffer(self._take(dtype.itemsize), dtype)[0].item()
-        if type_id == _STRING:
+        if type_id == STRING:
             return self._string(MAX_STRING_BYTES)
-        if type_id != _ARRAY:
+        if type_id != ARRAY:
             raise self._damaged(f"metadata key {key!r} has the unknown type {type_id}")
         element = self._u32()
-        if element == _STRING:
+        if element == STRING:
             return self._strings(self._count(key, MAX_ARRAY_ELEMENTS, 8))
-        if element not in _SCALARS:
+        if element not in SCALARS:
             raise self._damaged(f"metadata key {key!r} is an array of the unknown type {element}")
-        dtype = _SCALARS[element]
+        dtype = SCALARS[element]
         count = self._count(key, MAX_ARRAY_ELEMENTS, dtype.itemsize)
         return np.frombuffer(self._take(count * dtype.itemsize), dtype)
 

@@ -47,7 +47,27 @@ def map_file(path: Path) -> np.ndarray:
 
 def is_mapped(view: np.ndarray) -> bool:
     """Whether an array's bytes lie in a mapped file: the system can read them again after it dropped them."""
+    return _mapping(view) is not None
+
+
+def give_back(view: np.ndarray) -> None:
+    """Lets the system drop the whole pages of a contiguous view of a mapped file; does nothing to other arrays.
+
+    What is read once, from files larger than the memory, then does not count as memory of this process.
+    """
+    mapping = _mapping(view)
+    if mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    begin = view.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+    first, end = -(-begin // mmap.PAGESIZE), (begin + view.nbytes) // mmap.PAGESIZE
+    if first < end:
+        mapping.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (end - first) * mmap.PAGESIZE)
+
+
+def _mapping(view: np.ndarray) -> mmap.mmap | None:
+    """The mapped file that holds an array's bytes."""
     owner: object = view
     while isinstance(owner, np.ndarray):
         owner = owner.base
-    return isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    return owner if isinstance(owner, mmap.mmap) else None

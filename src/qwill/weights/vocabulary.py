@@ -10,7 +10,7 @@ from qwill.errors import CheckpointError
 from qwill.weights.gguf import GgufFile, StringArray
 
 # llama.cpp's token types: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused (padding), 6 byte
-NORMAL_TOKEN, UNUSED_TOKEN = 1, 5
+NORMAL_TOKEN, CONTROL_TOKEN, USER_DEFINED_TOKEN, UNUSED_TOKEN = 1, 3, 4, 5
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""Files that appear under their names when they are whole, or not at all."""
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from qwill.errors import InvalidArgument, UserError
+
+PARTIAL = ".partial"  # behind the name of what is not whole yet
+
+
+def check_free_space(path: Path, needed: int) -> None:
+    """Raises UserError when the disk of `path`, which need not exist, cannot hold so many bytes more."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{path}: takes {needed / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB free;"
+            " make room or name another disk"
+        )
+
+
+def check_absent(path: Path, overwrite: bool) -> None:
+    """Raises InvalidArgument when something is there already that must not be overwritten."""
+    if path.is_dir():
+        raise InvalidArgument(f"{path}: is a folder; name a file, or remove it first")
+    if path.exists() and not overwrite:
+        raise InvalidArgument(f"{path}: exists; give another name, or --force to overwrite it")
+
+
+class Output:
+    """Files written one after the other beside their final names, and renamed together at the end.
+
+    As a context manager: what was written is kept when the block is left in order, and removed when an error or
+    Ctrl-C leaves it. Raises UserError when the disk has no room for `needed` bytes or is full later, InvalidArgument
+    when a file exists and `overwrite` was not asked for.
+    """
+
+    def __init__(self, paths: Sequence[Path], needed: int, overwrite: bool = False) -> None:
+        self._paths = list(paths)
+        for path in self._paths:
+            check_absent(path, overwrite)
+        check_free_space(self._paths[0], needed)
+        self._file: BinaryIO | None = None
+        self._begun = 0
+
+    def next_file(self) -> None:
+        """Begins the next of the files; the one before it is whole."""
+        self._finish_file()
+        path = self._paths[self._begun]
+        self._begun += 1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _partial(path).open("wb")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Appends to the file that was begun last."""
+        assert self._file is not None
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                assert self._begun == len(self._paths), (self._begun, self._paths)
+                self._finish_file()
+                for path in self._paths:
+                    os.replace(_partial(path), path)
+        finally:
+            self.discard()
+
+    def _finish_file(self) -> None:
+        """On the disk, not only in the system's memory: a name must never stand for less after a power cut."""
+        if self._file is not None:
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._failed(error) from error
+            self._file.close()
+            self._file = None
+
+    def _failed(self, error: OSError) -> UserError:
+        path = self._paths[self._begun - 1]
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return UserError(f"{path}: the disk is full; nothing was kept, make room or name another disk")
+        return UserError(f"{path}: cannot be written ({error.strerror})")
+
+    def discard(self) -> None:
+        """Removes what is not whole; does nothing once all is."""
+        if self._file is not None:
+            with suppress(OSError):  # a full disk makes closing fail, too
+                self._file.close()
+            self._file = None
+        for path in self._paths[: self._begun]:
+            _partial(path).unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL)
