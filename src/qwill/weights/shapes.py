@@ -6,6 +6,8 @@ from math import prod
 from typing import Any
 
 from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.quant.recipes import Recipe
+from qwill.quant.types import TensorType
 from qwill.weights.names import gguf_name
 
 LAYER_TYPES = ("linear_attention", "full_attention")
@@ -42,6 +44,20 @@ def text_shapes(text: dict[str, Any]) -> list[TensorShape]:
         stored = shape[1:] if shape[0] == 1 and name.endswith("shared_expert_gate.weight") else shape
         shapes.append(TensorShape(name, gguf_name(name, layers), shape, stored))
     return shapes
+
+
+def typed_shapes(
+    text: dict[str, Any], recipe: Recipe, importance: bool = False
+) -> list[tuple[TensorShape, TensorType]]:
+    """The tensors of `text_shapes` with their types by a recipe; `importance`: whether an importance file is used.
+
+    Raises as `text_shapes` and `Recipe.types` do.
+    """
+    shapes = text_shapes(text)
+    blocks = text["num_hidden_layers"] + (text.get("mtp_num_hidden_layers") or 0)
+    stored = [(shape.gguf, shape.stored) for shape in shapes]
+    types = recipe.types(stored, blocks, text.get("num_experts") or 0, importance)
+    return [(shape, types[shape.gguf]) for shape in shapes]
 
 
 def vision_shapes(vision: dict[str, Any]) -> list[TensorShape]:
