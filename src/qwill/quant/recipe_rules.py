@@ -58,6 +58,14 @@ class Matrices:
                 return shape[0] // 2 // self.shapes[name.replace(".attn_q.", ".attn_k.")][0]
         return 4
 
+    @cached_property
+    def expert_width(self) -> int:
+        """Rows of a routed expert's gate; 0 in dense members."""
+        for name, shape in self.shapes.items():
+            if name.endswith(".ffn_gate_exps.weight"):
+                return shape[-2]
+        return 0
+
 
 def is_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """Whether a tensor of a language model's file is quantized at all: vectors, norms, the router and convolutions stay
@@ -72,6 +80,9 @@ CONDITIONS: dict[str, Callable[[Matrices], bool]] = {
     "importance": lambda model: model.importance,
     "no importance": lambda model: not model.importance,
     "8 experts": lambda model: model.experts == 8,
+    "experts": lambda model: model.experts > 0,
+    "no experts": lambda model: model.experts == 0,
+    "wide experts": lambda model: model.expert_width >= 1024,
     "4 queries a key": lambda model: model.queries_per_key >= 4,
 }
 
