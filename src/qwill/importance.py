@@ -168,20 +168,20 @@ def gather(
     passages: Sequence[Request],
     context: int,
     datasets: Sequence[str] = (),
-    advance: Callable[[], None] = lambda: None,
+    progress: Callable[[int], None] = lambda _done: None,
 ) -> Importance:
     """Reads passages, pieces of about `context` tokens, with a model that computes with the observer's operations.
 
     Columns are in the order of GGUF files, whatever the checkpoint's. The draft head reads the passages, too, but what
-    the output matrix gets from it is not counted. Experts that no token went to have counts of 0. `advance` is called
-    after each passage. Raises CheckpointError when the model's numbers are not finite.
+    the output matrix gets from it is not counted. Experts that no token went to have counts of 0. `progress` is called
+    with the number of passages that were read. Raises CheckpointError when the model's numbers are not finite.
     """
     tensors, text = llm.checkpoint.tensors, llm.config.text
     head = "lm_head.weight" if "lm_head.weight" in tensors else "embed_tokens.weight"
-    for request in passages:
+    for done, request in enumerate(passages, 1):
         for hidden in llm.engine.read(request, draft_head="mtp.fc.weight" in tensors):
             observer.add((head,), hidden)
-        advance()
+        progress(done)
     statistics = {}
     for name, found in observer.statistics().items():
         if name.endswith(V_HEADS_IN_COLUMNS) and not llm.checkpoint.v_heads_tiled:
@@ -194,10 +194,14 @@ def gather(
 
 def _experts(tensor: Tensor) -> list[Tensor]:
     """The matrices of a tensor [experts, rows, columns], each by itself."""
-    scales = [None] * len(tensor.parts) if tensor.scales is None else [(scale,) for scale in tensor.scales]
     return [
-        replace(tensor, shape=tensor.shape[1:], parts=(part,), scales=scale)
-        for part, scale in zip(tensor.parts, scales, strict=True)
+        replace(
+            tensor,
+            shape=tensor.shape[1:],
+            parts=tensor.parts[expert : expert + 1],
+            scales=None if tensor.scales is None else tensor.scales[expert : expert + 1],
+        )
+        for expert in range(tensor.shape[0])
     ]
 
 

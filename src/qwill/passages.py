@@ -13,6 +13,12 @@ from qwill.prompt import Message, PromptOptions
 CONVERSATIONS = ".jsonl"
 
 
+def context_for(files: Sequence[str | Path], context: int, images: Sequence[str | Path] = ()) -> int | None:
+    """The `max_context` that a model needs to read them; None, the model's own, where conversations are among them."""
+    has_conversations = bool(images) or any(Path(file).suffix == CONVERSATIONS for file in files)
+    return None if has_conversations else context + 1
+
+
 def read_passages(
     llm: LLM, files: Sequence[str | Path], context: int, images: Sequence[str | Path] = (), most: int | None = None
 ) -> list[Request]:

@@ -20,6 +20,8 @@ VERBS = {
     "serve": "serve models over HTTP",
     "usage": "show what the keys of a server have used",
     "bench": "measure how fast a model is here",
+    "imatrix": "gather what matters to a model's matrices, for quantizing it",
+    "compare": "compare a file with another of the same model",
 }
 FAILED, INTERRUPTED = 1, 130
 
