@@ -133,10 +133,8 @@ def test_template_of_the_tokenizer_configuration(template: object, tmp_path: Pat
 @pytest.mark.parametrize(
     ("quantization", "words"),
     [
-        ({"quant_method": "gptq", "bits": 4}, "gptq"),
-        ({"quant_method": "awq"}, "awq"),
-        ({"quant_method": "compressed-tensors"}, "compressed-tensors"),
-        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt"),
+        ({"quant_method": "bitsandbytes"}, "'bitsandbytes' is not supported"),
+        ({}, "None is not supported"),
         ({"quant_method": "fp8", "fmt": "e4m3"}, "blocks None"),
         ({"quant_method": "fp8", "fmt": "e5m2", "weight_block_size": [128, 128]}, "e5m2"),
         ({"quant_method": "fp8", "weight_block_size": [1, 128]}, r"\[1, 128\]"),

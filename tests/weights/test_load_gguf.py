@@ -234,7 +234,7 @@ def test_senseless_values_are_named(
 def test_unknown_tensor_and_foreign_architecture_are_named(dense: TinyCheckpoint, tmp_path: Path) -> None:
     for architecture, extra, words in (
         ("qwen35", "blk.0.strange.weight", "blk.0.strange.weight belongs to no part"),
-        ("qwen35", "blk.0.ffn_up.scale", "quantization .scale tensors. is not supported"),
+        ("qwen35", "blk.0.ffn_up.scale", "scales beside a tensor of type F32"),
         ("llama", "x", "architecture 'llama' is not supported"),
         ("clip", "x", "is a vision file, give the language model's"),
     ):

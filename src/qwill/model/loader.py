@@ -82,8 +82,8 @@ class Loader:
         return self._prefix + name in self._tensors
 
     def raw(self, name: str, *shape: int) -> Tensor:
-        """The tensor as it lies in the file."""
-        tensor = self._take(name, shape)
+        """The tensor with all its bytes, those of the file where it has them in this layout."""
+        tensor = self._take(name, shape).in_memory()
         self._planned.count(tensor.nbytes)
         return tensor
 

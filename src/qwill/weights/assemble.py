@@ -26,8 +26,8 @@ class _Group:
     scales: dict[int | None, RawTensor] = field(default_factory=dict)
 
 
-def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool) -> TensorSet:
-    """The canonical tensors of a safetensors checkpoint.
+def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool, packed: Iterable[Tensor] = ()) -> TensorSet:
+    """The canonical tensors of a safetensors checkpoint; `packed` are those that were read from quantized modules.
 
     Known buffers are left out, and so is a stored copy of the head when it is tied to the embeddings. Raises
     CheckpointError for an unknown or doubled name, a wrong shape or values that are not finite, UnsupportedModel for a
@@ -42,13 +42,15 @@ def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool) -> T
             raise _unknown(raw)
         if not (tied and place.name == "lm_head.weight"):
             placed.append((raw, place))
-    return _assemble(placed, str(folder), released=True)
+    return _assemble(placed, str(folder), released=True, packed=packed)
 
 
 def assemble_gguf(raw_tensors: Iterable[RawTensor], path: Path, layers: int) -> TensorSet:
     """The canonical tensors of a GGUF file and of its vision file if there is one. Errors as for `assemble_hf`."""
     placed = []
     for raw in raw_tensors:
+        if raw.name.endswith(".input_scale"):  # of activations, which are rounded by the values at hand
+            continue
         place = place_gguf(raw.name, layers)
         if place is None:
             raise _unknown(raw)
@@ -63,13 +65,17 @@ def assemble_gguf(raw_tensors: Iterable[RawTensor], path: Path, layers: int) -> 
 
 
 def _unknown(raw: RawTensor) -> CheckpointError:
-    for ending in (".qweight", ".qzeros", ".g_idx", ".weight_packed", ".weight_scale", ".input_scale", ".scale"):
+    for ending in (".qweight", ".qzeros", ".scales", ".g_idx", ".weight_packed", ".weight_scale", "_blocks"):
         if raw.name.endswith(ending):
-            return UnsupportedModel(f"{raw.source}: this quantization ({ending[1:]} tensors) is not supported")
+            return UnsupportedModel(
+                f"{raw.source}: is part of a quantized weight, which config.json's quantization_config says nothing of"
+            )
     return CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
 
 
-def _assemble(placed: list[tuple[RawTensor, Place]], source: str, released: bool) -> TensorSet:
+def _assemble(
+    placed: list[tuple[RawTensor, Place]], source: str, released: bool, packed: Iterable[Tensor] = ()
+) -> TensorSet:
     groups: dict[str, _Group] = {}
     for raw, place in placed:
         group = groups.setdefault(place.name, _Group(place.kind))
@@ -77,11 +83,11 @@ def _assemble(placed: list[tuple[RawTensor, Place]], source: str, released: bool
         if place.part in pieces:
             raise CheckpointError(f"{raw.file}: tensors {pieces[place.part].name} and {raw.name} are the same one")
         pieces[place.part] = raw
-    tensors: dict[str, Tensor] = {}
+    tensors = {tensor.name: tensor for tensor in packed}
     for name, group in groups.items():
         for tensor in _convert(name, group, released):
             if tensor.name in tensors:
-                raise CheckpointError(f"{tensor.source}: {tensor.name} is stored twice, fused and by itself")
+                raise CheckpointError(f"{tensor.source}: {tensor.name} is stored twice, in two forms")
             tensors[tensor.name] = tensor
     return TensorSet(tensors, source)
 
@@ -214,20 +220,35 @@ def _gate_up(name: str, group: _Group) -> list[Tensor]:
 def _scales(
     raw: RawTensor, scale: RawTensor | None, parts: int, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, ...] | None:
-    """Per part, the float32 scales [ceil(rows / 128), ceil(columns / 128)] of an FP8 matrix; None for other types."""
-    if raw.dtype != "F8_E4M3":
+    """Per part, float32 scales [ceil(rows / 128), ceil(columns / 128)] of an FP8 matrix, or of NVFP4 with a factor for
+    each part; None for other types.
+    """
+    if raw.dtype not in ("F8_E4M3", "NVFP4"):
         if scale is not None:
             raise CheckpointError(f"{scale.source}: scales beside a tensor of type {raw.dtype}")
         return None
+    blocks = tuple(-(-size // FP8_BLOCK) for size in shape)
+    if raw.dtype == "NVFP4":
+        return None if scale is None else tuple(np.full(blocks, factor) for factor in _factors(scale, parts))
     if scale is None:
         raise CheckpointError(f"{raw.source}: the FP8 weight has no weight_scale_inv beside it")
-    blocks = tuple(-(-size // FP8_BLOCK) for size in shape)
     if prod(scale.shape) != parts * prod(blocks) or scale.shape[-2:] != blocks:
         raise CheckpointError(f"{scale.source}: has shape {list(scale.shape)}, blocks of 128 x 128 need {list(blocks)}")
+    return tuple(_finite(scale).reshape(parts, *blocks))
+
+
+def _factors(scale: RawTensor, parts: int) -> np.ndarray:
+    """A number for each part."""
+    if scale.shape != (parts,):
+        raise CheckpointError(f"{scale.source}: has shape {list(scale.shape)}, expected {parts}")
+    return _finite(scale)
+
+
+def _finite(scale: RawTensor) -> np.ndarray:
     values = float_values(scale)
     if not np.isfinite(values).all():
         raise CheckpointError(f"{scale.source}: holds values that are not finite; the checkpoint is damaged")
-    return tuple(values.reshape(parts, *blocks))
+    return values
 
 
 def _patch(name: str, group: _Group) -> Tensor:

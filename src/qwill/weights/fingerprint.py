@@ -20,7 +20,7 @@ def fingerprint(checkpoint: Checkpoint, options: Mapping[str, Any]) -> str:
     digest.update(json.dumps([checkpoint.config, dict(options)], sort_keys=True, default=str).encode())
     for tensor in sorted(checkpoint.tensors, key=lambda tensor: tensor.name):
         digest.update(repr((tensor.name, tensor.shape, tensor.type.name)).encode())
-        for part in tensor.parts:
+        for part in tensor.stored:
             digest.update(part[:SAMPLE_BYTES].tobytes())
             digest.update(part[-SAMPLE_BYTES:].tobytes())
     return digest.hexdigest()

@@ -16,6 +16,8 @@ from qwill.weights.gguf_config import (
     language_config,
     video_processor,
 )
+from qwill.weights.packed.schemes import read_scheme
+from qwill.weights.packed.tensors import split_packed
 from qwill.weights.safetensors import read_folder, read_json
 from qwill.weights.tensor import TensorSet
 from qwill.weights.vocabulary import Vocabulary, read_vocabulary
@@ -76,7 +78,6 @@ def _open_folder(folder: Path) -> Checkpoint:
         raise UnsupportedModel(
             f"{folder}: model_type {model_type!r} is not supported (Qwen 3.5: {', '.join(HF_MODEL_TYPES)})"
         )
-    _check_quantization(folder, config)
     text = config.get("text_config", config)
     if not isinstance(text, dict):
         raise CheckpointError(f"{folder / 'config.json'}: text_config is no object")
@@ -87,7 +88,7 @@ def _open_folder(folder: Path) -> Checkpoint:
         path=folder,
         format="hf",
         config=config,
-        tensors=assemble_hf(read_folder(folder), folder, tied),
+        tensors=_folder_tensors(folder, _quantization(folder, config, text), tied),
         v_heads_tiled=False,
         tokenizer_json=tokenizer if tokenizer.is_file() else None,
         vocabulary=None,
@@ -98,18 +99,29 @@ def _open_folder(folder: Path) -> Checkpoint:
     )
 
 
-def _check_quantization(folder: Path, config: dict[str, Any]) -> None:
-    """Only FP8 in blocks of 128 x 128 is read. Raises UnsupportedModel for the rest."""
-    quantization = config.get("quantization_config")
-    if quantization is None:
-        return
-    if not isinstance(quantization, dict):
+def _quantization(folder: Path, config: dict[str, Any], text: dict[str, Any]) -> dict[str, Any] | None:
+    """What the configuration says of quantized weights; older files of modelopt have it beside the configuration."""
+    quantization = config.get("quantization_config", text.get("quantization_config"))
+    if quantization is None and (folder / "hf_quant_config.json").is_file():
+        beside = read_json(folder / "hf_quant_config.json").get("quantization")
+        quantization = {"quant_method": "modelopt"} | beside if isinstance(beside, dict) else None
+    if quantization is not None and not isinstance(quantization, dict):
         raise CheckpointError(f"{folder / 'config.json'}: quantization_config is no object")
-    method = quantization.get("quant_method")
-    if method != "fp8":
-        raise UnsupportedModel(
-            f"{folder}: quantization {method!r} is not supported; use the BF16, FP8 or a GGUF release"
-        )
+    return quantization
+
+
+def _folder_tensors(folder: Path, quantization: dict[str, Any] | None, tied: bool) -> TensorSet:
+    if quantization is None:
+        return assemble_hf(read_folder(folder), folder, tied)
+    if quantization.get("quant_method") == "fp8":
+        _check_fp8(folder, quantization)
+        return assemble_hf(read_folder(folder), folder, tied)
+    plain, packed = split_packed(read_folder(folder), read_scheme(folder, quantization), folder, tied)
+    return assemble_hf(plain, folder, tied, packed)
+
+
+def _check_fp8(folder: Path, quantization: dict[str, Any]) -> None:
+    """Of the releases' own FP8 only blocks of 128 x 128 are read. Raises UnsupportedModel for the rest."""
     block, form = quantization.get("weight_block_size"), quantization.get("fmt", "e4m3")
     if block != [FP8_BLOCK, FP8_BLOCK] or form != "e4m3":
         raise UnsupportedModel(f"{folder}: FP8 {form} with blocks {block} is not supported, only e4m3 with [128, 128]")

@@ -5,7 +5,7 @@ for the few that the table spells out. GGUF names were read from llama.cpp's `co
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file's tensor belongs: canonical name, kind, which of several parts, and whether it holds FP8 scales."""
+    """Where a file's tensor belongs: canonical name, kind, which of several parts, and whether it holds scales."""
 
     name: str
     kind: Kind
@@ -170,7 +170,13 @@ def is_ignored_hf(name: str) -> bool:
 
 
 def place_gguf(name: str, layers: int) -> Place | None:
-    """Where a tensor of a GGUF file belongs; blocks from number `layers` on are the MTP head's. None: unknown name."""
+    """Where a tensor of a GGUF file belongs; blocks from number `layers` on are the MTP head's. None: unknown name.
+
+    `X.scale` has the factors of `X.weight`.
+    """
+    if name.endswith(".scale"):
+        weight = place_gguf(name.removesuffix("scale") + "weight", layers)
+        return replace(weight, is_scale=True) if weight else None
     if name == "v.patch_embd.weight.1":
         return Place("visual.patch_embed.proj.weight", Kind.PATCH, 1)
     match = _GGUF_BLOCK.fullmatch(name)

@@ -31,13 +31,15 @@ Every RMSNorm weight except `linear_attn.norm` already has its 1 added (`x̂ * w
 the checkpoint's `v_heads_tiled` says which.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from qwill.errors import CheckpointError
 from qwill.quant.types import TYPES, TensorType
+from qwill.weights.lazy import LazyParts
 
 
 @dataclass(frozen=True)
@@ -45,28 +47,37 @@ class Tensor:
     """Bytes of one tensor, still in the file.
 
     `shape` is row-major ([rows, columns], or [experts, rows, columns]). `parts` are contiguous uint8 views, one per
-    expert for three-dimensional tensors, otherwise one. `scales` (FP8 only) holds, per part, the float32 scale of each
-    128 x 128 block.
+    expert for three-dimensional tensors, otherwise one; LazyParts where the file has them in another layout. `scales`
+    (FP8 and NVFP4) holds, per part, the float32 factor of each 128 x 128 block; in NVFP4 all of a part are the same.
     `source` names the file and the name in it, for error messages.
     """
 
     name: str
     shape: tuple[int, ...]
     type: TensorType
-    parts: tuple[np.ndarray, ...]
+    parts: Sequence[np.ndarray]
     source: str
     scales: tuple[np.ndarray, ...] | None = None
 
     def __post_init__(self) -> None:
         experts = self.shape[0] if len(self.shape) == 3 else 1
-        rows = int(np.prod(self.shape[:-1])) // experts
-        expected = rows * self.type.row_bytes(self.shape[-1])
         assert len(self.parts) == experts, (self.name, len(self.parts), self.shape)
-        assert all(part.nbytes == expected for part in self.parts), (self.name, self.shape, self.type.name)
+        if not isinstance(self.parts, LazyParts):
+            expected = self.nbytes // experts
+            assert all(part.nbytes == expected for part in self.parts), (self.name, self.shape, self.type.name)
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in self.parts)
+        return prod(self.shape[:-1]) * self.type.row_bytes(self.shape[-1])
+
+    @property
+    def stored(self) -> Sequence[np.ndarray]:
+        """Arrays of the file that the values come from; those that `parts` are, unless they are made of them."""
+        return self.parts.stored if isinstance(self.parts, LazyParts) else self.parts
+
+    def in_memory(self) -> "Tensor":
+        """The same with all parts made; the tensor itself where they lie in the file."""
+        return replace(self, parts=tuple(self.parts)) if isinstance(self.parts, LazyParts) else self
 
     def float32(self) -> np.ndarray:
         """A small F32 tensor as an array of its shape. Raises CheckpointError when it is of another type."""

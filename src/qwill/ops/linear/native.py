@@ -23,8 +23,9 @@ def plan(tensor: Tensor) -> Weight:
     rows, columns = tensor.shape[-2:]
     scales = [np.ascontiguousarray(part, np.float32) for part in tensor.scales or ()]
     row_bytes = tensor.type.row_bytes(columns)
-    mapped = all(is_mapped(part) for part in tensor.parts)
-    return plan_weight(tensor.type.name, native_id(tensor.type), tensor.parts, rows, columns, row_bytes, scales, mapped)
+    parts = tensor.in_memory().parts
+    mapped = all(is_mapped(part) for part in parts)
+    return plan_weight(tensor.type.name, native_id(tensor.type), parts, rows, columns, row_bytes, scales, mapped)
 
 
 def pack_planned(cpu: Cpu, planned: Sequence[tuple[Weight, Tensor]]) -> None:

@@ -1,0 +1,154 @@
+"""Four-bit floats (E2M1): NVFP4 of modelopt and compressed-tensors, MXFP4 of gpt-oss, compressed-tensors and Quark.
+
+Two codes lie in a byte, the earlier column in its lower half.
+
+    NVFP4   weight (or weight_packed)  U8 [rows, columns / 2]
+            weight_scale               F8_E4M3 [rows, columns / 16]
+            weight_scale_2             F32, a factor of all; compressed-tensors has its inverse, weight_global_scale
+    MXFP4   weight (or weight_packed)  U8 [rows, columns / 2]
+            weight_scale               U8 [rows, columns / 32], E8M0: 2^(scale - 127)
+            or, as gpt-oss has it,     X_blocks U8 [experts, rows, columns / 32, 16]
+                                       X_scales U8 [experts, rows, columns / 32]
+
+The layouts were read from compressed-tensors 0.20 (`compressors/nvfp4`, `mxfp4`), llama.cpp's `conversion/base.py`,
+transformers' `integrations/mxfp4.py` and vLLM's `quark_ocp_mx.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qwill.errors import CheckpointError
+from qwill.quant.codecs import decode
+from qwill.quant.types import TYPES, TensorType
+from qwill.weights.assemble import float_values
+from qwill.weights.mapped import RawTensor
+from qwill.weights.packed.matrix import Module, halved, require_shape, row_slices, uniform_scales
+
+NVFP4_GROUP, MXFP4_GROUP = 16, 32
+
+
+@dataclass(frozen=True)
+class Fp4Matrix:
+    """A matrix of E2M1 codes and a scale for each group of columns.
+
+    codes: uint8 [rows, columns / 2]; group_scales: uint8 [rows, groups], E4M3 in NVFP4, E8M0 in MXFP4. `factor`
+    multiplies all values.
+    """
+
+    shape: tuple[int, int]
+    source: str
+    codes: np.ndarray
+    group_scales: np.ndarray
+    kind: TensorType
+    factor: float = 1.0
+
+    @property
+    def type(self) -> TensorType:
+        """NVFP4 or MXFP4; F32 for NVFP4 whose rows are no whole blocks of 64."""
+        return TYPES["F32"] if self.shape[1] % self.kind.block_elements else self.kind
+
+    @property
+    def scales(self) -> np.ndarray | None:
+        return uniform_scales(self.shape, self.factor)
+
+    @property
+    def stored(self) -> Sequence[np.ndarray]:
+        return (self.codes.reshape(-1), self.group_scales.reshape(-1))
+
+    def encoded(self, tensor_type: TensorType) -> np.ndarray:
+        """Flat uint8 in NVFP4 or MXFP4 without the factor, or in F32 with it, rounded once."""
+        if self.kind is TYPES["NVFP4"] and (self.group_scales >= 0x7F).any():  # below zero, or NaN
+            raise CheckpointError(f"{self.source}: a scale is negative or NaN; the checkpoint is damaged")
+        out = np.empty((self.shape[0], tensor_type.row_bytes(self.shape[1])), np.uint8)
+        for rows in row_slices(self.shape):
+            if tensor_type is not TYPES["F32"]:
+                self._blocks(rows, out[rows].reshape(rows.stop - rows.start, -1, tensor_type.block_bytes))
+            else:
+                out[rows] = self._floats(rows).view(np.uint8)
+        return out.reshape(-1)
+
+    def _blocks(self, rows: slice, out: np.ndarray) -> None:
+        """Fills out [rows, blocks, block bytes] with ggml's blocks (csrc/formats/fp4.h): scales, then codes."""
+        half = (NVFP4_GROUP if self.kind is TYPES["NVFP4"] else MXFP4_GROUP) // 2
+        in_block = out.shape[2] // (half + 1)
+        out[..., :in_block] = self.group_scales[rows].reshape(*out.shape[:2], in_block)
+        codes = np.ascontiguousarray(self.codes[rows])
+        even, odd = halved(codes.reshape(*out.shape[:2], -1), half)
+        out[..., in_block::2], out[..., in_block + 1 :: 2] = even, odd
+
+    def _floats(self, rows: slice) -> np.ndarray:
+        """NVFP4 only: by the decoder of whole blocks, with zeros up to their end."""
+        padding = -self.shape[1] % self.kind.block_elements
+        codes = np.pad(self.codes[rows], ((0, 0), (0, padding // 2)))
+        scales = np.pad(self.group_scales[rows], ((0, 0), (0, padding // NVFP4_GROUP)))
+        shape = (len(codes), self.shape[1] + padding)
+        whole = Fp4Matrix(shape, self.source, codes, scales, self.kind)
+        values = decode(self.kind, whole.encoded(self.kind), shape)[:, : self.shape[1]]
+        return np.ascontiguousarray(values) * np.float32(self.factor)
+
+
+def nvfp4_matrix(module: Module, ending: str) -> Fp4Matrix:
+    """The matrix of a module whose codes are named `ending`. Raises CheckpointError when something does not fit."""
+    codes, scale = module.get(ending, ("U8",), 2), module.get(".weight_scale", ("F8_E4M3",), 2)
+    rows, columns = codes.shape[0], 2 * codes.shape[1]
+    require_shape(scale, (rows, -(-columns // NVFP4_GROUP)), codes)
+    if columns % NVFP4_GROUP:
+        raise CheckpointError(f"{codes.source}: {columns} columns are no whole groups of {NVFP4_GROUP}")
+    if ".weight_global_scale" in module.tensors:
+        factor = 1 / _single(module, ".weight_global_scale")
+    else:
+        factor = _single(module, ".weight_scale_2")
+    return Fp4Matrix((rows, columns), codes.source, *_two(codes, scale), TYPES["NVFP4"], float(np.float32(factor)))
+
+
+def mxfp4_matrix(module: Module, ending: str) -> Fp4Matrix:
+    """The matrix of a module whose codes are named `ending`. Raises CheckpointError when something does not fit."""
+    codes, scale = module.get(ending, ("U8",), 2), module.get(".weight_scale", ("U8", "F8_E8M0"), 2)
+    rows, columns = codes.shape[0], 2 * codes.shape[1]
+    require_shape(scale, (rows, columns // MXFP4_GROUP), codes)
+    if columns % MXFP4_GROUP:
+        raise CheckpointError(f"{codes.source}: {columns} columns are no whole groups of {MXFP4_GROUP}")
+    return Fp4Matrix((rows, columns), codes.source, *_two(codes, scale), TYPES["MXFP4"])
+
+
+def mxfp4_experts(module: Module) -> list[Fp4Matrix]:
+    """The matrices of all experts of a module with `_blocks` and `_scales`. Errors as above."""
+    blocks, scale = module.get("_blocks", ("U8",), 4), module.get("_scales", ("U8", "F8_E8M0"), 3)
+    experts, rows, groups, half = blocks.shape
+    if half != MXFP4_GROUP // 2:
+        raise CheckpointError(f"{blocks.source}: has blocks of {half} bytes, expected {MXFP4_GROUP // 2}")
+    require_shape(scale, (experts, rows, groups), blocks)
+    codes, scales = blocks.data.reshape(experts, rows, groups * half), scale.data.reshape(scale.shape)
+    shape = (rows, groups * MXFP4_GROUP)
+    return [Fp4Matrix(shape, blocks.source, codes[i], scales[i], TYPES["MXFP4"]) for i in range(experts)]
+
+
+def half_rows(matrix: Fp4Matrix, half: int) -> Fp4Matrix:
+    """The first or the second half of the rows."""
+    rows = matrix.shape[0] // 2
+    some = slice(half * rows, (half + 1) * rows)
+    return Fp4Matrix(
+        (rows, matrix.shape[1]),
+        matrix.source,
+        matrix.codes[some],
+        matrix.group_scales[some],
+        matrix.kind,
+        matrix.factor,
+    )
+
+
+def _two(codes: RawTensor, scale: RawTensor) -> tuple[np.ndarray, np.ndarray]:
+    return codes.data.reshape(codes.shape), scale.data.reshape(scale.shape)
+
+
+def _single(module: Module, ending: str) -> float:
+    raw = module.tensors.get(ending)
+    if raw is None or raw.shape not in ((), (1,)):
+        raw = module.get(ending, ("F32",), 1)
+        raise CheckpointError(f"{raw.source}: has shape {list(raw.shape)}, expected a single number")
+    value = float(float_values(raw)[0])
+    if not np.isfinite(value) or value <= 0:
+        raise CheckpointError(f"{raw.source}: is {value}, expected a positive number; the checkpoint is damaged")
+    return value

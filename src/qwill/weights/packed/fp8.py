@@ -1,0 +1,76 @@
+"""Eight-bit floats with their scale beside them: `float-quantized` of compressed-tensors, FP8 of modelopt and Quark.
+
+    weight        F8_E4M3 [rows, columns]
+    weight_scale  one number for all, [rows] or [rows, 1] one for each row, or [ceil(rows / 128), ceil(columns / 128)]
+
+`Tensor` holds a scale for each block of 128 x 128, so one for all and those of blocks stay FP8. With scales by row the
+values are multiplied out to F32: no type with so many digits is smaller.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qwill.errors import CheckpointError
+from qwill.quant.codecs import decode
+from qwill.quant.types import TYPES, TensorType
+from qwill.weights.assemble import FP8_BLOCK, float_values
+from qwill.weights.packed.matrix import Module, row_slices, uniform_scales
+
+
+@dataclass(frozen=True)
+class Fp8Matrix:
+    """A matrix of E4M3 values; either `scales` of blocks (or None: all are 1) or `row_scales` float32 [rows, 1]."""
+
+    shape: tuple[int, int]
+    source: str
+    data: np.ndarray
+    scales: np.ndarray | None
+    row_scales: np.ndarray | None
+
+    @property
+    def type(self) -> TensorType:
+        return TYPES["F8_E4M3" if self.row_scales is None else "F32"]
+
+    @property
+    def stored(self) -> Sequence[np.ndarray]:
+        return (self.data,)
+
+    def encoded(self, tensor_type: TensorType) -> np.ndarray:
+        """The file's own bytes, or values multiplied by the scales of their rows in F32."""
+        if tensor_type is TYPES["F8_E4M3"]:
+            return self.data
+        assert self.row_scales is not None, self.source
+        stored = self.data.reshape(self.shape)
+        out = np.empty(self.shape, np.float32)
+        for rows in row_slices(self.shape):
+            np.multiply(
+                decode(TYPES["F8_E4M3"], stored[rows], stored[rows].shape), self.row_scales[rows], out=out[rows]
+            )
+        return out.reshape(-1).view(np.uint8)
+
+
+def fp8_matrix(module: Module) -> Fp8Matrix:
+    """The matrix of a module. Raises CheckpointError when the scales do not fit it."""
+    weight = module.get(".weight", ("F8_E4M3",), 2)
+    raw = module.tensors.get(".weight_scale")
+    if raw is None:
+        raise CheckpointError(f"{weight.source}: has no {module.name}.weight_scale beside it; download the model again")
+    shape = (weight.shape[0], weight.shape[1])
+    values = float_values(raw)
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{raw.source}: holds values that are not finite; the checkpoint is damaged")
+    blocks = tuple(-(-size // FP8_BLOCK) for size in shape)
+    scales, row_scales = None, None
+    if len(values) == 1 and len(raw.shape) <= 2:
+        scales = uniform_scales(shape, float(values[0]))
+    elif raw.shape == blocks:
+        scales = values.reshape(blocks)
+    elif raw.shape in ((shape[0],), (shape[0], 1)):
+        row_scales = values.reshape(-1, 1)
+    else:
+        raise CheckpointError(
+            f"{raw.source}: has shape {list(raw.shape)}; {list(shape)} has one scale, {shape[0]} or {list(blocks)}"
+        )
+    return Fp8Matrix(shape, weight.source, weight.data, scales, row_scales)

@@ -1,0 +1,150 @@
+"""From a checkpoint's `quantization_config` to how its quantized matrices are read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.weights.mapped import RawTensor
+from qwill.weights.packed import awq, compressed, gptq
+from qwill.weights.packed.fp4 import mxfp4_matrix, nvfp4_matrix
+from qwill.weights.packed.fp8 import fp8_matrix
+from qwill.weights.packed.matrix import Module, PackedMatrix
+
+# Scales of activations, and of keys and values in a cache: qwill rounds activations by the values at hand, and has its
+# own types for its cache.
+UNUSED_ENDINGS = (
+    ".input_scale", ".input_global_scale", ".input_zero_point", ".output_scale", ".k_scale", ".v_scale", ".q_scale",
+)  # fmt: skip
+# A factor for each input channel, by which nothing here multiplies activations.
+_CHANNEL_FACTORS = ".pre_quant_scale"
+_WEIGHT = ".weight"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How quantized matrices are stored.
+
+    `endings` of a module's tensors; one that has any of them is quantized, and then its `.weight` belongs to it too.
+    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    read: Callable[[Module], PackedMatrix]
+    fused: bool = False
+
+    def ending_of(self, name: str) -> str | None:
+        """Which of the endings a tensor's name has."""
+        return next((ending for ending in self.endings if name.endswith(ending)), None)
+
+
+def read_scheme(folder: Path, quantization: dict[str, Any]) -> Scheme:
+    """The scheme of a `quantization_config`. Raises UnsupportedModel naming what is not supported."""
+    method = str(quantization.get("quant_method", "")).lower()
+    match method:
+        case "gptq":
+            return _gptq(folder, quantization)
+        case "awq":
+            return _awq(folder, quantization)
+        case "auto-round":
+            return _auto_round(folder, quantization)
+        case "compressed-tensors":
+            return _compressed_tensors(folder, quantization)
+        case "modelopt" | "modelopt_fp4" | "modelopt_mixed":
+            endings = (".weight_scale", ".weight_scale_2", _CHANNEL_FACTORS)
+            return Scheme(method, endings, _by_dtype)
+        case "quark":
+            return Scheme(method, (".weight_scale", ".weight_zero_point"), _by_dtype)
+        case "mxfp4":
+            return Scheme(method, ("_blocks", "_scales"), _by_dtype, fused=True)
+    raise UnsupportedModel(
+        f"{folder}: quantization {method or None!r} is not supported; use the BF16, FP8 or a GGUF release"
+    )
+
+
+def _gptq(folder: Path, quantization: dict[str, Any]) -> Scheme:
+    form = str(quantization.get("checkpoint_format") or quantization.get("format") or "gptq").lower()
+    if form not in ("gptq", "gptq_v2"):
+        raise UnsupportedModel(f"{folder}: GPTQ in the format {form!r} is not supported, only gptq and gptq_v2")
+    bits = quantization.get("bits")
+    if bits not in gptq.BITS:
+        raise UnsupportedModel(f"{folder}: GPTQ of {bits} bits is not supported, only of 2, 3, 4 and 8")
+    mixed = bool(quantization.get("dynamic"))
+    read = partial(gptq.gptq_matrix, second_version=form == "gptq_v2", bits=None if mixed else bits)
+    return Scheme(f"GPTQ, format {form}", gptq.ENDINGS, read)
+
+
+def _awq(folder: Path, quantization: dict[str, Any]) -> Scheme:
+    form = str(quantization.get("version") or quantization.get("format") or "gemm").lower()
+    bits = quantization.get("bits", quantization.get("w_bit", 4))
+    if form != "gemm" or bits != 4:
+        raise UnsupportedModel(f"{folder}: AWQ {form!r} of {bits} bits is not supported, only 'gemm' of 4")
+    return Scheme("AWQ", awq.ENDINGS, awq.awq_matrix)
+
+
+def _auto_round(folder: Path, quantization: dict[str, Any]) -> Scheme:
+    """AutoRound writes the layouts of others; bits may differ by module."""
+    form = quantization.get("packing_format", "auto_round:auto_gptq")
+    if form == "auto_round:auto_gptq":
+        read = partial(gptq.gptq_matrix, second_version=False, bits=None)
+        return Scheme("AutoRound, GPTQ", gptq.ENDINGS, read)
+    if form == "auto_round:auto_awq":
+        return Scheme("AutoRound, AWQ", awq.ENDINGS, awq.awq_matrix)
+    raise UnsupportedModel(
+        f"{folder}: AutoRound's packing_format {form!r} is not supported, only auto_round:auto_gptq and :auto_awq"
+    )
+
+
+def _compressed_tensors(folder: Path, quantization: dict[str, Any]) -> Scheme:
+    groups = quantization.get("config_groups")
+    if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
+        raise CheckpointError(f"{folder / 'config.json'}: quantization_config has no config_groups")
+    weights = [group["weights"] for group in groups.values() if isinstance(group.get("weights"), dict)]
+    sparsity = quantization.get("sparsity_config")
+    if isinstance(sparsity, dict) and sparsity.get("format", "dense") != "dense":
+        raise UnsupportedModel(f"{folder}: sparse weights ({sparsity['format']}) are not supported")
+    if quantization.get("transform_config"):
+        raise UnsupportedModel(f"{folder}: transform_config (rotated weights) is not supported")
+    possible = {each.get("num_bits") for each in weights if each.get("type", "int") == "int"}
+    bits = sorted(each for each in possible if type(each) is int)
+    endings = (
+        ".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx",
+        ".weight_global_scale",
+    )  # fmt: skip
+    return Scheme("compressed-tensors", endings, partial(_compressed_matrix, bits=bits))
+
+
+def _compressed_matrix(module: Module, bits: list[int]) -> PackedMatrix:
+    packed = module.tensors.get(".weight_packed")
+    if packed is None:
+        return _by_dtype(module)
+    if packed.dtype == "I32":
+        return compressed.pack_quantized_matrix(module, bits)
+    return _four_bit(module, ".weight_packed")
+
+
+def _by_dtype(module: Module) -> PackedMatrix:
+    """A module whose `.weight` has scales beside it: its dtypes say the scheme."""
+    factors = module.tensors.get(_CHANNEL_FACTORS)
+    if factors is not None:
+        raise UnsupportedModel(f"{factors.source}: factors of input channels (NVFP4_AWQ and others) are not supported")
+    weight = module.tensors.get(_WEIGHT)
+    if weight is None:
+        raise CheckpointError(f"{module.source}: has no {module.name}{_WEIGHT} beside it; download the model again")
+    match weight.dtype:
+        case "F8_E4M3":
+            return fp8_matrix(module)
+        case "I8":
+            return compressed.int_quantized_matrix(module)
+        case "U8":
+            return _four_bit(module, _WEIGHT)
+    raise UnsupportedModel(f"{weight.source}: is stored as {weight.dtype} with scales, which is not supported")
+
+
+def _four_bit(module: Module, ending: str) -> PackedMatrix:
+    scale: RawTensor | None = module.tensors.get(".weight_scale")
+    eight_exponents = scale is not None and scale.dtype in ("U8", "F8_E8M0")
+    return mxfp4_matrix(module, ending) if eight_exponents else nvfp4_matrix(module, ending)
