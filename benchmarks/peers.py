@@ -35,7 +35,6 @@ from qwill.model.config import model_config
 from qwill.model.parameters import state_bytes
 from qwill.speed import Case, all_cases, measure, operations_per_token, room_for, weight_bytes_per_token
 from qwill.weights.load import Checkpoint, open_checkpoint
-from qwill.weights.random import MIXES
 
 ROOT = Path(__file__).parents[1]
 QUICK_TESTS = ["tests/ops", "tests/quant"]
@@ -234,7 +233,7 @@ def plot(reports: list[Report], path: Path) -> None:
 
 def arguments_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--member", default="Qwen3.5-0.8B")
-    parser.add_argument("--mix", nargs="*", choices=MIXES, default=["Q8_0", "Q4_K_M"])
+    parser.add_argument("--mix", nargs="*", metavar="RECIPE", default=["Q8_0", "Q4_K_M"])
     parser.add_argument("--layers", type=int, help="keep this many layers of the member")
     parser.add_argument("--file", nargs="*", type=Path, default=[], help="measure these files too")
     parser.add_argument("--threads", type=int, default=2)

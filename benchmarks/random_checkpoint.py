@@ -1,6 +1,6 @@
 """Writes a GGUF file of a family member's true shape with random weights, for measuring speed without a download.
 
-    python benchmarks/random_checkpoint.py Qwen3.5-0.8B Q4_K FOLDER [--layers N]
+    python benchmarks/random_checkpoint.py Qwen3.5-0.8B Q4_K_M FOLDER [--layers N]
 
 Tensors are those of `qwill bench --random-weights`: blocks drawn at random in their stored form, one tensor at a time,
 so that a file is made at the speed of the disk. The vocabulary has the released size and consistent merges, so that
@@ -19,8 +19,7 @@ import gguf
 import numpy as np
 
 from qwill.fit.family import family_config
-from qwill.weights.names import gguf_name
-from qwill.weights.random import MIXES, Planned, draw, plan
+from qwill.weights.random import draw, plan
 
 SPARE_BYTES = 2 << 30  # left free on the disk
 BASE_TOKENS = 248_044
@@ -33,11 +32,6 @@ def text_shape(member: str, layers: int | None = None) -> dict[str, Any]:
     if layers is not None:
         text["num_hidden_layers"] = layers
     return text
-
-
-def stored_shape(tensor: Planned) -> tuple[int, ...]:
-    """GGUF keeps the row that gates the shared expert as a vector."""
-    return tensor.shape[1:] if tensor.shape[0] == 1 else tensor.shape
 
 
 def vocabulary(size: int) -> tuple[list[str], list[str], list[int]]:
@@ -93,7 +87,7 @@ def write(path: Path, text: dict[str, Any], mix: str, seed: int = 0) -> None:
 
     Raises SystemExit when the disk is short of room.
     """
-    tensors = list(plan(text, mix))
+    tensors = plan(text, mix)
     total = sum(tensor.nbytes for tensor in tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(path.parent).free
@@ -114,8 +108,8 @@ def write(path: Path, text: dict[str, Any], mix: str, seed: int = 0) -> None:
     writer.add_pad_token_id(tokens.index(END_OF_TEXT))
     writer.add_add_bos_token(False)
     for tensor in tensors:
-        name, kind = gguf_name(tensor.name, text["num_hidden_layers"]), gguf.GGMLQuantizationType[tensor.type.name]
-        writer.add_tensor_info(name, stored_shape(tensor), np.dtype(np.float32), tensor.nbytes, kind)
+        kind = gguf.GGMLQuantizationType[tensor.type.name]
+        writer.add_tensor_info(tensor.gguf, tensor.stored, np.dtype(np.float32), tensor.nbytes, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -128,7 +122,7 @@ def write(path: Path, text: dict[str, Any], mix: str, seed: int = 0) -> None:
 
 def cached(folder: Path, member: str, mix: str, layers: int | None = None) -> Path:
     """The file in the cache folder, written when it is not there yet."""
-    name = f"{member}-{mix}" + (f"-{layers}-layers" if layers else "")
+    name = f"{member}-{Path(mix).stem}" + (f"-{layers}-layers" if layers else "")
     path = folder / f"random-{name}.gguf"
     if not path.exists():
         write(path, text_shape(member, layers), mix)
@@ -138,7 +132,7 @@ def cached(folder: Path, member: str, mix: str, layers: int | None = None) -> Pa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("member", help="a released name, such as Qwen3.5-0.8B")
-    parser.add_argument("mix", choices=MIXES)
+    parser.add_argument("mix", help="a recipe such as Q4_K_M, or a file with one")
     parser.add_argument("folder", type=Path, help="outside the repository")
     parser.add_argument("--layers", type=int, help="keep this many layers")
     arguments = parser.parse_args()

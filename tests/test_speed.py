@@ -145,7 +145,7 @@ def test_as_many_layers_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for gigabytes in (8, 16, 64, 500):
         monkeypatch.setattr(qwill.speed, "available_memory", lambda free=gigabytes: free * 10**9)
-        found.append(fitting_layers(config, "Q4_K", cases, KV))
+        found.append(fitting_layers(config, "Q4_K_S", cases, KV))
     assert found == sorted(found)
     assert 1 <= found[0] < found[1] < found[2] < found[3] == 60
     # 4.5 bits a parameter: what is taken fits, and 3 layers more would not
@@ -157,7 +157,7 @@ def test_as_many_layers_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sizes[0] < gigabytes * 1e9 < sizes[1] + 4e9
     monkeypatch.setattr(qwill.speed, "available_memory", lambda: 10**9)
     with pytest.raises(NotEnoughMemory, match=r"one layer needs \d+\.\d GB .* 1\.0 GB are free"):
-        fitting_layers(config, "Q4_K", cases, KV)
+        fitting_layers(config, "Q4_K_S", cases, KV)
 
 
 def test_random_models_by_name() -> None:
@@ -165,14 +165,14 @@ def test_random_models_by_name() -> None:
     for name, quant, path in (
         ("qwen3.5:35b-a3b", "", "Qwen3.5-35B-A3B-Q4_K_M"),
         ("Qwen3.5:35B-q8_0", "", "Qwen3.5-35B-A3B-Q8_0"),
-        ("qwen3.5-35b-a3b", "mxfp4", "Qwen3.5-35B-A3B-MXFP4"),
+        ("qwen3.5-35b-a3b", "mxfp4_moe", "Qwen3.5-35B-A3B-MXFP4_MOE"),
     ):
         checkpoint = random_model(name, quant, 2, cases, KV)
         assert checkpoint.path.name == path
         assert model_config(checkpoint.config).text.layers == 2
     with pytest.raises(ModelNotFound, match=r"qwen3\.5:3b: no such member .* qwen3\.5:0\.8b"):
         random_model("qwen3.5:3b", "", 2, cases, KV)
-    with pytest.raises(InvalidArgument, match=r"come in F16, .*, not in FP8"):
+    with pytest.raises(InvalidArgument, match=r"FP8: no recipe and no file of that name; built in are .*, Q4_K_M,"):
         random_model("qwen3.5:27b-fp8", "", 2, cases, KV)
     with pytest.raises(InvalidArgument, match="has 40 layers, 41 were asked for"):
         random_model("qwen3.5:35b", "", 41, cases, KV)
@@ -215,7 +215,7 @@ def test_types_of_the_weights() -> None:
     name, size = language_weights(random_checkpoint("it", family_config("Qwen3.5-0.8B"), "Q4_K_M"))
     assert name == "Q6_K+Q4_K"
     assert 752e6 * 4.5 / 8 < size < 752e6 * 6.6 / 8
-    assert language_weights(random_checkpoint("it", family_config("Qwen3.5-0.8B"), "IQ4_NL"))[0] == "IQ4_NL+Q6_K"
+    assert language_weights(random_checkpoint("it", family_config("Qwen3.5-0.8B"), "IQ4_NL"))[0] == "Q6_K+IQ4_NL+Q5_K"
 
 
 def test_vision_and_draft_head_do_not_count() -> None:

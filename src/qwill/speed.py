@@ -23,10 +23,11 @@ from qwill.fit.hardware import available_memory
 from qwill.llm import LLM
 from qwill.model.batch import cache_bytes
 from qwill.model.config import TextConfig, model_config
+from qwill.quant.recipes import load_recipe, names
 from qwill.quant.types import TensorType
 from qwill.weights.hub import family_member
 from qwill.weights.load import Checkpoint
-from qwill.weights.random import DEFAULT_MIX, MIXES, plan, random_checkpoint
+from qwill.weights.random import DEFAULT_MIX, plan, random_checkpoint
 
 MAX_SEQUENCES = TOKEN_BUDGET // 2  # half of every step is left for prompts while the others wait for the last one
 WARM_UP_TOKENS = {"prefill": TOKEN_BUDGET, "decode": 8}
@@ -117,13 +118,13 @@ def room_for(cases: Sequence[Case], config: TextConfig, name: str) -> dict[str, 
 def random_model(name: str, quant: str, layers: int | None, cases: Sequence[Case], kv_type: TensorType) -> Checkpoint:
     """The member of the family of that name or alias with random weights: its first `layers`, or as many as fit.
 
-    quant: a name of MIXES; "" for the alias's own or the default. Raises ModelNotFound, InvalidArgument or
+    quant: a recipe's name or file; "" for the alias's own or the default. Raises ModelNotFound, InvalidArgument or
     NotEnoughMemory.
     """
     member, own = family_member(name)
-    mix = (quant or own or DEFAULT_MIX).upper()
-    if mix not in MIXES:
-        raise InvalidArgument(f"random weights come in {', '.join(MIXES)}, not in {mix}; say one with --quant")
+    mix = quant or own or DEFAULT_MIX
+    mix = mix.upper() if mix.upper() in names() else mix
+    load_recipe(mix)
     config = family_config(member)
     all_layers = config["text_config"]["num_hidden_layers"]
     if layers is not None and layers > all_layers:

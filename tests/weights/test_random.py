@@ -16,13 +16,17 @@ from qwill.model.config import model_config
 from qwill.model.model import Model
 from qwill.model.parameters import parameter_count
 from qwill.ops import native_operations
+from qwill.quant.recipes import names
 from qwill.quant.types import TYPES
 from qwill.weights.load import memory_needed
-from qwill.weights.random import MIXES, plan, random_checkpoint
+from qwill.weights.random import plan, random_checkpoint
 from qwill.weights.random_blocks import random_blocks
 from qwill.weights.tensor import Tensor
 
-DRAWN = ("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4")
+DRAWN = (
+    "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1",
+    "IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -53,13 +57,13 @@ def test_draws_differ_and_repeat_with_their_seed() -> None:
 @pytest.mark.parametrize("member", members())
 def test_the_plan_has_every_parameter_of_the_text_model_and_the_draft_head(member: str) -> None:
     config = family_config(member)
-    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in plan(config["text_config"], "Q4_K")}
+    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in plan(config["text_config"], "Q4_K_S")}
     drafts = sum(size for name, size in sizes.items() if name.startswith("mtp."))
     count = parameter_count(model_config(config))
     assert (sum(sizes.values()) - drafts, drafts) == (count.text, count.mtp)
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", names())
 @pytest.mark.parametrize("moe", [False, True])
 def test_a_model_takes_every_tensor(mix: str, moe: bool) -> None:
     """Model asks for each tensor by name and shape, once, and for no other."""
@@ -77,9 +81,9 @@ def types_of(config: dict[str, Any], mix: str) -> dict[str, str]:
 
 def test_types_are_those_of_llama_quantize() -> None:
     tied, untied = tiny_family_config(), tiny_family_config(moe=True, tied=False)
-    assert types_of(tied, "Q4_K")["embed_tokens.weight"] == "Q6_K"
-    assert "lm_head.weight" not in types_of(tied, "Q4_K")
-    shown = types_of(untied, "Q4_K")
+    assert types_of(tied, "Q4_K_S")["embed_tokens.weight"] == "Q6_K"
+    assert "lm_head.weight" not in types_of(tied, "Q4_K_S")
+    shown = types_of(untied, "Q4_K_S")
     assert (shown["embed_tokens.weight"], shown["lm_head.weight"]) == ("Q4_K", "Q6_K")
     assert shown["layers.0.mlp.gate.weight"] == "F32"
     shown = types_of(untied, "MXFP4_MOE")

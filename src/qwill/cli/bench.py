@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from qwill.cli.loading import load_model
 from qwill.cli.options import add_model_argument, at_least_one, counts, human_bytes
 from qwill.errors import InvalidArgument
+from qwill.quant.recipes import names
 from qwill.weights.hub import DEMO, RELEASES, family_member
-from qwill.weights.random import DEFAULT_MIX, MIXES
+from qwill.weights.random import DEFAULT_MIX
 
 PIPE_WIDTH = 200  # nobody wraps a pipe's lines
 
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--random-weights", action="store_true", help="MODEL is a member of the family (0.8B) with invented weights"
     )
     invented.add_argument("--layers", type=at_least_one, metavar="N", help="its first N layers (all that fit)")
-    invented.add_argument("--quant", default="", metavar="TYPE", help=f"({DEFAULT_MIX}) {', '.join(MIXES)}")
+    invented.add_argument(
+        "--quant", default="", metavar="RECIPE", help=f"({DEFAULT_MIX}) {', '.join(names())}, or a recipe's file"
+    )
     machine = parser.add_argument_group("how to run")
     machine.add_argument("--kv", default="auto", metavar="TYPE", help="cached keys and values: auto, f32, f16, q8_0")
     machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
+from qwill.weights.shapes import layer_types, positive
 
 MODEL_TYPES = ("qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text")
 CONTEXT_WITHOUT_YARN = 262_144
@@ -122,62 +123,45 @@ def model_config(config: dict[str, Any], yarn: float | None = None) -> ModelConf
     )
 
 
-def _positive(section: dict[str, Any], key: str, default: int | None = None) -> int:
-    value = section.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise CheckpointError(f"config.json: {key} must be a positive integer, found {value!r}")
-    return value
-
-
 def _text_config(text: dict[str, Any], tie: bool, yarn: float | None) -> TextConfig:
     for key, expected in (("hidden_act", "silu"), ("attention_bias", False), ("attn_output_gate", True)):
         if text.get(key, expected) != expected:
             raise UnsupportedModel(f"config.json: {key} = {text[key]!r} is not supported, only {expected!r}")
     if text.get("output_gate_type") not in (None, "silu", "swish"):
         raise UnsupportedModel(f"config.json: output_gate_type = {text['output_gate_type']!r} is not supported")
-    layers = _positive(text, "num_hidden_layers")
-    interval = _positive(text, "full_attention_interval", 4)
-    layer_types = text.get("layer_types") or [
-        "full_attention" if index % interval == interval - 1 else "linear_attention" for index in range(layers)
-    ]
-    unknown = set(layer_types) - {"full_attention", "linear_attention"}
-    if unknown:
-        raise UnsupportedModel(f"config.json: layer type {sorted(unknown)[0]!r} is not supported")
-    if len(layer_types) != layers:
-        raise CheckpointError(f"config.json: layer_types has {len(layer_types)} entries for {layers} layers")
-    heads, kv_heads = _positive(text, "num_attention_heads"), _positive(text, "num_key_value_heads")
-    key_heads, value_heads = _positive(text, "linear_num_key_heads"), _positive(text, "linear_num_value_heads")
+    heads, kv_heads = positive(text, "num_attention_heads"), positive(text, "num_key_value_heads")
+    key_heads, value_heads = positive(text, "linear_num_key_heads"), positive(text, "linear_num_value_heads")
     if heads % kv_heads or value_heads % key_heads:
         raise CheckpointError(
             f"config.json: {heads} heads over {kv_heads} key-value heads, {value_heads} value heads over"
             f" {key_heads} key heads: each must divide"
         )
-    head_dim = _positive(text, "head_dim", 256)
+    head_dim = positive(text, "head_dim", 256)
     moe = None
     if text.get("num_experts"):
         moe = MoeConfig(
-            experts=_positive(text, "num_experts"),
-            top_k=_positive(text, "num_experts_per_tok"),
-            intermediate_size=_positive(text, "moe_intermediate_size"),
+            experts=positive(text, "num_experts"),
+            top_k=positive(text, "num_experts_per_tok"),
+            intermediate_size=positive(text, "moe_intermediate_size"),
             shared_intermediate_size=text.get("shared_expert_intermediate_size", 0),
         )
         if moe.top_k > moe.experts:
             raise CheckpointError(f"config.json: num_experts_per_tok {moe.top_k} exceeds num_experts {moe.experts}")
-    max_positions = _positive(text, "max_position_embeddings", CONTEXT_WITHOUT_YARN)
+    max_positions = positive(text, "max_position_embeddings", CONTEXT_WITHOUT_YARN)
     rope = _rope_config(text, head_dim, max_positions, yarn)
     return TextConfig(
-        vocab_size=_positive(text, "vocab_size"),
-        hidden_size=_positive(text, "hidden_size"),
-        layer_types=tuple(layer_types),
+        vocab_size=positive(text, "vocab_size"),
+        hidden_size=positive(text, "hidden_size"),
+        layer_types=tuple(layer_types(text)),
         attention_heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
         linear_key_heads=key_heads,
         linear_value_heads=value_heads,
-        linear_key_dim=_positive(text, "linear_key_head_dim", 128),
-        linear_value_dim=_positive(text, "linear_value_head_dim", 128),
-        conv_kernel=_positive(text, "linear_conv_kernel_dim", 4),
-        intermediate_size=0 if moe else _positive(text, "intermediate_size"),
+        linear_key_dim=positive(text, "linear_key_head_dim", 128),
+        linear_value_dim=positive(text, "linear_value_head_dim", 128),
+        conv_kernel=positive(text, "linear_conv_kernel_dim", 4),
+        intermediate_size=0 if moe else positive(text, "intermediate_size"),
         moe=moe,
         rms_norm_eps=float(text.get("rms_norm_eps", 1e-6)),
         rope=rope,
@@ -220,14 +204,14 @@ def _vision_config(vision: dict[str, Any]) -> VisionConfig:
     if vision.get("deepstack_visual_indexes"):
         raise UnsupportedModel("config.json: deepstack_visual_indexes belongs to Qwen3-VL, which qwill does not run")
     return VisionConfig(
-        depth=_positive(vision, "depth"),
-        hidden_size=_positive(vision, "hidden_size"),
-        intermediate_size=_positive(vision, "intermediate_size"),
-        heads=_positive(vision, "num_heads"),
-        patch_size=_positive(vision, "patch_size", 16),
-        temporal_patch_size=_positive(vision, "temporal_patch_size", 2),
-        merge_size=_positive(vision, "spatial_merge_size", 2),
-        channels=_positive(vision, "in_channels", 3),
-        positions=_positive(vision, "num_position_embeddings", 2304),
-        out_hidden_size=_positive(vision, "out_hidden_size"),
+        depth=positive(vision, "depth"),
+        hidden_size=positive(vision, "hidden_size"),
+        intermediate_size=positive(vision, "intermediate_size"),
+        heads=positive(vision, "num_heads"),
+        patch_size=positive(vision, "patch_size", 16),
+        temporal_patch_size=positive(vision, "temporal_patch_size", 2),
+        merge_size=positive(vision, "spatial_merge_size", 2),
+        channels=positive(vision, "in_channels", 3),
+        positions=positive(vision, "num_position_embeddings", 2304),
+        out_hidden_size=positive(vision, "out_hidden_size"),
     )

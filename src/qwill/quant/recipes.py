@@ -32,7 +32,7 @@ from qwill.quant.recipe_rules import CONDITIONS, DRAFT_HEAD, LAYERS, Matrices, R
 from qwill.quant.types import TYPES, TensorType
 
 STOCK = (
-    "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_M", "Q2_K",
+    "F32", "BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_M", "Q2_K",
     "Q4_0", "IQ4_XS", "IQ4_NL", "MXFP4_MOE",
 )  # fmt: skip
 DYNAMIC = ("UD-Q4_K_XL", "UD-Q3_K_XL", "UD-Q2_K_XL")

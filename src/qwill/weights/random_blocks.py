@@ -11,15 +11,27 @@ STANDARD_DEVIATION = 0.02  # of a trained model's size, so nothing overflows
 # Where a block's half-precision scales lie, and what of the standard deviation each is, when all other bits are random.
 # A value is a product of independent uniform numbers: its variance is the product of their mean squares.
 # - Q4_K, Q5_K: scale * (6 bits) * (4 or 5 bits) - minimum * (6 bits), centred when the minimum is 7.5 or 15.5 scales
-# - Q6_K, IQ4_XS: scale * (8 or 6 bits, signed) * (6 bits, signed, or one of the 16 levels)
+# - Q2_K: the same with four bits for scale and minimum; Q4_1, Q5_1: scale * (4 or 5 bits) + minimum
+# - Q6_K, Q3_K, IQ4_XS: scale * (8 or 6 bits, signed) * (6 or 3 bits, signed, or one of the 16 levels)
+# - IQ2, IQ3: scale * (4 bits) * (a point of the grid), measured with the `gguf` package
 _SCALES: dict[str, tuple[tuple[int, float], ...]] = {
     "Q8_0": ((0, 1 / 73.9),),
     "Q6_K": ((208, 1 / 1366),),
     "Q5_K": ((0, 1 / 527), (2, 15.5 / 527)),
     "Q4_K": ((0, 1 / 258), (2, 7.5 / 258)),
+    "Q3_K": ((108, 1 / 43.4),),
+    "Q2_K": ((80, 1 / 13.9), (82, 1.5 / 13.9)),
+    "Q5_0": ((0, 1 / 9.25),),
+    "Q5_1": ((0, 1 / 9.23), (2, -15.5 / 9.23)),
     "Q4_0": ((0, 1 / 4.63),),
+    "Q4_1": ((0, 1 / 4.61), (2, -7.5 / 4.61)),
     "IQ4_NL": ((0, 1 / 67.4),),
     "IQ4_XS": ((0, 1 / 1246),),
+    "IQ3_S": ((0, 1 / 140),),
+    "IQ3_XXS": ((0, 1 / 143),),
+    "IQ2_S": ((0, 1 / 56.4),),
+    "IQ2_XS": ((0, 1 / 56),),
+    "IQ2_XXS": ((0, 1 / 53.3),),
 }
 _MXFP4_LEVELS = 5.85  # root mean square of its 16 levels, twice the values of the format
 _MXFP4_UNIT = 128  # the exponent's code at which a level counts as it is

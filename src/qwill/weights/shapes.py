@@ -33,6 +33,17 @@ class TensorShape:
         return prod(self.shape)
 
 
+@dataclass(frozen=True)
+class TypedShape(TensorShape):
+    """A tensor and what it is stored in."""
+
+    type: TensorType
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape[:-1]) * self.type.row_bytes(self.shape[-1])
+
+
 def text_shapes(text: dict[str, Any]) -> list[TensorShape]:
     """All tensors of a language model and of its draft head, if it has one, from its `text_config`.
 
@@ -46,9 +57,7 @@ def text_shapes(text: dict[str, Any]) -> list[TensorShape]:
     return shapes
 
 
-def typed_shapes(
-    text: dict[str, Any], recipe: Recipe, importance: bool = False
-) -> list[tuple[TensorShape, TensorType]]:
+def typed_shapes(text: dict[str, Any], recipe: Recipe, importance: bool = False) -> list[TypedShape]:
     """The tensors of `text_shapes` with their types by a recipe; `importance`: whether an importance file is used.
 
     Raises as `text_shapes` and `Recipe.types` do.
@@ -57,7 +66,7 @@ def typed_shapes(
     blocks = text["num_hidden_layers"] + (text.get("mtp_num_hidden_layers") or 0)
     stored = [(shape.gguf, shape.stored) for shape in shapes]
     types = recipe.types(stored, blocks, text.get("num_experts") or 0, importance)
-    return [(shape, types[shape.gguf]) for shape in shapes]
+    return [TypedShape(shape.name, shape.gguf, shape.shape, shape.stored, types[shape.gguf]) for shape in shapes]
 
 
 def vision_shapes(vision: dict[str, Any]) -> list[TensorShape]:
