@@ -51,7 +51,7 @@ def _all(llm: LLM, files: Iterable[str | Path], context: int, images: Iterable[s
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text("utf-8")
+        return file.read_bytes().decode("utf-8")  # line ends as they are
     except OSError as error:
         raise InvalidArgument(f"{file}: {error.strerror}; give a text file") from error
     except UnicodeDecodeError as error:
