@@ -48,6 +48,7 @@ class Output:
         check_free_space(self._paths[0], needed)
         self._file: BinaryIO | None = None
         self._begun = 0
+        self._made: list[Path] = []  # folders
 
     def next_file(self) -> None:
         """Begins the next of the files; the one before it is whole."""
@@ -55,7 +56,7 @@ class Output:
         path = self._paths[self._begun]
         self._begun += 1
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(path.parent)
             self._file = _partial(path).open("wb")
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from error
@@ -80,6 +81,7 @@ class Output:
                 self._finish_file()
                 for path in self._paths:
                     os.replace(_partial(path), path)
+                self._made = []
         finally:
             self.discard()
 
@@ -108,6 +110,14 @@ class Output:
             self._file = None
         for path in self._paths[: self._begun]:
             _partial(path).unlink(missing_ok=True)
+        for folder in reversed(self._made):
+            with suppress(OSError):  # somebody else put something into it
+                folder.rmdir()
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        self._made += reversed(missing)
 
 
 def _partial(path: Path) -> Path:

@@ -1,0 +1,173 @@
+"""Makes a folder in the layout of the family's FP8 releases from one in BF16, F16 or F32.
+
+Matrices become E4M3 with one float32 scale (`.weight_scale_inv`) for each 128 x 128 block, experts one by one. As in
+the releases, these stay as they are: embeddings, head, convolutions, in_proj_a and in_proj_b, the routers and the
+shared expert's gate, the vision tower and the draft head's `mtp.fc`.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qwill.convert.quantize import CHUNK_VALUES, Progress, in_order
+from qwill.convert.safetensors_writer import FolderWriter, StoredTensor
+from qwill.convert.source import SourceTensor, Watch
+from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
+from qwill.quant import codecs
+from qwill.quant.types import TYPES
+from qwill.weights.assemble import FP8_BLOCK
+from qwill.weights.load import open_checkpoint
+from qwill.weights.mapped import RawTensor
+from qwill.weights.safetensors import INDEX_NAME, read_folder
+
+SHARD_BYTES = 5 * 10**9
+KEPT = (
+    "embed_tokens.", "lm_head.", ".conv1d.", ".in_proj_a.", ".in_proj_b.", ".mlp.gate.", ".shared_expert_gate.",
+    "visual.", "mtp.fc.",
+)  # fmt: skip
+FLOATS = ("F32", "F16", "BF16")
+COPIED = ("*.json", "*.jinja", "*.txt", "LICENSE*")
+QUANTIZATION = {
+    "quant_method": "fp8",
+    "activation_scheme": "dynamic",
+    "fmt": "e4m3",
+    "weight_block_size": [FP8_BLOCK, FP8_BLOCK],
+}
+
+
+@dataclass(frozen=True)
+class Fp8Folder:
+    """A folder that can be made: its tensors in order, and the contents of its small files.
+
+    Of `tensors` those that are `quantized` become two in the folder, the codes and their scales.
+    """
+
+    tensors: Sequence[tuple[SourceTensor, bool]]
+    files: dict[str, bytes]
+    watch: Watch
+
+    @property
+    def stored(self) -> list[StoredTensor]:
+        return [stored for tensor, quantized in self.tensors for stored in _stored(tensor, quantized)]
+
+
+def plan_fp8(folder: Path) -> Fp8Folder:
+    """What becomes of a folder; only headers and small files are read.
+
+    Raises InvalidArgument when it is no folder, UnsupportedModel when its weights are quantized already, and errors of
+    `open_checkpoint`.
+    """
+    if not folder.is_dir():
+        raise InvalidArgument(f"{folder}: FP8 is made of a model's folder; that is a file, quantize it to Q8_0 instead")
+    config = open_checkpoint(folder).config
+    if "quantization_config" in config:
+        raise UnsupportedModel(f"{folder}: is quantized already; FP8 is made of a folder in BF16, F16 or F32")
+    tensors = [converted for raw in read_folder(folder) for converted in _convert(raw)]
+    kept = [t.name.removesuffix(".weight") for t, quantized in tensors if not quantized and len(t.shape) > 1]
+    config["quantization_config"] = QUANTIZATION | {"modules_to_not_convert": sorted(kept)}
+    watch = Watch([*sorted(folder.glob("*.safetensors"))])
+    return Fp8Folder(tensors, _small_files(folder, config), watch)
+
+
+def write_fp8(
+    plan: Fp8Folder, destination: Path, shard_bytes: int, threads: int = 1, progress: Progress | None = None
+) -> None:
+    """Makes the folder, which must not be there yet. Errors as for `quantize.write_gguf`."""
+    if destination.exists():
+        raise InvalidArgument(f"{destination}: exists; give the name of a new folder")
+    with FolderWriter(destination, plan.stored, plan.files, shard_bytes) as writer:
+        scales: list[np.ndarray] = []
+        for data, its_scales, last in in_order(_pieces(plan), threads):
+            writer.write(data)
+            if its_scales is not None:
+                scales.append(its_scales)
+            if scales and last:
+                writer.write(np.concatenate(scales))
+                scales = []
+            plan.watch.check()
+            if progress is not None:
+                progress(data.nbytes)
+
+
+_Result = tuple[np.ndarray, np.ndarray | None, bool]
+
+
+def _pieces(plan: Fp8Folder) -> Iterator[Callable[[], _Result]]:
+    for tensor, quantized in plan.tensors:
+        step = max(CHUNK_VALUES // tensor.columns // FP8_BLOCK, 1) * FP8_BLOCK  # whole blocks
+        for begin in range(0, tensor.rows, step):
+            yield _Piece(tensor, quantized, begin, min(begin + step, tensor.rows))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of a tensor; called, it gives their bytes, the scales if there are any, and whether they are the last."""
+
+    tensor: SourceTensor
+    quantized: bool
+    begin: int
+    end: int
+
+    def __call__(self) -> _Result:
+        rows = (0, self.begin, self.end)
+        scales = None
+        if self.quantized:
+            data, scales = codecs.encode_fp8(self.tensor.values(*rows))
+        else:
+            data = self.tensor.stored(*rows)
+        self.tensor.give_back(*rows)
+        return data, scales, self.end == self.tensor.rows
+
+
+def _convert(raw: RawTensor) -> Iterator[tuple[SourceTensor, bool]]:
+    """A tensor of the folder, or those of all its experts, and whether it is quantized."""
+    if raw.dtype not in FLOATS:
+        raise UnsupportedModel(f"{raw.source}: is stored as {raw.dtype}; FP8 is made of BF16, F16 or F32")
+    stem, found, kind = raw.name.removesuffix(".weight").rpartition(".mlp.experts.")
+    if found and kind in ("gate_up_proj", "down_proj"):
+        yield from _experts(raw, f"{stem}.mlp.experts", kind)
+        return
+    quantized = raw.name.endswith(".weight") and len(raw.shape) == 2 and not any(part in raw.name for part in KEPT)
+    yield _source(raw, raw.name, raw.shape, raw.data), quantized
+
+
+def _experts(raw: RawTensor, stem: str, kind: str) -> Iterator[tuple[SourceTensor, bool]]:
+    """Packed experts one by one; gate rows stand before up rows."""
+    projections = ("gate_proj", "up_proj") if kind == "gate_up_proj" else (kind,)
+    if len(raw.shape) != 3 or raw.shape[1] % len(projections):
+        raise CheckpointError(f"{raw.source}: has shape {list(raw.shape)}, which does not fit its place")
+    experts, rows, columns = raw.shape
+    data = raw.data.reshape(experts, len(projections), -1)
+    for expert in range(experts):
+        for number, projection in enumerate(projections):
+            shape = (rows // len(projections), columns)
+            yield _source(raw, f"{stem}.{expert}.{projection}.weight", shape, data[expert, number]), True
+
+
+def _source(raw: RawTensor, name: str, shape: tuple[int, ...], data: np.ndarray) -> SourceTensor:
+    width = shape[-1] if shape else 1
+    return SourceTensor(name, shape, TYPES[raw.dtype], (data,), raw.source, width)
+
+
+def _stored(tensor: SourceTensor, quantized: bool) -> list[StoredTensor]:
+    if not quantized:
+        return [StoredTensor(tensor.name, tensor.type.name, tensor.shape)]
+    blocks = tuple(-(-size // FP8_BLOCK) for size in tensor.shape)
+    return [
+        StoredTensor(tensor.name, "F8_E4M3", tensor.shape),
+        StoredTensor(f"{tensor.name}_scale_inv", "F32", blocks),
+    ]
+
+
+def _small_files(folder: Path, config: dict[str, Any]) -> dict[str, bytes]:
+    """Configuration, tokenizer and settings. The configuration comes last: with it the folder is a model."""
+    left_out = ("config.json", INDEX_NAME)
+    files = {
+        file.name: file for pattern in COPIED for file in sorted(folder.glob(pattern)) if file.name not in left_out
+    }
+    contents = {name: file.read_bytes() for name, file in files.items()}
+    return contents | {"config.json": (json.dumps(config, indent=2) + "\n").encode()}
