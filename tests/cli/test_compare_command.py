@@ -45,7 +45,7 @@ def test_json(run: Run, made: TinyCheckpoint, quantized: Path, text: Path) -> No
     assert 8.5 < shown["b"]["bits_per_weight"] < 12  # vectors and the convolution stay F32
     assert shown["tokens"] == 3 * 15
     assert 0 < shown["divergence"]["median"] <= shown["divergence"]["p90"] <= shown["divergence"]["max"] < 1
-    assert shown["perplexity"]["b"] == pytest.approx(shown["perplexity"]["a"] / shown["perplexity"]["ratio"])
+    assert shown["perplexity"]["b"] == pytest.approx(shown["perplexity"]["a"] * shown["perplexity"]["ratio"])
     assert 0.5 < shown["same_top_token"] <= 1
 
 
