@@ -24,31 +24,19 @@ from training.data import answer_text, prompt_text  # noqa: E402
 from training.tasks import text  # noqa: E402
 
 from qwill import LLM  # noqa: E402
+from qwill.compare import divergence, log_probabilities  # noqa: E402
 from qwill.weights.hub import resolve_model  # noqa: E402
 
 TYPES = ("BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "IQ4_NL", "Q3_K_M", "Q2_K", "MXFP4_MOE")
 LONGEST = 1024  # tokens, the model's context
 
 
-def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    logits = logits.astype(np.float64)
-    result: np.ndarray = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    return result
-
-
-def divergence(exact: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Of every token, in nats."""
-    p, q = log_probabilities(exact), log_probabilities(logits)
-    result: np.ndarray = (np.exp(p) * (p - q)).sum(axis=1)
-    return result
-
-
-def conversations(llm: LLM, count: int, rng: random.Random) -> list[np.ndarray]:
-    """Token ids of held-out examples, prompts and answers."""
+def conversations(llm: LLM, count: int, rng: random.Random, held_out: bool = True) -> list[np.ndarray]:
+    """Token ids of examples, prompts and answers; held-out ones are not of the kind that the model was trained on."""
     assert llm.tokenizer is not None
     result: list[np.ndarray] = []
     while len(result) < count:
-        example = text.draw(rng, True)
+        example = text.draw(rng, held_out)
         ids = llm.tokenizer.encode(prompt_text(example) + answer_text(example), allow_special=True)
         if len(ids) < LONGEST:
             result.append(np.array(ids, np.int32))
@@ -60,8 +48,13 @@ def ours(file: Path, texts: list[np.ndarray]) -> list[np.ndarray]:
     return [llm.forward(ids.tolist()) for ids in texts]
 
 
+def divergences(exact: list[np.ndarray], logits: list[np.ndarray]) -> list[np.ndarray]:
+    """Of every token of each text, in nats."""
+    return [divergence(log_probabilities(a), log_probabilities(b)) for a, b in zip(exact, logits, strict=True)]
+
+
 def mean_divergence(exact: list[np.ndarray], logits: list[np.ndarray]) -> float:
-    return float(np.concatenate([divergence(*pair) for pair in zip(exact, logits, strict=True)]).mean())
+    return float(np.concatenate(divergences(exact, logits)).mean())
 
 
 def main() -> None:
