@@ -16,10 +16,12 @@ from random_members import tiny_family_config
 
 from qwill.errors import InvalidArgument
 from qwill.fit.family import family_config, members
+from qwill.quant.recipe_rules import CONDITIONS, DRAFT_HEAD, LAYERS
 from qwill.quant.recipes import DYNAMIC, FOLDER, STOCK, Recipe, load_recipe, names
 from qwill.quant.types import TYPES
 from qwill.weights.shapes import typed_shapes
 
+DOCS = Path(__file__).parents[2] / "docs"
 # (GGUF name, shape) of a model that has a bit of everything; the head is the embedding.
 TENSORS = [
     ("token_embd.weight", (512, 256)),
@@ -240,6 +242,19 @@ def test_a_rule_may_be_for_other_models(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"say optional = true"):
         own_types(tmp_path, rule)
     assert own_types(tmp_path, f"{rule}\noptional = true")["token_embd.weight"] == "Q4_K"
+
+
+def test_the_example_of_the_page(tmp_path: Path) -> None:
+    page = (DOCS / "recipes.md").read_text("utf-8")
+    recipe = own_recipe(tmp_path, page.partition("```toml\n")[2].partition("```")[0])
+    typed = typed_shapes(text_of("Qwen3.5-35B-A3B"), recipe)
+    types = {tensor.gguf: tensor.type.name for tensor in typed}
+    raised = {layer for layer in range(41) if types[f"blk.{layer}.ffn_down_exps.weight"] == "Q4_K"}
+    assert raised == {*range(5), *range(20, 24), *range(35, 41)}
+    assert types["blk.0.ffn_up_exps.weight"] == types["blk.30.ffn_down_exps.weight"] == "IQ3_XXS"
+    assert types["blk.0.ssm_out.weight"] == "Q6_K"
+    words = {*LAYERS, DRAFT_HEAD, *CONDITIONS}
+    assert {word for word in words if f"`{word}`" not in page} == set()
 
 
 def test_no_such_recipe(tmp_path: Path) -> None:
