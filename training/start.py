@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from qwill.convert.source import v_head_order
+from qwill.quant.codecs import decode
 from qwill.weights.load import Checkpoint, open_checkpoint
 from qwill.weights.names import Kind, place_hf
-from training.gguf_export import float_values, tile_v_heads
+from qwill.weights.tensor import Tensor
 from training.model import DemoModel
 from training.tokenizer import from_merges
 
@@ -33,10 +35,20 @@ def released(name: str, checkpoint: Checkpoint) -> np.ndarray:
         return np.concatenate([float_values(tensors.peek(half)) for half in halves], axis=1)
     values = float_values(tensors.peek(place.name))
     if checkpoint.v_heads_tiled:
-        values = tile_v_heads(place.name, values, text, back=True)
+        rows, columns = (
+            None if order is None else np.argsort(order) for order in v_head_order(place.name, values.shape, text)
+        )
+        values = values if rows is None else values[rows]
+        values = values if columns is None else values[:, columns]
     if place.kind is Kind.NORM:
         return values - np.float32(1)
     return np.log(-values) if place.kind is Kind.DECAY else values
+
+
+def float_values(tensor: Tensor) -> np.ndarray:
+    """The tensor as a float32 array of its shape."""
+    stored = np.concatenate([np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in tensor.parts])
+    return decode(tensor.type, stored, tensor.shape)
 
 
 def tokenizer_of(pair: Path) -> Tokenizer:

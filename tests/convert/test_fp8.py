@@ -87,7 +87,7 @@ def test_the_folder_is_a_model(tmp_path: Path) -> None:
 
 
 def test_answers_are_those_of_rounded_weights(tmp_path: Path) -> None:
-    """Three bits: each matrix is off by 2.6% of its spread; the recurrence of a random model makes 0.3 of the logits."""
+    """Three bits: each matrix is off by 2.6% of its spread; the recurrence of a random model makes 0.3 of it."""
     made = make(tmp_path)
     write_fp8(plan_fp8(made.folder), tmp_path / "fp8", SHARD)
     prompt = random_prompt(np.random.default_rng(), 40, 288)

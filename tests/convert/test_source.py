@@ -105,17 +105,24 @@ def test_whole_blocks_move(tmp_path: Path) -> None:
     float_rows = np.concatenate(tensor.parts).view(np.float32).reshape(256, -1)
     quantized = gguf.quantize(float_rows, gguf.GGMLQuantizationType.Q8_0)
     blocks = SourceTensor(
-        tensor.name, tensor.shape, TYPES["Q8_0"], (quantized,), "here", tensor.width, column_order=tensor.column_order
+        tensor.name,
+        tensor.canonical,
+        tensor.shape,
+        TYPES["Q8_0"],
+        (quantized,),
+        "here",
+        tensor.width,
+        column_order=tensor.column_order,
     )
     assert blocks.can_copy(TYPES["Q8_0"])
     expected = gguf.quantize(expected_tensors(made)["blk.0.ssm_out.weight"], gguf.GGMLQuantizationType.Q8_0)
     assert stored(blocks) == expected.tobytes()
     wide = SourceTensor(
-        "x", (1, 512), TYPES["Q4_K"], (np.zeros(288, np.uint8),), "here", 512, None, None, np.arange(512)
+        "x", "x", (1, 512), TYPES["Q4_K"], (np.zeros(288, np.uint8),), "here", 512, None, None, np.arange(512)
     )
     assert wide.can_copy(TYPES["Q4_K"])
     halves = np.arange(512).reshape(2, 2, 128).swapaxes(0, 1).reshape(-1)
-    moved = SourceTensor("x", (1, 512), TYPES["Q4_K"], (np.zeros(288, np.uint8),), "here", 512, None, None, halves)
+    moved = SourceTensor("x", "x", (1, 512), TYPES["Q4_K"], (np.zeros(288, np.uint8),), "here", 512, None, None, halves)
     assert not moved.can_copy(TYPES["Q4_K"])
 
 

@@ -25,7 +25,8 @@ def load_model(model: "str | Checkpoint", **options: Any) -> "LLM":
 class LoadingBar:
     """A progress bar on stderr that appears after `PATIENCE`, at a terminal only, and vanishes at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "loading") -> None:
+        self._what = what
         self._started = time.monotonic()
         self._bar: Progress | None = None
 
@@ -39,7 +40,7 @@ class LoadingBar:
             self._bar.stop()
 
     def update(self, done: int, total: int) -> None:
-        """`done` of `total` bytes are loaded."""
+        """`done` of `total` bytes are loaded, or whatever is done with them."""
         if self._bar is None:
             if not sys.stderr.isatty() or time.monotonic() - self._started < PATIENCE:
                 return
@@ -51,13 +52,13 @@ class LoadingBar:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
         bar = Progress(
-            TextColumn("loading"),
+            TextColumn(self._what),
             BarColumn(),
             DownloadColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        bar.add_task("loading", total=total)
+        bar.add_task(self._what, total=total)
         bar.start()
         return bar

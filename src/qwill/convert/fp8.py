@@ -8,6 +8,7 @@ shared expert's gate, the vision tower and the draft head's `mtp.fc`.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from qwill.weights.assemble import FP8_BLOCK
 from qwill.weights.load import open_checkpoint
 from qwill.weights.mapped import RawTensor
 from qwill.weights.safetensors import INDEX_NAME, read_folder
+from qwill.weights.shapes import text_shapes, vision_shapes
 
 SHARD_BYTES = 5 * 10**9
 KEPT = (
@@ -71,6 +73,20 @@ def plan_fp8(folder: Path) -> Fp8Folder:
     config["quantization_config"] = QUANTIZATION | {"modules_to_not_convert": sorted(kept)}
     watch = Watch([*sorted(folder.glob("*.safetensors"))])
     return Fp8Folder(tensors, _small_files(folder, config), watch)
+
+
+def planned_bytes(config: dict[str, Any]) -> int:
+    """About the bytes of the tensors of a folder, all that stays as it is in BF16, from a config.json alone."""
+    text = config.get("text_config", config)
+    shapes = text_shapes(text) + (vision_shapes(config["vision_config"]) if config.get("vision_config") else [])
+    return sum(_bytes(shape.name, shape.shape) for shape in shapes)
+
+
+def _bytes(name: str, shape: tuple[int, ...]) -> int:
+    if len(shape) == 1 or any(part in name for part in KEPT):
+        return 2 * prod(shape)
+    blocks = prod(-(-size // FP8_BLOCK) for size in shape[-2:]) * prod(shape[:-2])
+    return prod(shape) + 4 * blocks
 
 
 def write_fp8(
@@ -150,7 +166,7 @@ def _experts(raw: RawTensor, stem: str, kind: str) -> Iterator[tuple[SourceTenso
 
 def _source(raw: RawTensor, name: str, shape: tuple[int, ...], data: np.ndarray) -> SourceTensor:
     width = shape[-1] if shape else 1
-    return SourceTensor(name, shape, TYPES[raw.dtype], (data,), raw.source, width)
+    return SourceTensor(name, name, shape, TYPES[raw.dtype], (data,), raw.source, width)
 
 
 def _stored(tensor: SourceTensor, quantized: bool) -> list[StoredTensor]:

@@ -109,7 +109,8 @@ class Output:
                 self._file.close()
             self._file = None
         for path in self._paths[: self._begun]:
-            _partial(path).unlink(missing_ok=True)
+            with suppress(NotADirectoryError):  # where a file stands in a folder's place nothing was written
+                _partial(path).unlink(missing_ok=True)
         for folder in reversed(self._made):
             with suppress(OSError):  # somebody else put something into it
                 folder.rmdir()

@@ -22,7 +22,7 @@ from qwill.weights.finite import is_finite
 from qwill.weights.gguf import GgufFile
 from qwill.weights.load import Checkpoint
 from qwill.weights.mapped import RawTensor, give_back
-from qwill.weights.names import gguf_name
+from qwill.weights.names import gguf_name, place_gguf
 from qwill.weights.tensor import Tensor
 
 PATCH_EMBEDDING = "visual.patch_embed.proj.weight"
@@ -32,12 +32,14 @@ PATCH_EMBEDDING = "visual.patch_embed.proj.weight"
 class SourceTensor:
     """A tensor as a GGUF file will have it, its bytes still where they are.
 
-    `name` and `shape` are those in the GGUF file. Each of `parts` (one an expert, else one) holds `rows` rows of
-    `width` values in `type`, with float32 `scales` of 128 x 128 blocks as in `Tensor`. `row_order` and `column_order`
-    (int64 or None) are the stored row and column at each place; columns that are not in the order are left out.
+    `name` and `shape` are those in the GGUF file, `canonical` is the model's own name. Each of `parts` (one an expert,
+    else one) holds `rows` rows of `width` values in `type`, with float32 `scales` of 128 x 128 blocks as in `Tensor`.
+    `row_order` and `column_order` (int64 or None) are the stored row and column at each place; columns that are not in
+    the order are left out.
     """
 
     name: str
+    canonical: str
     shape: tuple[int, ...]
     type: TensorType
     parts: Sequence[np.ndarray]
@@ -128,7 +130,10 @@ def vision_tensors(checkpoint: Checkpoint) -> Iterator[SourceTensor]:
         if tensor.name == PATCH_EMBEDDING:
             yield from _patch_slices(tensor, checkpoint.config["vision_config"])
         elif tensor.name.startswith("visual."):
-            yield _plain(tensor, gguf_name(tensor.name, 0))
+            yield SourceTensor(
+                gguf_name(tensor.name, 0), tensor.name, tensor.shape, tensor.type, tensor.parts, tensor.source,
+                tensor.shape[-1],
+            )  # fmt: skip
 
 
 def gguf_tensors(file: GgufFile, draft_head: bool = True) -> Iterator[SourceTensor]:
@@ -137,7 +142,10 @@ def gguf_tensors(file: GgufFile, draft_head: bool = True) -> Iterator[SourceTens
     dropped = tuple(f"blk.{layer}." for layer in range(layers, blocks))
     for raw in file.tensors.values():
         if draft_head or not raw.name.startswith(dropped):
-            yield _from_raw(raw)
+            place = place_gguf(raw.name, layers)
+            if place is None:
+                raise CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
+            yield _from_raw(raw, place.name)
 
 
 class Watch:
@@ -165,10 +173,6 @@ def _state(file: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _plain(tensor: Tensor, name: str) -> SourceTensor:
-    return SourceTensor(name, tensor.shape, tensor.type, tensor.parts, tensor.source, tensor.shape[-1], tensor.scales)
-
-
 def _language_tensor(tensor: Tensor, text: dict[str, Any], tiled: bool) -> SourceTensor:
     name = gguf_name(tensor.name, text["num_hidden_layers"])
     gate = tensor.name.endswith("shared_expert_gate.weight")
@@ -178,6 +182,7 @@ def _language_tensor(tensor: Tensor, text: dict[str, Any], tiled: bool) -> Sourc
         rows, columns = None, rows
     return SourceTensor(
         name,
+        tensor.name,
         shape[1:] if gate else shape,
         tensor.type,
         tensor.parts,
@@ -221,6 +226,7 @@ def _patch_slices(tensor: Tensor, vision: dict[str, Any]) -> Iterator[SourceTens
     for frame, name in enumerate((first, f"{first}.1")):
         yield SourceTensor(
             name,
+            tensor.name,
             (out, columns.shape[0], side, side),
             tensor.type,
             tensor.parts,
@@ -230,9 +236,9 @@ def _patch_slices(tensor: Tensor, vision: dict[str, Any]) -> Iterator[SourceTens
         )
 
 
-def _from_raw(raw: RawTensor) -> SourceTensor:
+def _from_raw(raw: RawTensor, canonical: str) -> SourceTensor:
     parts = raw.data.reshape(raw.shape[0], -1) if len(raw.shape) == 3 else raw.data[None]
-    return SourceTensor(raw.name, raw.shape, TYPES[raw.dtype], tuple(parts), raw.source, raw.shape[-1])
+    return SourceTensor(raw.name, canonical, raw.shape, TYPES[raw.dtype], tuple(parts), raw.source, raw.shape[-1])
 
 
 def _block_order(columns: np.ndarray, block: int) -> np.ndarray | None:
