@@ -8,20 +8,17 @@ other programs load the file too. What such a model says is noise.
 """
 
 import argparse
-import os
-import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 
+from qwill.convert.gguf_writer import GgufWriter, TensorInfo
+from qwill.convert.metadata import hyperparameters
+from qwill.convert.vocabulary import MODEL, PRE_TOKENIZER
 from qwill.fit.family import family_config
 from qwill.weights.random import draw, plan
 
-SPARE_BYTES = 2 << 30  # left free on the disk
 BASE_TOKENS = 248_044
 END_OF_TURN, END_OF_TEXT = "<|im_end|>", "<|endoftext|>"
 
@@ -52,72 +49,26 @@ def vocabulary(size: int) -> tuple[list[str], list[str], list[int]]:
     return tokens + special + padding, merges, [1] * BASE_TOKENS + [3] * len(special) + [5] * len(padding)
 
 
-def metadata(text: dict[str, Any], add: Callable[[str, Any], None]) -> None:
-    """The hyperparameters, by their names without the architecture."""
-    values, width = text["linear_num_value_heads"], text["linear_value_head_dim"]
-    rope = text["rope_parameters"]
-    add("block_count", text["num_hidden_layers"])
-    add("context_length", text["max_position_embeddings"])
-    add("embedding_length", text["hidden_size"])
-    add("attention.head_count", text["num_attention_heads"])
-    add("attention.head_count_kv", text["num_key_value_heads"])
-    add("attention.key_length", text["head_dim"])
-    add("attention.value_length", text["head_dim"])
-    add("attention.layer_norm_rms_epsilon", text["rms_norm_eps"])
-    add("rope.dimension_count", int(text["head_dim"] * rope["partial_rotary_factor"]))
-    add("rope.dimension_sections", [*rope["mrope_section"], 0])
-    add("rope.freq_base", float(rope["rope_theta"]))
-    add("full_attention_interval", text["full_attention_interval"])
-    add("ssm.conv_kernel", text["linear_conv_kernel_dim"])
-    add("ssm.state_size", width)
-    add("ssm.group_count", text["linear_num_key_heads"])
-    add("ssm.time_step_rank", values)
-    add("ssm.inner_size", values * width)
-    if "num_experts" in text:
-        add("expert_count", text["num_experts"])
-        add("expert_used_count", text["num_experts_per_tok"])
-        add("expert_feed_forward_length", text["moe_intermediate_size"])
-        add("expert_shared_feed_forward_length", text["shared_expert_intermediate_size"])
-    else:
-        add("feed_forward_length", text["intermediate_size"])
-
-
 def write(path: Path, text: dict[str, Any], mix: str, seed: int = 0) -> None:
-    """Writes the file under another name first, so that a file of the right name is whole.
-
-    Raises SystemExit when the disk is short of room.
-    """
+    """Writes the file, whole or not at all. Raises UserError when the disk is short of room."""
     tensors = plan(text, mix)
-    total = sum(tensor.nbytes for tensor in tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(path.parent).free
-    if total + SPARE_BYTES > free:
-        sys.exit(f"{path.parent}: {total / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
-    unfinished = path.with_suffix(".unfinished")
-    architecture = "qwen35moe" if "num_experts" in text else "qwen35"
-    writer = gguf.GGUFWriter(unfinished, architecture)
-    adders = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
-    metadata(text, lambda key, value: adders[type(value)](f"{architecture}.{key}", value))
     tokens, merges, types = vocabulary(text["vocab_size"])
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen35")
-    writer.add_token_list(tokens)
-    writer.add_token_merges(merges)
-    writer.add_token_types(types)
-    writer.add_eos_token_id(tokens.index(END_OF_TURN))
-    writer.add_pad_token_id(tokens.index(END_OF_TEXT))
-    writer.add_add_bos_token(False)
-    for tensor in tensors:
-        kind = gguf.GGMLQuantizationType[tensor.type.name]
-        writer.add_tensor_info(tensor.gguf, tensor.stored, np.dtype(np.float32), tensor.nbytes, kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
+    metadata = hyperparameters(text, 0) | {
+        "tokenizer.ggml.model": MODEL,
+        "tokenizer.ggml.pre": PRE_TOKENIZER,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.eos_token_id": tokens.index(END_OF_TURN),
+        "tokenizer.ggml.padding_token_id": tokens.index(END_OF_TEXT),
+        "tokenizer.ggml.add_bos_token": False,
+    }
+    infos = [TensorInfo(tensor.gguf, tensor.stored, tensor.type) for tensor in tensors]
     rng = np.random.default_rng(seed)
-    for tensor in tensors:
-        writer.write_tensor_data(np.concatenate(draw(tensor, rng)))
-    writer.close()
-    os.replace(unfinished, path)
+    with GgufWriter(path, metadata, infos) as writer:
+        for tensor in tensors:
+            for part in draw(tensor, rng):
+                writer.write(part)
 
 
 def cached(folder: Path, member: str, mix: str, layers: int | None = None) -> Path:

@@ -14,7 +14,6 @@ from qwill.weights.random import plan
 @pytest.mark.parametrize(("moe", "mix"), [(False, "Q5_K_M"), (True, "MXFP4_MOE")])
 def test_a_file_holds_what_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moe: bool, mix: str) -> None:
     monkeypatch.setattr(random_checkpoint, "BASE_TOKENS", 400)
-    monkeypatch.setattr(random_checkpoint, "SPARE_BYTES", 0)
     text = tiny_family_config(moe, tied=not moe)["text_config"]
     random_checkpoint.write(tmp_path / "it.gguf", text, mix)
     tensors = open_checkpoint(tmp_path / "it.gguf").tensors

@@ -43,16 +43,23 @@ def language_metadata(checkpoint: Checkpoint, file_type: int | None, draft_head:
     Raises CheckpointError for a configuration or tokenizer that is incomplete.
     """
     text = checkpoint.config.get("text_config", checkpoint.config)
-    architecture = "qwen35moe" if text.get("num_experts") else "qwen35"
-    blocks = positive(text, "mtp_num_hidden_layers") if draft_head else 0
     return (
-        {"general.architecture": architecture}
+        hyperparameters(text, positive(text, "mtp_num_hidden_layers") if draft_head else 0)
         | _general(checkpoint, "model", file_type)
         | {"general.size_label": size_label(checkpoint)}
         | _sampling(checkpoint.generation_config)
-        | {f"{architecture}.{key}": value for key, value in _text(text, blocks).items()}
         | vocabulary_metadata(checkpoint, positive(text, "vocab_size"))
     )
+
+
+def hyperparameters(text: dict[str, Any], draft_blocks: int) -> dict[str, Any]:
+    """Architecture and sizes of a `text_config`, in a file with so many blocks of a draft head.
+
+    Raises CheckpointError for a size that is missing, UnsupportedModel for what the format cannot say.
+    """
+    architecture = "qwen35moe" if text.get("num_experts") else "qwen35"
+    keys = {f"{architecture}.{key}": value for key, value in _text(text, draft_blocks).items()}
+    return {"general.architecture": architecture} | keys
 
 
 def vision_metadata(checkpoint: Checkpoint, file_type: int | None) -> dict[str, Any]:
