@@ -30,17 +30,17 @@ def whole_numbers(
     weight: torch.Tensor, bits: int, group_of: torch.Tensor, symmetric: bool, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """codes [rows, columns], scales [rows, groups] in dtype, zeros [rows, groups], and values float64."""
-    rows, groups = len(weight), int(group_of.max()) + 1
-    top = (1 << bits) - 1
-    scales, zeros = torch.ones(rows, groups, dtype=dtype), torch.full((rows, groups), 1 << (bits - 1))
-    for group in range(groups):
-        some = weight[:, group_of == group]
-        if symmetric:
-            scales[:, group] = (some.abs().amax(1) * 2 / top).to(dtype)
-        else:
-            low, high = some.amin(1).clamp(max=0), some.amax(1).clamp(min=0)
-            scales[:, group] = ((high - low) / top).to(dtype)
-            zeros[:, group] = (-low / scales[:, group].float()).round().clamp(0, top).long()
+    groups, top = int(group_of.max()) + 1, (1 << bits) - 1
+    together = weight[:, group_of.argsort(stable=True)].reshape(len(weight), groups, -1)
+    if symmetric:
+        scales = (together.abs().amax(-1) * 2 / top).to(dtype)
+        scales[scales == 0] = 1
+        zeros = torch.full(scales.shape, 1 << (bits - 1))
+    else:
+        low, high = together.amin(-1).clamp(max=0), together.amax(-1).clamp(min=0)
+        scales = ((high - low) / top).to(dtype)
+        scales[scales == 0] = 1
+        zeros = (-low / scales.float()).round().clamp(0, top).long()
     scale, zero = scales[:, group_of].double(), zeros[:, group_of]
     codes = ((weight.double() / scale).round() + zero).clamp(0, top).long()
     return codes, scales, zeros, (codes - zero) * scale

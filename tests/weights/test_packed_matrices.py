@@ -9,28 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from packed_module import opened
 
 from qwill.quant.codecs import decode
-from qwill.weights.packed.schemes import read_scheme
-from qwill.weights.packed.tensors import split_packed
-from qwill.weights.safetensors import read_safetensors
 from qwill.weights.tensor import Tensor
 
-NAME = "model.layers.3.self_attn.o_proj"
-CANONICAL = "layers.3.self_attn.o_proj.weight"
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
-
-
-def opened(folder: Path, tensors: dict[str, torch.Tensor], quantization: dict[str, Any]) -> Tensor:
-    """The one matrix of a file with the tensors of a module."""
-    path = folder / "model.safetensors"
-    save_file({NAME + ending: tensor.contiguous() for ending, tensor in tensors.items()}, path)
-    plain, packed = split_packed(read_safetensors(path), read_scheme(folder, quantization), folder, False)
-    assert not plain
-    (tensor,) = packed
-    assert tensor.name == CANONICAL
-    return tensor
 
 
 def values_of(tensor: Tensor) -> np.ndarray:

@@ -16,6 +16,7 @@ The layout was read from compressed-tensors 0.20 (`compressors/pack_quantized`, 
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -108,14 +109,13 @@ def _levels(
 
 def _row_scales(module: Module, rows: int) -> RawTensor:
     """The scales as [rows, groups]; one that is for the whole matrix is repeated."""
-    raw = module.tensors.get(".weight_scale")
-    if raw is not None and raw.shape in ((), (1,)):
-        return raw._replace(shape=(rows, 1), data=np.tile(raw.data, rows))
-    if raw is not None and len(raw.shape) == 1:
-        raw = raw._replace(shape=(*raw.shape, 1))
-    scale = Module(module.name, module.tensors | ({".weight_scale": raw} if raw else {})).get(
-        ".weight_scale", SCALE_DTYPES, 2
-    )
+    tensors = dict(module.tensors)
+    raw = tensors.get(".weight_scale")
+    if raw is not None and len(raw.shape) < 2:
+        tensors[".weight_scale"] = raw._replace(shape=(prod(raw.shape), 1))
+    scale = Module(module.name, tensors).get(".weight_scale", SCALE_DTYPES, 2)
+    if scale.shape == (1, 1):
+        scale = scale._replace(shape=(rows, 1), data=np.tile(scale.data, rows))
     if scale.shape[0] != rows:
         raise CheckpointError(f"{scale.source}: has shape {list(scale.shape)} for a matrix of {rows} rows")
     return scale
@@ -125,10 +125,13 @@ def _zeros(raw: RawTensor, rows: int, groups: int, bits: int, scale: RawTensor) 
     """What gives the zeros of some rows, uint8 [rows, groups], as codes."""
     middle = np.uint8(1 << (bits - 1))
     if raw.dtype == "I8":
-        flat = raw._replace(shape=(rows, groups)) if raw.shape in ((rows,), (1,), ()) and groups == 1 else raw
-        data = np.broadcast_to(flat.data.reshape(-1), (rows,)) if flat.data.nbytes == 1 else flat.data
-        require_shape(flat, (rows, groups), scale)
-        return lambda some: data.reshape(rows, groups)[some] + middle
+        if raw.data.nbytes == 1:
+            raw = raw._replace(shape=(rows, groups), data=np.broadcast_to(raw.data, rows * groups))
+        elif raw.shape == (rows,) and groups == 1:
+            raw = raw._replace(shape=(rows, 1))
+        require_shape(raw, (rows, groups), scale)
+        signed = raw.data.reshape(rows, groups)
+        return lambda some: signed[some] + middle
     if raw.dtype != "I32":
         raise UnsupportedModel(f"{raw.source}: is stored as {raw.dtype}, expected I32 or I8")
     require_shape(raw, (words_needed(rows, bits), groups), scale)

@@ -86,7 +86,8 @@ class Fp4Matrix:
         shape = (len(codes), self.shape[1] + padding)
         whole = Fp4Matrix(shape, self.source, codes, scales, self.kind)
         values = decode(self.kind, whole.encoded(self.kind), shape)[:, : self.shape[1]]
-        return np.ascontiguousarray(values) * np.float32(self.factor)
+        with np.errstate(over="ignore"):  # infinities are found when the matrix is packed
+            return np.ascontiguousarray(values) * np.float32(self.factor)
 
 
 def nvfp4_matrix(module: Module, ending: str) -> Fp4Matrix:
@@ -100,7 +101,7 @@ def nvfp4_matrix(module: Module, ending: str) -> Fp4Matrix:
         factor = 1 / _single(module, ".weight_global_scale")
     else:
         factor = _single(module, ".weight_scale_2")
-    return Fp4Matrix((rows, columns), codes.source, *_two(codes, scale), TYPES["NVFP4"], float(np.float32(factor)))
+    return Fp4Matrix((rows, columns), codes.source, *_two(codes, scale), TYPES["NVFP4"], float(factor))
 
 
 def mxfp4_matrix(module: Module, ending: str) -> Fp4Matrix:
@@ -143,12 +144,13 @@ def _two(codes: RawTensor, scale: RawTensor) -> tuple[np.ndarray, np.ndarray]:
     return codes.data.reshape(codes.shape), scale.data.reshape(scale.shape)
 
 
-def _single(module: Module, ending: str) -> float:
+def _single(module: Module, ending: str) -> np.float32:
+    """A normal number, whose inverse is one too."""
     raw = module.tensors.get(ending)
     if raw is None or raw.shape not in ((), (1,)):
         raw = module.get(ending, ("F32",), 1)
         raise CheckpointError(f"{raw.source}: has shape {list(raw.shape)}, expected a single number")
-    value = float(float_values(raw)[0])
-    if not np.isfinite(value) or value <= 0:
+    value: np.float32 = float_values(raw)[0]
+    if not 2.0**-126 <= value <= 2.0**126:
         raise CheckpointError(f"{raw.source}: is {value}, expected a positive number; the checkpoint is damaged")
     return value

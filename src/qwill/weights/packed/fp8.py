@@ -45,9 +45,9 @@ class Fp8Matrix:
         stored = self.data.reshape(self.shape)
         out = np.empty(self.shape, np.float32)
         for rows in row_slices(self.shape):
-            np.multiply(
-                decode(TYPES["F8_E4M3"], stored[rows], stored[rows].shape), self.row_scales[rows], out=out[rows]
-            )
+            values = decode(TYPES["F8_E4M3"], stored[rows], stored[rows].shape)
+            with np.errstate(over="ignore"):  # infinities are found when the matrix is packed
+                np.multiply(values, self.row_scales[rows], out=out[rows])
         return out.reshape(-1).view(np.uint8)
 
 

@@ -126,7 +126,8 @@ class Levels:
         scale = self.scale.of(rows).astype(np.float32)
         if not np.isfinite(scale).all():
             raise _not_finite(self.scale.raw)
-        return self._levels(rows).astype(np.float32) * self._spread(scale)
+        with np.errstate(over="ignore"):  # infinities are found when the matrix is packed
+            return self._levels(rows).astype(np.float32) * self._spread(scale)
 
     def _blocks(self, rows: slice, tensor_type: TensorType, out: np.ndarray) -> None:
         """Fills out [rows, blocks, block bytes] with ggml's blocks (csrc/formats/q4.h, q5.h, q8_0.h)."""
