@@ -1,9 +1,10 @@
 // The operation table: one function pointer per kernel.
 //
-// Every instruction set fills a table with the same kernels (csrc/generic) compiled over its own vector type. Argument
-// structs are in linear.h and mixers.h. Shapes are checked in bindings/; kernels only compute.
+// Every instruction set fills a table with the same kernels (csrc/generic, csrc/encode) compiled over its own vector type.
+// Argument structs are in linear.h, mixers.h and encoders.h. Shapes are checked in bindings/; kernels only compute.
 #pragma once
 
+#include "encoders.h"
 #include "linear.h"
 #include "mixers.h"
 
@@ -13,6 +14,7 @@ struct Kernels {
     const char* name;
     LinearKernels linear;
     MixerKernels mixers;
+    EncodeKernels encoders;
 };
 
 // The table of an instruction set by name ("scalar", "avx2", "avx512", "avx512_bf16", "neon"), or nullptr when the processor lacks it.

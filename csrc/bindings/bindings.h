@@ -55,6 +55,7 @@ struct Cpu {
 
 void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu);
 void bind_mixers(nb::module_& m, nb::class_<Cpu>& cpu);
+void bind_encoders(nb::class_<Cpu>& cpu);
 void bind_formats(nb::module_& m);
 
 }  // namespace qwill

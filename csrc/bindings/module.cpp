@@ -26,5 +26,6 @@ NB_MODULE(_native, m) {
         .def_prop_ro("threads", [](const Cpu& self) { return self.pool.threads(); });
     bind_linear(m, cpu);
     bind_mixers(m, cpu);
+    bind_encoders(cpu);
     bind_formats(m);
 }

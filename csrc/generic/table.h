@@ -1,5 +1,6 @@
 // The operation table of one instruction set. Included by each file in isa/ after its vector types, with QWILL_ISA_NS
 // naming its namespace; every header included here puts its code into that namespace too.
+#include "generic/encode_table.h"
 #include "generic/linear_table.h"
 #include "generic/mixers_table.h"
 #include "kernels.h"
@@ -10,7 +11,7 @@
 namespace qwill { namespace QWILL_ISA_NS {
 
 const Kernels& kernels() {
-    static const Kernels table = {QWILL_STRING(QWILL_ISA_NS), kLinearKernels, kMixerKernels};
+    static const Kernels table = {QWILL_STRING(QWILL_ISA_NS), kLinearKernels, kMixerKernels, encode_kernels()};
     return table;
 }
 

@@ -58,6 +58,10 @@ inline float32x4_t max(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f3
 inline F32x16 min(F32x16 a, F32x16 b) { return each<F32x16>([](auto x, auto y) { return min(x, y); }, a, b); }
 inline F32x16 max(F32x16 a, F32x16 b) { return each<F32x16>([](auto x, auto y) { return max(x, y); }, a, b); }
 inline F32x16 abs(F32x16 a) { return each<F32x16>([](auto x) { return vabsq_f32(x); }, a); }
+inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
+    return {vbslq_f32(vcltq_f32(a.v0, b.v0), x.v0, y.v0), vbslq_f32(vcltq_f32(a.v1, b.v1), x.v1, y.v1),
+            vbslq_f32(vcltq_f32(a.v2, b.v2), x.v2, y.v2), vbslq_f32(vcltq_f32(a.v3, b.v3), x.v3, y.v3)};
+}
 
 inline F32x16 load_f16(const uint16_t* p) {
     return four<F32x16>([&](int i) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))); });

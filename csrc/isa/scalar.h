@@ -48,6 +48,10 @@ inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
 inline F32x16 min(const F32x16& a, const F32x16& b) { return lanes<F32x16>([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
 inline F32x16 max(const F32x16& a, const F32x16& b) { return lanes<F32x16>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
 inline F32x16 abs(const F32x16& a) { return lanes<F32x16>([&](int i) { return std::fabs(a.v[i]); }); }
+// Where a < b the lane of x, else that of y.
+inline F32x16 select_less(const F32x16& a, const F32x16& b, const F32x16& x, const F32x16& y) {
+    return lanes<F32x16>([&](int i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });
+}
 
 inline float f16_to_f32(uint16_t h) {
     const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;

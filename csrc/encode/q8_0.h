@@ -1,0 +1,35 @@
+// Q8_0: with 8 bits the scale that just holds the largest value is good enough, so that a pass over the row is all.
+#pragma once
+
+#include "encode/tile.h"
+#include "formats/q8_0.h"
+
+namespace qwill { namespace QWILL_ISA_NS { namespace encode {
+
+// The scales of sixteen blocks are rounded together.
+inline void encode_q8_0(const float* values, int64_t count, uint8_t* out) {
+    auto* blocks = reinterpret_cast<formats::BlockQ8_0*>(out);
+    const int64_t total = count / 32;
+    for (int64_t first = 0; first < total; first += kLanes) {
+        const int64_t some = std::min(kLanes, total - first);
+        float tops[kLanes] = {}, inverses[kLanes];
+        for (int64_t i = 0; i < some; ++i) {
+            const float* x = values + 32 * (first + i);
+            tops[i] = reduce_max(max(abs(load(x)), abs(load(x + 16))));
+        }
+        const Halves scales(load(tops) * broadcast(1.0f / 127.0f));
+        store(inverses, reciprocal(scales.values));
+        for (int64_t i = 0; i < some; ++i) {
+            const float* x = values + 32 * (first + i);
+            formats::BlockQ8_0& block = blocks[first + i];
+            block.scale = scales.bits[i];
+            const F32x16 inverse = broadcast(inverses[i]), limit = broadcast(127.0f);
+            for (int half = 0; half < 2; ++half) {
+                const F32x16 quants = min(limit, max(zero() - limit, load(x + 16 * half) * inverse));
+                store_i8(block.quants + 16 * half, round_i32(quants));
+            }
+        }
+    }
+}
+
+}}}  // namespace qwill::QWILL_ISA_NS::encode
