@@ -180,7 +180,7 @@ def test_opening_makes_nothing_and_tells_of_what_is_widened(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quantized, _ = write_pair(tmp_path, CASES["packed"], 8)
-    monkeypatch.setattr("qwill.weights.packed.levels.Levels.encoded", lambda *_: pytest.fail("made too early"))
+    monkeypatch.setattr("qwill.weights.packed.levels.Levels.encode", lambda *_: pytest.fail("made too early"))
     with caplog.at_level(logging.WARNING, "qwill"):
         checkpoint = open_checkpoint(quantized)
     assert not caplog.records

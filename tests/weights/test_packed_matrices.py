@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from packed_module import opened
 
 from qwill.quant.codecs import decode
+from qwill.weights.lazy import LazyParts
 from qwill.weights.tensor import Tensor
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
@@ -187,3 +188,22 @@ def test_a_part_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
     assert tensor.in_memory().parts[0] is not part
     assert np.array_equal(tensor.in_memory().parts[0], part)
     assert [array.nbytes for array in tensor.stored] == [32 * 32, 32 * 2 * 2]
+
+
+def test_rows_are_made_by_themselves(tmp_path: Path) -> None:
+    """Any rows in any order, for what writes a tensor a few rows at a time or permutes them."""
+    generator = np.random.default_rng(11)
+    for case in ("gptq-asymmetric", "awq", "packed-asymmetric", "nvfp4-modelopt", "gptq-8"):
+        packer, quantization, _ = CASES[case]
+        tensor = opened(tmp_path, packer(random(136, 64))[0], quantization)
+        whole = tensor.parts[0].reshape(136, -1)
+        for numbers in (
+            np.arange(136),
+            np.arange(40, 77),
+            np.array([135]),
+            np.array([130, 3, 3, 64]),
+            generator.permutation(136),
+            generator.integers(0, 136, 9),
+        ):
+            assert isinstance(tensor.parts, LazyParts)
+            np.testing.assert_array_equal(tensor.parts.rows(0, numbers), whole[numbers])

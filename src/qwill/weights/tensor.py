@@ -77,7 +77,7 @@ class Tensor:
 
     def in_memory(self) -> "Tensor":
         """The same with all parts made; the tensor itself where they lie in the file."""
-        return replace(self, parts=tuple(self.parts)) if isinstance(self.parts, LazyParts) else self
+        return replace(self, parts=self.parts.made()) if isinstance(self.parts, LazyParts) else self
 
     def float32(self) -> np.ndarray:
         """A small F32 tensor as an array of its shape. Raises CheckpointError when it is of another type."""

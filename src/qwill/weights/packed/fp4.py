@@ -24,7 +24,7 @@ from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import float_values
 from qwill.weights.mapped import RawTensor
-from qwill.weights.packed.matrix import Module, halved, require_shape, row_slices, uniform_scales
+from qwill.weights.packed.matrix import Module, encoded, halved, require_shape, uniform_scales
 
 NVFP4_GROUP, MXFP4_GROUP = 16, 32
 
@@ -57,17 +57,14 @@ class Fp4Matrix:
     def stored(self) -> Sequence[np.ndarray]:
         return (self.codes.reshape(-1), self.group_scales.reshape(-1))
 
-    def encoded(self, tensor_type: TensorType) -> np.ndarray:
-        """Flat uint8 in NVFP4 or MXFP4 without the factor, or in F32 with it, rounded once."""
-        if self.kind is TYPES["NVFP4"] and (self.group_scales >= 0x7F).any():  # below zero, or NaN
+    def encode(self, rows: slice, tensor_type: TensorType, out: np.ndarray) -> None:
+        """Fills out, uint8 [rows, row bytes], in NVFP4 or MXFP4 without the factor, or in F32 with it, rounded once."""
+        if self.kind is TYPES["NVFP4"] and (self.group_scales[rows] >= 0x7F).any():  # below zero, or NaN
             raise CheckpointError(f"{self.source}: a scale is negative or NaN; the checkpoint is damaged")
-        out = np.empty((self.shape[0], tensor_type.row_bytes(self.shape[1])), np.uint8)
-        for rows in row_slices(self.shape):
-            if tensor_type is not TYPES["F32"]:
-                self._blocks(rows, out[rows].reshape(rows.stop - rows.start, -1, tensor_type.block_bytes))
-            else:
-                out[rows] = self._floats(rows).view(np.uint8)
-        return out.reshape(-1)
+        if tensor_type is TYPES["F32"]:
+            out[:] = self._floats(rows).view(np.uint8)
+        else:
+            self._blocks(rows, out.reshape(len(out), -1, tensor_type.block_bytes))
 
     def _blocks(self, rows: slice, out: np.ndarray) -> None:
         """Fills out [rows, blocks, block bytes] with ggml's blocks (csrc/formats/fp4.h): scales, then codes."""
@@ -85,7 +82,7 @@ class Fp4Matrix:
         scales = np.pad(self.group_scales[rows], ((0, 0), (0, padding // NVFP4_GROUP)))
         shape = (len(codes), self.shape[1] + padding)
         whole = Fp4Matrix(shape, self.source, codes, scales, self.kind)
-        values = decode(self.kind, whole.encoded(self.kind), shape)[:, : self.shape[1]]
+        values = decode(self.kind, encoded(whole, self.kind), shape)[:, : self.shape[1]]
         with np.errstate(over="ignore"):  # infinities are found when the matrix is packed
             return np.ascontiguousarray(values) * np.float32(self.factor)
 

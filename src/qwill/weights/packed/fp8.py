@@ -16,7 +16,7 @@ from qwill.errors import CheckpointError
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import FP8_BLOCK, float_values
-from qwill.weights.packed.matrix import Module, row_slices, uniform_scales
+from qwill.weights.packed.matrix import Module, uniform_scales
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,16 @@ class Fp8Matrix:
     def stored(self) -> Sequence[np.ndarray]:
         return (self.data,)
 
-    def encoded(self, tensor_type: TensorType) -> np.ndarray:
-        """The file's own bytes, or values multiplied by the scales of their rows in F32."""
+    def encode(self, rows: slice, tensor_type: TensorType, out: np.ndarray) -> None:
+        """Fills out, uint8 [rows, row bytes], with the file's own bytes, or with F32 multiplied by the rows' scales."""
+        stored = self.data.reshape(self.shape)[rows]
         if tensor_type is TYPES["F8_E4M3"]:
-            return self.data
+            out[:] = stored
+            return
         assert self.row_scales is not None, self.source
-        stored = self.data.reshape(self.shape)
-        out = np.empty(self.shape, np.float32)
-        for rows in row_slices(self.shape):
-            values = decode(TYPES["F8_E4M3"], stored[rows], stored[rows].shape)
-            with np.errstate(over="ignore"):  # infinities are found when the matrix is packed
-                np.multiply(values, self.row_scales[rows], out=out[rows])
-        return out.reshape(-1).view(np.uint8)
+        with np.errstate(over="ignore"):  # infinities are found when the matrix is packed
+            values = decode(TYPES["F8_E4M3"], stored, stored.shape) * self.row_scales[rows]
+        out[:] = values.view(np.uint8)
 
 
 def fp8_matrix(module: Module) -> Fp8Matrix:

@@ -15,7 +15,7 @@ import numpy as np
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.mapped import RawTensor
-from qwill.weights.packed.matrix import halved, row_slices
+from qwill.weights.packed.matrix import halved
 
 BLOCK = 32
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F32": np.dtype("<f4")}
@@ -97,16 +97,12 @@ class Levels:
         """The group of each block of 32 columns; None where a block has columns of several."""
         return _groups_of_blocks(self.group_of.tobytes())
 
-    def encoded(self, tensor_type: TensorType) -> np.ndarray:
-        """Flat uint8 of the matrix in F32, or in a type that is as large as `type` or larger."""
-        row_bytes = tensor_type.row_bytes(self.shape[1])
-        out = np.empty((self.shape[0], row_bytes), np.uint8)
-        for rows in row_slices(self.shape):
-            if tensor_type is TYPES["F32"]:
-                out[rows] = self._floats(rows).view(np.uint8)
-            else:
-                self._blocks(rows, tensor_type, out[rows].reshape(-1, self.shape[1] // BLOCK, tensor_type.block_bytes))
-        return out.reshape(-1)
+    def encode(self, rows: slice, tensor_type: TensorType, out: np.ndarray) -> None:
+        """Fills out, uint8 [rows, row bytes], in `type` or one after it of Q4_0, Q5_0, Q8_0 and F32."""
+        if tensor_type is TYPES["F32"]:
+            out[:] = self._floats(rows).view(np.uint8)
+        else:
+            self._blocks(rows, tensor_type, out.reshape(len(out), -1, tensor_type.block_bytes))
 
     def _levels(self, rows: slice) -> np.ndarray:
         """int8 [rows, columns], or int16 where they do not all fit."""

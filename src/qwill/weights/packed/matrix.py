@@ -1,6 +1,6 @@
 """What a quantized matrix of a foreign checkpoint is, whatever its scheme."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,19 +8,18 @@ import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import TensorType
+from qwill.weights.lazy import ROWS_TOGETHER, in_threads
 from qwill.weights.mapped import RawTensor
 
 # Values worked on together: what a step makes of them stays in the processor's caches.
 CHUNK_VALUES = 1 << 20
-# Rows of a step come in multiples of this: all words that hold codes of several rows are whole.
-CHUNK_ROWS = 32
 
 
 class PackedMatrix(Protocol):
     """A matrix [rows, columns], still as its scheme packs it.
 
-    `type` is the smallest type that holds its values exactly, F32 where none does; `encoded` gives the bytes in it or
-    in F32. `scales` are as in `Tensor`, of one part. `stored` are the file's arrays.
+    `type` is the smallest type that holds its values exactly, F32 where none does. `scales` are as in `Tensor`, of one
+    part. `stored` are the file's arrays.
     """
 
     @property
@@ -34,8 +33,11 @@ class PackedMatrix(Protocol):
     @property
     def stored(self) -> Sequence[np.ndarray]: ...
 
-    def encoded(self, tensor_type: TensorType) -> np.ndarray:
-        """Flat uint8. Raises CheckpointError when something in the file is no sound value."""
+    def encode(self, rows: slice, tensor_type: TensorType, out: np.ndarray) -> None:
+        """Fills out, uint8 [rows, row bytes], with some rows, from a multiple of 32 on, in `type` or a wider one.
+
+        Raises CheckpointError when something in the file is no sound value.
+        """
         ...
 
 
@@ -71,11 +73,19 @@ def require_shape(raw: RawTensor, shape: tuple[int, ...], beside: RawTensor) -> 
         )
 
 
-def row_slices(shape: tuple[int, int]) -> Iterator[slice]:
-    """All rows, so many at a time that they are worked on in the caches."""
-    rows, columns = shape
-    step = max(CHUNK_VALUES // columns // CHUNK_ROWS, 2) * CHUNK_ROWS
-    return (slice(begin, min(begin + step, rows)) for begin in range(0, rows, step))
+def encoded(matrix: PackedMatrix, tensor_type: TensorType, begin: int = 0, end: int | None = None) -> np.ndarray:
+    """uint8 [rows, row bytes] of the rows from `begin`, a multiple of 32, to `end` - 1 (all): on all processors."""
+    rows, columns = matrix.shape
+    end = rows if end is None else end
+    out = np.empty((end - begin, tensor_type.row_bytes(columns)), np.uint8)
+    step = max(CHUNK_VALUES // columns // ROWS_TOGETHER, 2) * ROWS_TOGETHER
+
+    def fill(first: int) -> None:
+        last = min(first + step, end)
+        matrix.encode(slice(first, last), tensor_type, out[first - begin : last - begin])
+
+    in_threads(fill, range(begin, end, step))
+    return out
 
 
 def uniform_scales(shape: tuple[int, int], factor: float) -> np.ndarray | None:

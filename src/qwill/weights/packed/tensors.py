@@ -15,7 +15,7 @@ from qwill.weights.lazy import LazyParts
 from qwill.weights.mapped import RawTensor, give_back
 from qwill.weights.names import Kind, Place, place_hf
 from qwill.weights.packed.fp4 import half_rows, mxfp4_experts
-from qwill.weights.packed.matrix import Module, PackedMatrix
+from qwill.weights.packed.matrix import Module, PackedMatrix, encoded
 from qwill.weights.packed.schemes import UNUSED_ENDINGS, Scheme
 from qwill.weights.tensor import Tensor
 
@@ -119,26 +119,27 @@ def _lazy(name: str, shape: tuple[int, ...], matrices: Sequence[PackedMatrix]) -
         scales = tuple(np.ones(blocks, np.float32) if matrix.scales is None else matrix.scales for matrix in matrices)
     parts: Sequence[np.ndarray]
     if tensor_type is TYPES["F8_E4M3"]:  # they lie so in the file
-        parts = tuple(matrix.encoded(tensor_type) for matrix in matrices)
+        parts = tuple(array for matrix in matrices for array in matrix.stored)
     else:
         makers = [partial(_encoded, matrix, tensor_type) for matrix in matrices]
-        parts = LazyParts(makers, [array for matrix in matrices for array in matrix.stored])
+        parts = LazyParts(makers, shape[-2], [array for matrix in matrices for array in matrix.stored])
     return Tensor(name, shape, tensor_type, parts, matrices[0].source, scales)
 
 
-def _encoded(matrix: PackedMatrix, tensor_type: TensorType) -> np.ndarray:
-    """The bytes of a matrix; the pages of the file that they were made of are given back."""
-    encoded = matrix.encoded(tensor_type)
-    for array in matrix.stored:
-        give_back(array)
-    return encoded
+def _encoded(matrix: PackedMatrix, tensor_type: TensorType, begin: int, end: int) -> np.ndarray:
+    """uint8 [rows, row bytes]; the pages of the file that the last rows were made of are given back."""
+    made = encoded(matrix, tensor_type, begin, end)
+    if end == matrix.shape[0]:
+        for array in matrix.stored:
+            give_back(array)
+    return made
 
 
 def _small(name: str, matrix: PackedMatrix) -> Tensor:
     """One row, as float32 like all of its kind."""
     if matrix.shape[0] != 1:
         raise CheckpointError(f"{matrix.source}: has {matrix.shape[0]} rows, expected one")
-    values = decode(matrix.type, matrix.encoded(matrix.type), matrix.shape)
+    values = decode(matrix.type, encoded(matrix, matrix.type), matrix.shape)
     if matrix.scales is not None and matrix.type is not TYPES["F32"]:
         values *= np.repeat(matrix.scales, 128, axis=1)[:, : matrix.shape[1]]
     if not np.isfinite(values).all():
