@@ -18,7 +18,7 @@ from qwill.quant.types import TYPES
 DOCS = Path(__file__).parents[2] / "docs"
 # Published bytes of Q8_0, which is llama.cpp's; then, for a publisher's own mixes, published bytes and by how many
 # percent our file of that name is larger. Their "Q4_K_M" is not what llama-quantize chooses by that name for these
-# shapes (tests/peer/test_recipes.py): it spends more, and on what is not said.
+# shapes (tests/peer/test_stock_recipes.py): it spends more, and on what is not said.
 PUBLISHED: dict[str, tuple[int, dict[str, tuple[int, float]]]] = {
     "0.8B": (811_843_840, {"Q4_K_M": (532_517_120, -0.60), "UD-Q4_K_XL": (558_772_480, 1.1)}),
     "2B": (2_012_012_800, {"Q4_K_M": (1_280_835_840, -0.50), "UD-Q4_K_XL": (1_339_752_704, 0.44)}),
