@@ -150,12 +150,12 @@ public:
 
     void run(const Book& columns, const ScaleRange& range) {
         Candidates<Book::codewords> candidates[group_parts];
+        const float limit = kLargestHalf * range.step * 31.0f;
         for (int g = 0; g < groups; ++g) {
-            const float size = typical_size(g);
+            const float size = typical_size(g), lowest = std::min(limit, range.lowest * size);
+            const float highest = std::min(limit, range.highest * size);
             correlate<group_parts>(columns, parts + g * group_parts, weights_ + g * group_elements, candidates);
-            for (int i = 0; i < group_parts; ++i) {
-                group_[g].hulls[i] = candidates[i].hull(range.lowest * size, range.highest * size);
-            }
+            for (int i = 0; i < group_parts; ++i) group_[g].hulls[i] = candidates[i].hull(lowest, highest);
             group_[g].merge();
         }
         scales = ScaleSearch<groups, group_parts>(group_, range.step).run();
