@@ -63,7 +63,12 @@ def check_memory(
         held = f"a context of {max_context}"
         if cache_tokens >= 2 * max_context:
             held = f"{max_sequences} contexts of {cache_tokens // max_sequences}"
+        from qwill.fit.instead import instead  # what it needs is read only here: a model that fits starts without it
+
+        per_token = cache_bytes(config.text, 1, 1, 0, kv_type)
+        left = available - weights - cache_bytes(config.text, 1, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY)
+        most_context = left // per_token // PAGE_SIZE * PAGE_SIZE
         raise NotEnoughMemory(
             f"{checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for {held},"
-            f" {available / 1e9:.1f} GB are free; take a smaller file or context"
+            f" {available / 1e9:.1f} GB are free; {instead(checkpoint.config, most_context, available)}"
         )

@@ -16,10 +16,12 @@ from qwill.errors import InvalidArgument, QwillError
 VERBS = {
     "run": "answer a prompt, or chat",
     "inspect": "show what a model is made of",
+    "fit": "say what fits on a machine, and how fast it will be",
     "pull": "download a model from the hub",
     "serve": "serve models over HTTP",
     "usage": "show what the keys of a server have used",
     "bench": "measure how fast a model is here",
+    "quantize": "make a model file of other types",
     "imatrix": "gather what matters to a model's matrices, for quantizing it",
     "compare": "compare a file with another of the same model",
 }

@@ -1,0 +1,108 @@
+"""This machine, as far as it can be read or measured in about two seconds."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from qwill.fit.bandwidth import read_bandwidth
+from qwill.fit.disk import read_rate
+from qwill.fit.hardware import ROOT, available_memory, physical_cores
+from qwill.fit.integer_rate import integer_rate
+from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu, known_mac
+
+SMI = ("nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader,nounits")
+SMI_SECONDS = 20
+MIB = 1 << 20
+
+
+def this_machine(model_file: Path | None = None, folder: Path | None = None) -> Machine:
+    """Free memory and disk, the memory's bandwidth and the rate of integer products measured now, and what the drivers
+    tell of graphics processors. model_file: the disk's rate is measured on it. folder: whose disk must have room.
+    """
+    from qwill._native import available_isas
+
+    isa = os.environ.get("QWILL_ISA") or available_isas()[-1]
+    cores = physical_cores()
+    host = Host(cpu_name(), isa, cores, available_memory(), read_bandwidth(cores), integer_rate(cores, isa))
+    file = model_file or _own_file()
+    return Machine(
+        AUTO, host, gpus(), disk_bandwidth=read_rate(file) if file else None, disk_free=disk_free(folder or Path.cwd())
+    )
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """Graphics processors whose bandwidth and rates are known; others are left out."""
+    if sys.platform == "darwin":
+        name = command(("sysctl", "-n", "machdep.cpu.brand_string")).strip()
+        memory = command(("sysctl", "-n", "hw.memsize")).strip()
+        mac = known_mac(name, int(memory)) if memory.isdigit() else None
+        return (mac,) if mac else ()
+    found = nvidia_gpus(command(SMI))
+    return found or (_torch_gpus() if Path("/dev/kfd").exists() else ())
+
+
+def nvidia_gpus(listing: str) -> tuple[Gpu, ...]:
+    """From the CSV of `nvidia-smi`: a name, free and installed MiB in each line. Other lines are passed over."""
+    found = []
+    for row in csv.reader(listing.splitlines(), skipinitialspace=True):
+        if len(row) != 3 or not (row[1].strip().isdigit() and row[2].strip().isdigit()):
+            continue  # "[N/A]", or a complaint of the driver
+        gpu = known_gpu(row[0], int(row[1]) * MIB, int(row[2]) * MIB)
+        if gpu is not None:
+            found.append(gpu)
+    return tuple(found)
+
+
+def cpu_name(root: Path = ROOT) -> str:
+    """As the processor calls itself."""
+    if sys.platform == "darwin" and root == ROOT:
+        return command(("sysctl", "-n", "machdep.cpu.brand_string")).strip() or "CPU"
+    try:
+        lines = (root / "proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return "CPU"
+    names = (line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "hardware")))
+    return next((name for name in names if name), "CPU")
+
+
+def command(words: Sequence[str], run: Callable[..., "subprocess.CompletedProcess[str]"] = subprocess.run) -> str:
+    """What a program prints; nothing where there is no such program or it fails."""
+    try:
+        result = run(words, capture_output=True, text=True, timeout=SMI_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout if result.returncode == 0 else ""
+
+
+def disk_free(folder: Path) -> int | None:
+    """Free bytes where a folder is, or would be made."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            return shutil.disk_usage(place).free
+    return None
+
+
+def _torch_gpus() -> tuple[Gpu, ...]:
+    """AMD's, through torch where it is installed: its import takes a second, so only where there may be one."""
+    if find_spec("torch") is None:
+        return ()
+    import torch
+
+    found = []
+    for index in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(index)
+        gpu = known_gpu(torch.cuda.get_device_name(index), free, total)
+        if gpu is not None:
+            found.append(gpu)
+    return tuple(found)
+
+
+def _own_file() -> Path | None:
+    """The largest file that came with qwill."""
+    demo = Path(__file__).parent.parent / "demo" / "demo.gguf"
+    return demo if demo.is_file() else None

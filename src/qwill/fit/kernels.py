@@ -1,0 +1,69 @@
+"""What qwill's kernels cost on an instruction set: kernels.toml, which `benchmarks/calibrate.py` measures."""
+
+import tomllib
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from qwill.quant.types import TensorType
+
+ROWS = (1, 2, 4, 8, 16, 64, 512)  # of activations together, for which the costs of matrices were measured
+# Not measured: the same algorithms over vectors of other widths.
+MEASURED_AS = {"neon": "avx2", "scalar": "avx2"}
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Costs are operations at the machine's rate of integer products. matrix: of each type, a cost for each of ROWS."""
+
+    matrix: dict[str, tuple[float, ...]]
+    delta: float
+    attention_one: float
+    attention_many: float
+
+    def matrix_cost(self, tensor_type: TensorType, rows: float) -> float:
+        """Operations for each weight that is multiplied with `rows` rows together."""
+        costs = self.matrix[tensor_type.name]
+        if rows <= ROWS[0]:
+            return 2 * costs[0]
+        place = min(bisect_right(ROWS, rows), len(ROWS) - 1)
+        low, high = ROWS[place - 1], ROWS[place]
+        slope = (costs[place] - costs[place - 1]) / (high - low)
+        return 2 * (costs[place - 1] + slope * (rows - low))
+
+    def attention_cost(self, queries: float) -> float:
+        """Operations for each multiplication and each addition, of so many queries of a sequence together."""
+        return self.attention_one if queries < 2 else self.attention_many
+
+
+@dataclass(frozen=True)
+class ReadShares:
+    """Which share of the bandwidth that a plain sum reaches the kernels read with."""
+
+    weights: float
+    states: float
+    keys_and_values: float
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("kernels.toml").read_text("utf-8"))
+
+
+def kernels(isa: str) -> Kernels:
+    """What the kernels of an instruction set cost."""
+    own = _table()[MEASURED_AS.get(isa, isa)]
+    costs = {name: tuple(row) for name, row in own["matrix"].items()}
+    return Kernels(costs, own["delta"], own["attention"]["one"], own["attention"]["many"])
+
+
+def read_shares() -> ReadShares:
+    return ReadShares(**_table()["memory"])
+
+
+def packed_bytes(tensor_type: TensorType, nbytes: int) -> int:
+    """Bytes that `nbytes` of a matrix in a file take when they lie ready for the kernels."""
+    bits: float | None = _table()["packed_bits"].get(tensor_type.name)
+    return nbytes if bits is None else round(nbytes * bits / tensor_type.bits_per_weight)

@@ -1,0 +1,142 @@
+"""Estimates of speed against arithmetic by hand, and against what was measured."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qwill._native import Cpu as Native
+from qwill._native import available_isas
+
+from qwill.fit.estimate import Cards, Cpu, Share, decode, distinct_experts, prefill
+from qwill.fit.kernels import ROWS, kernels, packed_bytes
+from qwill.fit.machines import Gpu, Host
+from qwill.fit.weights import PARTS, Part, member_weights
+from qwill.model.config import MoeConfig
+from qwill.ops.linear.native import pack
+from qwill.quant.types import TYPES
+from qwill.weights.random_blocks import random_blocks
+from qwill.weights.tensor import Tensor
+
+ALL = dict.fromkeys(PARTS, 1.0)
+UNREAD = {"NVFP4"}
+
+
+def host(bandwidth: float = 35e9, rate: float = 937e9, isa: str = "avx512_bf16") -> Host:
+    return Host("CPU", isa, 2, 16 << 30, bandwidth, rate)
+
+
+def on(device: Any) -> list[Share]:
+    return [Share(device, ALL, 1.0)]
+
+
+# docs/performance.md: member, quantization, the bandwidth measured in the same run, tokens per second of pp512 and tg.
+MEASURED = [
+    ("Qwen3.5-0.8B", "Q4_K_M", 34.6e9, 482.2, 54.4),
+    ("Qwen3.5-0.8B", "Q8_0", 33.6e9, 503.3, 34.2),
+    ("Qwen3.5-0.8B", "Q6_K", 34.9e9, 453.9, 42.7),
+    ("Qwen3.5-4B", "Q4_K_M", 33.0e9, 79.8, 10.0),
+]
+
+
+@pytest.mark.parametrize(("member", "quant", "bandwidth", "pp512", "tg"), MEASURED)
+def test_speeds_that_were_measured(member: str, quant: str, bandwidth: float, pp512: float, tg: float) -> None:
+    weights = member_weights(member, quant, vision=False)
+    shares = on(Cpu(host(bandwidth)))
+    assert prefill(weights, shares, 512).tokens_per_second == pytest.approx(pp512, rel=0.15)
+    assert decode(weights, shares, 16).tokens_per_second == pytest.approx(tg, rel=0.15)
+
+
+def test_decoding_reads_every_weight_once() -> None:
+    """On a processor that computes in no time: packed bytes, states twice, keys and values of 10,000 tokens."""
+    weights = member_weights("Qwen3.5-0.8B", "Q8_0", vision=False)
+    speed = decode(weights, on(Cpu(host(1e9, 1e18))), 10_000)
+    matrices = sum(part.nbytes for part in weights.parts if not part.vectors)
+    states = 2 * 18 * 4 * (16 * 128 * 128 + 3 * 6144)
+    by_hand = (matrices + states) / 0.88e9 + 10_000 * 12_288 / 0.71e9
+    assert sum(term.memory for term in speed.terms) == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_a_card_reads_at_its_share() -> None:
+    weights = member_weights("Qwen3.5-27B", "Q8_0", vision=False)
+    gpu = Gpu("card", 80 << 30, 1e12, 1e20)
+    speed = decode(weights, on(Cards(gpu)), 0)
+    read = weights.nbytes("head", "attention and DeltaNet", "feed-forward")
+    read -= sum(part.nbytes for part in weights.parts if part.vectors)
+    states = 2 * 48 * 4 * (48 * 128 * 128 + 3 * 10240)
+    # A token's own time stands beside: 60 us for each of 64 layers.
+    assert speed.seconds == pytest.approx((read + states) / 0.7e12 + 64 * 60e-6, rel=0.02)
+    two = decode(weights, on(Cards(gpu, 2)), 0)
+    assert speed.seconds > two.seconds > speed.seconds / 2
+
+
+def test_half_of_the_experts_elsewhere() -> None:
+    """Times add up: a token passes through what lies in both places."""
+    weights = member_weights("Qwen3.5-35B-A3B", "Q8_0", vision=False)
+    card, cpu = Cards(Gpu("card", 24 << 30, 1e12, 1e14)), Cpu(host())
+    alone = decode(weights, on(card), 0).seconds
+    split = decode(weights, [Share(card, ALL | {"experts": 0.5}, 1.0), Share(cpu, {"experts": 0.5})], 0)
+    half = sum(term.seconds for term in split.terms if term.where == "CPU" and term.what == "experts")
+    bytes_of_half = weights.nbytes("experts") / 2 * 8 / 256
+    assert half == pytest.approx(bytes_of_half / (35e9 * 0.88), rel=0.01)
+    assert split.seconds > alone
+    assert "experts (CPU)" in split.limit
+
+
+@pytest.mark.parametrize("member", ["Qwen3.5-0.8B", "Qwen3.5-35B-A3B"])
+def test_more_context_is_slower_and_more_together_is_faster(member: str) -> None:
+    weights = member_weights(member, "Q4_K_M")
+    shares = on(Cpu(host()))
+    speeds = [decode(weights, shares, context).tokens_per_second for context in (0, 1000, 10_000, 100_000)]
+    assert speeds == sorted(speeds, reverse=True)
+    assert len(set(speeds)) == 4
+    together = [decode(weights, shares, 0, batch).tokens_per_second for batch in (1, 2, 4, 8, 16)]
+    assert together == sorted(together)
+    reading = [prefill(weights, shares, 512, context).tokens_per_second for context in (0, 4096, 65_536)]
+    assert reading == sorted(reading, reverse=True)
+
+
+def test_what_binds_is_named() -> None:
+    weights = member_weights("Qwen3.5-4B", "Q8_0")
+    shares = on(Cpu(host()))
+    assert decode(weights, shares, 0).limit.startswith("reading weights (CPU): ")
+    assert prefill(weights, shares, 512).limit.startswith("computing weights (CPU): ")
+    assert decode(weights, shares, 262_144).limit.startswith("reading keys and values (CPU)")
+
+
+@given(st.integers(1, 4096))
+def test_distinct_experts(tokens: int) -> None:
+    moe = MoeConfig(experts=256, top_k=8, intermediate_size=512, shared_intermediate_size=512)
+    distinct = distinct_experts(moe, tokens)
+    assert 8 * (1 - 1e-9) <= distinct <= min(256, 8 * tokens) * (1 + 1e-9)
+
+
+def test_distinct_experts_against_drawing_them() -> None:
+    moe = MoeConfig(experts=64, top_k=6, intermediate_size=1, shared_intermediate_size=1)
+    rng = np.random.default_rng()
+    for tokens in (2, 7, 30):
+        drawn = [len({int(e) for _ in range(tokens) for e in rng.choice(64, 6, replace=False)}) for _ in range(400)]
+        # at most 4 in standard deviation, so 0.2 of the mean of 400; five of them
+        assert np.mean(drawn) == pytest.approx(distinct_experts(moe, tokens), abs=1.0)
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16", "neon"])
+def test_every_type_has_costs_on_every_instruction_set(isa: str) -> None:
+    own = kernels(isa)
+    for name, tensor_type in TYPES.items():
+        if name in own.matrix:
+            costs = [own.matrix_cost(tensor_type, rows) for rows in (1, 1.5, 2, 3, 8, 100, 512, 1000)]
+            assert all(later >= 0.7 * earlier > 0 for earlier, later in pairwise(costs)), name
+            assert len(own.matrix[name]) == len(ROWS)
+    assert set(TYPES) - set(own.matrix) <= UNREAD
+
+
+@pytest.mark.parametrize("name", ["F32", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "IQ4_XS", "IQ4_NL", "MXFP4"])
+def test_packed_bytes_are_those_of_the_kernels(name: str) -> None:
+    tensor_type, shape = TYPES[name], (32, 512)
+    stored = random_blocks(tensor_type, shape[0] * shape[1], np.random.default_rng())
+    weight = pack(Native(available_isas()[-1], 1), Tensor("w", shape, tensor_type, (stored,), "random"))
+    assert packed_bytes(tensor_type, stored.nbytes) == weight.nbytes
+    assert Part("head", tensor_type, shape[0] * shape[1], stored.nbytes).elements == 32 * 512

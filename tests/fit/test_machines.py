@@ -1,0 +1,83 @@
+"""Machines by name, and what the drivers' names are taken for."""
+
+import pytest
+
+from qwill.errors import InvalidArgument
+from qwill.fit.detect import nvidia_gpus
+from qwill.fit.machines import GIB, SYSTEM_BYTES, known_mac, named_machine, names
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_name_is_a_machine(name: str) -> None:
+    machine = named_machine(name)
+    assert machine.memory_bytes > GIB
+    assert machine.watts is not None
+    assert machine.usd is not None
+    assert named_machine(name.lower().replace(" ", "")).memory_bytes == machine.memory_bytes
+
+
+def test_cards_and_ram() -> None:
+    machine = named_machine("RTX 4090 24GB + 256GB RAM")
+    assert [gpu.name for gpu in machine.gpus] == ["RTX 4090"]
+    assert machine.gpus[0].memory_bytes == 24 * GIB
+    assert machine.host is not None
+    assert machine.host.memory_bytes == 256 * GIB - SYSTEM_BYTES
+
+
+@pytest.mark.parametrize("text", ["8x H100", "8×H100 80GB", "8 x nvidia h100", "8xH100 SXM"])
+def test_a_number_of_cards(text: str) -> None:
+    machine = named_machine(text)
+    assert [gpu.name for gpu in machine.gpus] == ["H100 80GB"] * 8
+    assert machine.host is not None
+    assert machine.host.memory_bytes == 0  # nobody said that there is RAM for weights
+
+
+def test_cards_of_two_kinds() -> None:
+    machine = named_machine("192GB RAM + 3090 + 3060")
+    assert [gpu.name for gpu in machine.gpus] == ["RTX 3090", "RTX 3060"]
+
+
+def test_memory_in_the_name() -> None:
+    assert named_machine("Mac Studio M3 Ultra 512GB").memory_bytes == 512 * GIB - SYSTEM_BYTES
+    assert named_machine("EPYC 9654 1024GB").memory_bytes == 1024 * GIB - SYSTEM_BYTES
+    assert named_machine("EPYC 9654 + 384GB RAM").memory_bytes == 384 * GIB - SYSTEM_BYTES
+    assert named_machine("A100 40GB").gpus[0].memory_bytes == 40 * GIB
+    assert named_machine("64GB RAM").memory_bytes == 64 * GIB - SYSTEM_BYTES
+
+
+@pytest.mark.parametrize("text", ["RTX 9090", "", "8x", "RTX 4090 + RTX 9090", "H100 24GB", "GB RAM", "0x H100 + x"])
+def test_what_is_not_known_is_told_with_what_is(text: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"is not known; there are auto, .*RTX 4090.*M3 Ultra.*EPYC 9654"):
+        named_machine(text)
+
+
+@pytest.mark.parametrize("text", ["M3 Ultra + 64GB RAM", "2x M2 Ultra", "M1 + RTX 4090"])
+def test_a_mac_is_one_memory(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="a Mac's memory is one for all"):
+        named_machine(text)
+
+
+def test_what_nvidia_smi_prints() -> None:
+    listing = (
+        "NVIDIA GeForce RTX 4090, 23000, 24564\n"
+        "NVIDIA A100-SXM4-80GB, 80000, 81920\n"
+        "NVIDIA A100-PCIE-40GB, 40000, 40960\n"
+        "NVIDIA H100 80GB HBM3, 81000, 81559\n"
+        "NVIDIA GeForce RTX 4060 Ti, 8000, 8188\n"
+        "NVIDIA GeForce RTX 4070 Laptop GPU, 7000, 8188\n"  # slower than its name
+        "Quadro K620, 2000, 2048\n"  # not known
+        "[N/A], [N/A], [N/A]\n"
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
+    )
+    found = nvidia_gpus(listing)
+    assert [gpu.name for gpu in found] == ["RTX 4090", "A100 80GB", "A100 40GB", "H100 80GB", "RTX 4060 Ti 8GB"]
+    assert found[0].memory_bytes == 23000 << 20  # what is free
+    assert nvidia_gpus("") == ()
+
+
+def test_a_macs_processor() -> None:
+    mac = known_mac("Apple M3 Ultra", 96 * GIB)
+    assert mac is not None
+    assert mac.unified
+    assert (mac.name, mac.memory_bytes) == ("M3 Ultra", 96 * GIB - SYSTEM_BYTES)
+    assert known_mac("Apple M99", 96 * GIB) is None
