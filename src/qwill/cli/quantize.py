@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qwill.convert.quantize import Conversion
     from qwill.quant.importance import Importance
 
-DEFAULT_TYPE, DEFAULT_VISION_TYPE, FP8 = "Q4_K_M", "F16", "FP8"
+DEFAULT_TYPE, DEFAULT_VISION_TYPE, FP8, KEEP = "Q4_K_M", "F16", "FP8", "KEEP"
 UNITS = {"": 1, "M": 10**6, "G": 10**9}
 SUFFIX = ".gguf"
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a folder, a .gguf file, or the name of a downloaded model")
     parser.add_argument("target", metavar="TARGET", nargs="?", help="the .gguf file to make; for FP8 the folder")
     what = parser.add_argument_group("what to make")
-    what.add_argument("--type", metavar="TYPE", help=f"({DEFAULT_TYPE}) {', '.join(names())}, {FP8}")
+    what.add_argument("--type", metavar="TYPE", help=f"({DEFAULT_TYPE}) {', '.join((*names(), FP8, KEEP))}")
     what.add_argument("--recipe", metavar="FILE", help="types by rules of your own, in TOML")
     what.add_argument("--imatrix", metavar="FILE", help="what qwill imatrix gathered: smaller errors where they matter")
     what.add_argument("--mmproj", action="store_true", help="the vision tower's file; F16 unless --type says otherwise")
@@ -81,7 +81,8 @@ def _make_file(arguments: argparse.Namespace) -> None:
     if arguments.mmproj:
         conversion = plan_vision(source, _vision_type(arguments))
     else:
-        conversion = plan_model(source, _recipe(arguments), _importance(arguments), not arguments.no_mtp)
+        recipe = None if _keeps(arguments) else _recipe(arguments)
+        conversion = plan_model(source, recipe, _importance(arguments), not arguments.no_mtp)
     if arguments.dry_run:
         _tell(_planned(conversion), conversion.file_bytes(arguments.split_max_size), "")
         return
@@ -142,7 +143,17 @@ def _member(name: str) -> str | None:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
+    if _keeps(arguments):
+        raise InvalidArgument(f"--type {KEEP} is for a file or folder that is here; give its path")
     return load_recipe(arguments.recipe or arguments.type or DEFAULT_TYPE)
+
+
+def _keeps(arguments: argparse.Namespace) -> bool:
+    """Whether tensors keep their types."""
+    keeps = (arguments.type or "").upper() == KEEP
+    if keeps:
+        _refuse(arguments, f"--type {KEEP}", "imatrix")
+    return keeps
 
 
 def _vision_type(arguments: argparse.Namespace) -> str:

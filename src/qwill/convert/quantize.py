@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from qwill.convert.gguf_writer import GgufWriter, TensorInfo, file_bytes
+from qwill.convert.keep import kept_types, with_factors
 from qwill.convert.metadata import carried_metadata, language_metadata, vision_metadata
 from qwill.convert.source import (
     SourceTensor,
@@ -25,7 +26,7 @@ from qwill.convert.source import (
 from qwill.errors import InvalidArgument, UnsupportedModel
 from qwill.quant import codecs
 from qwill.quant.importance import Importance
-from qwill.quant.recipes import Recipe
+from qwill.quant.recipes import Recipe, load_recipe
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.gguf import read_gguf
 from qwill.weights.gguf_config import MODEL_TYPES
@@ -61,17 +62,21 @@ class Conversion:
         return file_bytes(self.metadata, self.infos, split_bytes)
 
 
-def plan_model(path: Path, recipe: Recipe, importance: Importance | None = None, draft_head: bool = True) -> Conversion:
+def plan_model(
+    path: Path, recipe: Recipe | None, importance: Importance | None = None, draft_head: bool = True
+) -> Conversion:
     """The text model of a folder or GGUF file, with its draft head if it has one and it is wanted.
 
+    Without a recipe all tensors keep the types that their values have.
     Only headers and small tensors are read. Raises UserError: for a source that is none, for a recipe that does not
     suit it, and for an importance file of another model.
     """
+    file_type = recipe.file_type if recipe else None
     if path.is_dir():
         checkpoint = open_checkpoint(path)
         draft_head = draft_head and "mtp.fc.weight" in checkpoint.tensors
         tensors = list(language_tensors(checkpoint, draft_head))
-        metadata = language_metadata(checkpoint, recipe.file_type, draft_head)
+        metadata = language_metadata(checkpoint, file_type, draft_head)
         watch = Watch(folder_files(path))
     else:
         file = read_gguf(path)
@@ -81,7 +86,7 @@ def plan_model(path: Path, recipe: Recipe, importance: Importance | None = None,
                 f" {' or '.join(MODEL_TYPES)}"
             )
         tensors = list(gguf_tensors(file, draft_head))
-        metadata = carried_metadata(file, recipe.file_type, draft_head)
+        metadata = carried_metadata(file, file_type, draft_head)
         watch = Watch({raw.file for raw in file.tensors.values()})
     if importance is not None and not any(tensor.name in importance for tensor in tensors):
         raise InvalidArgument(f"{importance.source}: knows none of the tensors of {path}; it is of another model")
@@ -90,9 +95,12 @@ def plan_model(path: Path, recipe: Recipe, importance: Importance | None = None,
     )
     experts = max((len(tensor.parts) for tensor in tensors), default=0)
     shapes = [(tensor.name, tensor.shape) for tensor in tensors]
-    types = recipe.types(shapes, blocks, experts if experts > 1 else 0, importance is not None)
+    mix = recipe or load_recipe("BF16")
+    types = mix.types(shapes, blocks, experts if experts > 1 else 0, importance is not None)
+    if recipe is None:
+        types = kept_types(tensors, types)
     _check_encoders(tensors, types)
-    return Conversion(metadata, tensors, types, watch, importance)
+    return Conversion(metadata, with_factors(tensors, types), types, watch, importance)
 
 
 def _check_encoders(tensors: Sequence[SourceTensor], types: Mapping[str, TensorType]) -> None:

@@ -20,6 +20,7 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import FP8_BLOCK
 from qwill.weights.finite import is_finite
 from qwill.weights.gguf import GgufFile
+from qwill.weights.lazy import LazyParts
 from qwill.weights.load import Checkpoint
 from qwill.weights.mapped import RawTensor, give_back
 from qwill.weights.names import gguf_name, place_gguf
@@ -91,13 +92,18 @@ class SourceTensor:
         return rows
 
     def can_copy(self, target: TensorType) -> bool:
-        """Whether the stored bytes are those of `target`, in whole blocks that need only be put in order."""
-        if self.type is not target or self.scales is not None:
+        """Whether the stored bytes are those of `target`, in whole blocks that need only be put in order.
+
+        NVFP4 is copied without the factors of its parts, which a GGUF file has beside it.
+        """
+        if self.type is not target or (self.scales is not None and target is not TYPES["NVFP4"]):
             return False
         return self.column_order is None or _block_order(self.column_order, target.block_elements) is not None
 
     def give_back(self, part: int, begin: int, end: int) -> None:
         """Says that these rows of a part are not needed again. What was picked from all over it goes with the last."""
+        if isinstance(self.parts, LazyParts):  # gives back what it was made of
+            return
         rows = self._part(part)
         if self.row_order is None:
             give_back(rows[begin:end])
@@ -105,6 +111,8 @@ class SourceTensor:
             give_back(rows)
 
     def _stored_rows(self, part: int, begin: int, end: int) -> np.ndarray:
+        if isinstance(self.parts, LazyParts):
+            return self.parts.rows(part, np.arange(begin, end) if self.row_order is None else self.row_order[begin:end])
         rows = self._part(part)
         return rows[begin:end] if self.row_order is None else rows[self.row_order[begin:end]]
 
