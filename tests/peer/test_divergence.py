@@ -56,4 +56,4 @@ def test_the_same_as_llama_perplexity(
     assert shown["perplexity"]["b"] == pytest.approx(value(output, r"Mean PPL\(Q\)"), rel=0.03)
     assert shown["divergence"]["mean"] == pytest.approx(value(output, "Mean    KLD"), rel=0.1)
     assert shown["divergence"]["median"] == pytest.approx(value(output, "Median  KLD"), rel=0.2)
-    assert 100 * shown["same_top_token"] == pytest.approx(value(output, "Same top p"), abs=5)
+    assert 100 * shown["same_top_token"] == pytest.approx(value(output, "Same top p:"), abs=5)
