@@ -105,7 +105,7 @@ def test_fewer_layers_are_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         (["nowhere"], "nowhere"),
         (["--random-weights", "qwen3.5:3b"], "qwen3.5:3b: no such member"),
         (["--random-weights", "org/name"], "org/name: no such member"),
-        (["--random-weights", "--quant", "Q9"], "not in Q9"),
+        (["--random-weights", "--quant", "Q9"], "Q9: no recipe and no file of that name"),
         (["--random-weights", "--layers", "25"], "has 24 layers, 25 were asked for"),
         (["--random-weights", "qwen3.5:397b", "--layers", "60"], " are free"),
         (["--random-weights", "qwen3.5:397b", "-b", "256", "-d", "32768"], " are free"),
