@@ -15,44 +15,31 @@ import gguf
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT / "tests"))
 
 import peer  # noqa: E402
-from benchmarks.random_checkpoint import metadata  # noqa: E402
 from quant.stock_types import CASES, FROZEN, Case, render  # noqa: E402
 
+from qwill.convert.gguf_writer import TensorInfo, file_bytes, headers  # noqa: E402
+from qwill.convert.metadata import hyperparameters  # noqa: E402
 from qwill.fit.family import family_config  # noqa: E402
+from qwill.quant.types import TYPES  # noqa: E402
 from qwill.weights.shapes import text_shapes  # noqa: E402
 
-ALIGNMENT = 32
 ALWAYS_F32 = ("_norm.weight", "ffn_gate_inp.weight", "ssm_conv1d.weight")
 LINE = re.compile(r"^\[ *\d+/ *\d+\] (\S+) +- \[.*\], type = +(\w+), size = .*?(?:-> +([\d.]+) MiB \((\w+)\))?$", re.M)
 
 
 def write_shape_file(path: Path, text: dict[str, Any]) -> None:
     """All tensors of a language model in BF16 and F32, as llama.cpp's converter types them."""
-    drafting = text["mtp_num_hidden_layers"]
-    architecture = "qwen35moe" if "num_experts" in text else "qwen35"
-    writer = gguf.GGUFWriter(path, architecture)
-    adders = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
-    blocks = text | {"num_hidden_layers": text["num_hidden_layers"] + drafting}
-    metadata(blocks, lambda key, value: adders[type(value)](f"{architecture}.{key}", value))
-    if drafting:
-        writer.add_nextn_predict_layers(drafting)
-    total = 0
+    infos = []
     for tensor in text_shapes(text):
         small = len(tensor.stored) == 1 or tensor.gguf.endswith(ALWAYS_F32)
-        kind = gguf.GGMLQuantizationType.F32 if small else gguf.GGMLQuantizationType.BF16
-        size = tensor.elements * (4 if small else 2)
-        writer.add_tensor_info(tensor.gguf, tensor.stored, np.dtype(np.float32), size, kind)
-        total += -(-size // ALIGNMENT) * ALIGNMENT
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    writer.close()
+        infos.append(TensorInfo(tensor.gguf, tensor.stored, TYPES["F32" if small else "BF16"]))
+    metadata = hyperparameters(text, text["mtp_num_hidden_layers"])
+    path.write_bytes(headers(metadata, [infos])[0])
     with path.open("r+b") as file:
-        file.seek(0, 2)
-        file.truncate(-(-file.tell() // ALIGNMENT) * ALIGNMENT + total)
+        file.truncate(file_bytes(metadata, infos))
 
 
 def write_importance(path: Path) -> Path:
