@@ -29,10 +29,11 @@ from qwill.fit.hardware import available_memory, physical_cores
 from qwill.fit.integer_rate import integer_rate
 from qwill.fit.kernels import packed_bytes
 from qwill.fit.machines import Host, Machine
-from qwill.fit.plan import Wish, plan
-from qwill.fit.weights import PARTS, Weights, checkpoint_weights
+from qwill.fit.plan import PROGRAM_BYTES, Wish, cache_size, plan
+from qwill.fit.weights import PARTS, checkpoint_weights
+from qwill.model.loader import BYTES_TOGETHER
 from qwill.weights.hub import family_member
-from qwill.weights.load import open_checkpoint
+from qwill.weights.load import Checkpoint, open_checkpoint
 from qwill.weights.random import random_checkpoint
 
 PROMPT, ANSWER = 512, 32
@@ -53,15 +54,23 @@ def bench(arguments: list[str], one_thread: bool = False) -> dict[str, Any]:
     return told
 
 
-def random_weights(alias: str, layers: int | None, quant: str) -> Weights:
-    member, _ = family_member(f"qwen3.5:{alias}")
-    return checkpoint_weights(random_checkpoint(member, family_config(member), quant, layers), member)
-
-
-def drawn_memory(weights: Weights) -> int:
-    """Of random weights, which are all drawn, as a file would hold them, before they are packed."""
-    matrices = [part for part in weights.parts if not part.vectors]
-    return INTERPRETER + weights.nbytes() + sum(packed_bytes(part.type, part.nbytes) for part in matrices)
+def drawn_memory(checkpoint: Checkpoint, context: int) -> int:
+    """The most that random weights take. They are drawn as a file would hold them, and packed when BYTES_TOGETHER of
+    them wait; the table of embeddings stays as it is. Then come caches, and what a step takes between.
+    """
+    table = checkpoint.tensors.peek("embed_tokens.weight")
+    tied = "lm_head.weight" not in checkpoint.tensors
+    held, waiting, most = table.nbytes, 0, 0
+    for tensor in checkpoint.tensors:
+        if tensor is not table:
+            waiting += tensor.nbytes
+            held += packed_bytes(tensor.type, tensor.nbytes)
+            most = max(most, held + waiting)
+            waiting = 0 if waiting >= BYTES_TOGETHER else waiting
+    held += packed_bytes(table.type, table.nbytes) if tied else 0
+    weights = checkpoint_weights(checkpoint)
+    step = PROGRAM_BYTES - INTERPRETER
+    return INTERPRETER + max(most, held + waiting, held + step + cache_size(weights, Wish(context)))
 
 
 def measured_host(one_thread: bool = False) -> Host:
@@ -72,7 +81,9 @@ def measured_host(one_thread: bool = False) -> Host:
 def compare(alias: str, layers: int | None, quant: str, options: argparse.Namespace) -> list[tuple[str, float]]:
     """Prints a line for each test; kinds and estimates over measurements."""
     depths, one = ",".join(map(str, options.contexts)), options.one_thread
-    weights = random_weights(alias, layers, quant)
+    member, _ = family_member(f"qwen3.5:{alias}")
+    checkpoint = random_checkpoint(member, family_config(member), quant, layers)
+    weights = checkpoint_weights(checkpoint)
     before = measured_host(one)
     told = bench([
         f"qwen3.5:{alias}", "--random-weights", "--quant", quant, *(["--layers", str(layers)] if layers else []),
@@ -95,9 +106,9 @@ def compare(alias: str, layers: int | None, quant: str, options: argparse.Namesp
         ratio = estimate / run["tokens_per_second"]
         print(f"| {name} | {run['test']} | {run['tokens_per_second']:.1f} | {estimate:.1f} | {ratio:.2f} | {limits} |")
         results.append(("speed", ratio))
-    ratio = drawn_memory(weights) / told["peak_memory_bytes"]
-    print(f"| {name} | memory, MB | {told['peak_memory_bytes'] / 1e6:.0f} |"
-          f" {drawn_memory(weights) / 1e6:.0f} | {ratio:.2f} | | |", flush=True)  # fmt: skip
+    memory, peak = drawn_memory(checkpoint, max(options.contexts) + PROMPT), told["peak_memory_bytes"]
+    ratio = memory / peak
+    print(f"| {name} | memory, MB | {peak / 1e6:.0f} | {memory / 1e6:.0f} | {ratio:.2f} | | |", flush=True)
     return [*results, ("memory", ratio)]
 
 

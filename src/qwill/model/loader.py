@@ -11,6 +11,7 @@ from qwill.ops import Operations
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES
 from qwill.weights.finite import check_finite
+from qwill.weights.mapped import is_mapped
 from qwill.weights.tensor import Tensor, TensorSet
 
 # Weights are packed so many bytes at a time: few interruptions for Python, some for a progress bar.
@@ -18,17 +19,24 @@ BYTES_TOGETHER = 512 << 20
 
 
 class Planned:
-    """Weights that wait to be packed. Until then they cost nothing, but for those that were widened."""
+    """Weights that wait to be packed. In a mapped file they cost nothing until then; of others, which were drawn,
+    widened or laid out anew, few wait at a time.
+    """
 
     def __init__(self, operations: Operations, progress: Callable[[int], None] | None) -> None:
         self._operations = operations
         self._progress = progress or (lambda _bytes: None)
         self._waiting: list[tuple[Any, Tensor, int]] = []
+        self._made = 0  # bytes of them that no file holds
 
     def add(self, tensor: Tensor, size: int) -> Any:
         """A weight that `pack` will make ready; `size`: its bytes for the progress bar."""
         weight = self._operations.plan(tensor)
         self._waiting.append((weight, tensor, size))
+        if not (isinstance(tensor.parts, tuple) and is_mapped(tensor.parts[0])):
+            self._made += tensor.nbytes
+        if self._made >= BYTES_TOGETHER:
+            self.pack()
         return weight
 
     def count(self, size: int) -> None:
@@ -46,7 +54,7 @@ class Planned:
                 self._pack(group, size)
                 group, size = [], 0
         self._pack(group, size)
-        self._waiting = []
+        self._waiting, self._made = [], 0
 
     def _pack(self, group: list[tuple[Any, Tensor]], size: int) -> None:
         self._operations.pack_planned(group)
