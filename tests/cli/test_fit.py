@@ -1,6 +1,8 @@
 """`qwill fit` on named machines, on this one, and with mistakes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +170,10 @@ def test_run_says_what_fits_instead(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert run("run", "-p", "hi", "--ctx", "512", "-n", "1").code == 0
     monkeypatch.setattr("qwill.options.available_memory", lambda: 10**6)
     assert "take a smaller file" in run("run", "-p", "hi").mistake()
+
+
+def test_loading_a_model_imports_none_of_it() -> None:
+    """A start costs what it did."""
+    program = "import sys, qwill.llm; print(*[name for name in sys.modules if name.startswith('qwill.fit.')])"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert set(loaded) <= {"qwill.fit.hardware"}

@@ -96,7 +96,6 @@ class Cpu:
     """qwill's kernels on a host."""
 
     host: Host
-    reads: float = 1.0  # a share of the bandwidth, where bytes come from elsewhere
 
     @property
     def name(self) -> str:
@@ -151,8 +150,8 @@ class Cards:
 
 @dataclass(frozen=True)
 class Share:
-    """A device and what it holds: for each part's name the share of it, from 0 to 1; `link`: bytes per second to a card
-    that can compute with what it reads from there, for many tokens together.
+    """A device and what it holds: for each part's name the share of it, from 0 to 1, and the share of the caches. card:
+    one that may compute in its place, if bringing the weights there takes less time.
     """
 
     device: Device

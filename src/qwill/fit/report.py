@@ -7,7 +7,7 @@ from typing import Any
 from qwill.fit.costs import Rates, hourly, per_million
 from qwill.fit.estimate import PROMPT_TOKENS, Speed, decode, prefill
 from qwill.fit.machines import Machine
-from qwill.fit.plan import Nearest, Plan, Wish, best_quantization, nearest, plan
+from qwill.fit.plan import DISK, Nearest, Plan, Wish, best_quantization, nearest, plan
 from qwill.fit.weights import Weights
 
 DEPTHS = 8  # contexts at which a plot shows the speed
@@ -120,7 +120,7 @@ def placement(placed: Plan) -> list[dict[str, Any]]:
         for place in placed.places
     ]
     if placed.missing:
-        places.append({"kind": "disk", "name": "disk", "used_bytes": placed.missing, "parts": {}})
+        places.append({"kind": DISK, "name": DISK, "used_bytes": placed.missing, "parts": {}})
     return places
 
 
