@@ -51,6 +51,18 @@ def folder(path: Path, overrides: dict[str, Any], **options: Any) -> TinyCheckpo
     return made
 
 
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    return folder(tmp_path_factory.mktemp("dense") / "hf", WIDE)
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    """With a vision tower, too."""
+    sizes = WIDE | {"moe": True, "moe_intermediate_size": 256, "vision": True}
+    return folder(tmp_path_factory.mktemp("experts") / "hf", sizes, dtype=torch.bfloat16)
+
+
 def convert(source: Path, target: Path, recipe: Recipe = FLOAT32, importance: Any = None, **options: Any) -> Path:
     (path,) = write_gguf(plan_model(source, recipe, importance), target, **options)
     return path
@@ -161,13 +173,12 @@ def test_a_gguf_keeps_its_metadata(tmp_path: Path) -> None:
     assert not any(name.startswith(("split.", "quantize.", "general.alignment")) for name in after)
 
 
-def test_without_the_draft_head(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_without_the_draft_head(dense: TinyCheckpoint, tmp_path: Path, rng: np.random.Generator) -> None:
     """From a folder and from a file, whose arrays of values a block become shorter."""
-    made = folder(tmp_path / "hf", {})
-    save_gguf(tmp_path / "in.gguf", made, head_counts="array")
+    save_gguf(tmp_path / "in.gguf", dense, head_counts="array")
     prompt = random_prompt(rng, 20, VOCAB)
-    expected = Ours(made.folder, "reference").logits(prompt)
-    for number, source in enumerate((made.folder, tmp_path / "in.gguf")):
+    expected = Ours(dense.folder, "reference").logits(prompt)
+    for number, source in enumerate((dense.folder, tmp_path / "in.gguf")):
         (path,) = write_gguf(plan_model(source, FLOAT32, draft_head=False), tmp_path / f"{number}.gguf")
         metadata = read_gguf(path).metadata
         assert metadata["qwen35.block_count"] == len(metadata["qwen35.attention.recurrent_layers"]) == 4
@@ -177,10 +188,9 @@ def test_without_the_draft_head(tmp_path: Path, rng: np.random.Generator) -> Non
         assert_same_logits(Ours(path, "reference").logits(prompt), expected)
 
 
-def test_from_a_quantized_file(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_from_a_quantized_file(dense: TinyCheckpoint, tmp_path: Path, rng: np.random.Generator) -> None:
     """Decoded and encoded anew where the type changes, copied to the bit where it stays."""
-    made = folder(tmp_path / "hf", WIDE)
-    first = convert(made.folder, tmp_path / "q8.gguf", load_recipe("Q8_0"))
+    first = convert(dense.folder, tmp_path / "q8.gguf", load_recipe("Q8_0"))
     second = convert(first, tmp_path / "q4.gguf", load_recipe("Q4_K_M"))
     again = convert(first, tmp_path / "q8-again.gguf", load_recipe("Q8_0"))
     assert set(kinds(second).values()) == {"F32", "Q4_K", "Q6_K"}
@@ -221,43 +231,42 @@ def test_a_vision_file(wanted: str, tmp_path: Path, rng: np.random.Generator) ->
     assert np.abs(got - expected).max() <= error * expected.std()
 
 
-def test_parts_give_the_answers_of_the_whole(tmp_path: Path, rng: np.random.Generator) -> None:
-    made = folder(tmp_path / "hf", {"moe": True})
-    plan = plan_model(made.folder, FLOAT32)
-    paths = write_gguf(plan, tmp_path / "it.gguf", split_bytes=100_000)
+def test_parts_give_the_answers_of_the_whole(experts: TinyCheckpoint, tmp_path: Path, rng: np.random.Generator) -> None:
+    plan = plan_model(experts.folder, FLOAT32)
+    paths = write_gguf(plan, tmp_path / "it.gguf", split_bytes=3_000_000)
     assert len(paths) > 3
-    assert plan.file_bytes(100_000) == sum(path.stat().st_size for path in paths)
-    assert all(path.stat().st_size < 150_000 for path in paths[1:])
+    assert plan.file_bytes(3_000_000) == sum(path.stat().st_size for path in paths)
+    assert all(path.stat().st_size < 3_010_000 for path in paths[1:])
     prompt = random_prompt(rng, 20, VOCAB)
-    whole = convert(made.folder, tmp_path / "whole.gguf")
+    whole = convert(experts.folder, tmp_path / "whole.gguf")
     assert plan.file_bytes() == whole.stat().st_size
     np.testing.assert_array_equal(Ours(paths[0], "reference").logits(prompt), Ours(whole, "reference").logits(prompt))
 
 
 @pytest.mark.parametrize("name", ["F16", "Q8_0", "Q4_K_M"])
-def test_threads_and_pieces_change_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = folder(tmp_path / "hf", WIDE | {"moe": True, "moe_intermediate_size": 256})
-    one = convert(made.folder, tmp_path / "one.gguf", load_recipe(name))
+def test_threads_and_pieces_change_nothing(
+    name: str, experts: TinyCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = convert(experts.folder, tmp_path / "one.gguf", load_recipe(name))
     monkeypatch.setattr(quantize, "CHUNK_VALUES", 5000)
     pieces: list[int] = []
-    many = convert(made.folder, tmp_path / "many.gguf", load_recipe(name), threads=5, progress=pieces.append)
+    many = convert(experts.folder, tmp_path / "many.gguf", load_recipe(name), threads=5, progress=pieces.append)
     assert one.read_bytes() == many.read_bytes()
     assert len(pieces) > 200
-    assert sum(pieces) == sum(info.nbytes for info in plan_model(made.folder, load_recipe(name)).infos)
+    assert sum(pieces) == sum(info.nbytes for info in plan_model(experts.folder, load_recipe(name)).infos)
 
 
-def test_importance_reaches_the_encoder(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_importance_reaches_the_encoder(experts: TinyCheckpoint, tmp_path: Path, rng: np.random.Generator) -> None:
     """Columns that matter are closer; experts have their own; what is not in the file is encoded without."""
-    made = folder(tmp_path / "hf", WIDE | {"moe": True, "moe_intermediate_size": 256})
-    wanted = language_tensors(made)
+    wanted = language_tensors(experts)
     statistics, chosen = {}, {}
     for name in ("blk.0.ffn_up_exps.weight", "blk.3.attn_q.weight"):
-        experts = wanted[name].shape[0] if wanted[name].ndim == 3 else 1
-        chosen[name] = np.where(rng.random((experts, 256)) < 0.25, 100, 1).astype(np.float32)
-        statistics[name] = Statistics(chosen[name] * 7, np.full(experts, 7, np.float32))
+        count = wanted[name].shape[0] if wanted[name].ndim == 3 else 1
+        chosen[name] = np.where(rng.random((count, 256)) < 0.25, 100, 1).astype(np.float32)
+        statistics[name] = Statistics(chosen[name] * 7, np.full(count, 7, np.float32))
     importance = Importance(statistics)
-    plain = convert(made.folder, tmp_path / "plain.gguf", load_recipe("Q4_K_M"))
-    weighted = convert(made.folder, tmp_path / "weighted.gguf", load_recipe("Q4_K_M"), importance)
+    plain = convert(experts.folder, tmp_path / "plain.gguf", load_recipe("Q4_K_M"))
+    weighted = convert(experts.folder, tmp_path / "weighted.gguf", load_recipe("Q4_K_M"), importance)
     before, after = (
         {t.name: gguf.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(p).tensors} for p in (plain, weighted)
     )
@@ -271,14 +280,13 @@ def test_importance_reaches_the_encoder(tmp_path: Path, rng: np.random.Generator
     np.testing.assert_array_equal(after["blk.1.ffn_up_exps.weight"], before["blk.1.ffn_up_exps.weight"])
 
 
-def test_importance_of_another_model(tmp_path: Path) -> None:
-    made = folder(tmp_path / "hf", WIDE)
+def test_importance_of_another_model(dense: TinyCheckpoint, tmp_path: Path) -> None:
     foreign = Importance({"blk.0.attn_x.weight": Statistics(np.ones((1, 8)), np.ones(1))}, source="x.gguf")
     with pytest.raises(InvalidArgument, match=r"x\.gguf: knows none of the tensors"):
-        plan_model(made.folder, load_recipe("Q4_K_M"), foreign)
+        plan_model(dense.folder, load_recipe("Q4_K_M"), foreign)
     narrow = Importance({"blk.0.ffn_up.weight": Statistics(np.ones((1, 8)), np.ones(1))}, source="x.gguf")
     with pytest.raises(CheckpointError, match=r"x\.gguf: blk\.0\.ffn_up\.weight has statistics of 1 x 8"):
-        convert(made.folder, tmp_path / "it.gguf", load_recipe("Q4_K_M"), narrow)
+        convert(dense.folder, tmp_path / "it.gguf", load_recipe("Q4_K_M"), narrow)
     assert not list(tmp_path.glob("it*"))
 
 
@@ -323,24 +331,25 @@ def test_nothing_is_left_of_a_failure(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
 
-def test_what_cannot_be_converted(tmp_path: Path) -> None:
-    made = folder(tmp_path / "hf", {"vision": True})
-    write_gguf(plan_vision(made.folder), tmp_path / "mmproj.gguf")
+def test_what_cannot_be_converted(experts: TinyCheckpoint, dense: TinyCheckpoint, tmp_path: Path) -> None:
+    write_gguf(plan_vision(experts.folder), tmp_path / "mmproj.gguf")
     with pytest.raises(UnsupportedModel, match="architecture 'clip' is not quantized here"):
         plan_model(tmp_path / "mmproj.gguf", FLOAT32)
     with pytest.raises(InvalidArgument, match="Q4_K: vision files are of type F32, F16, Q8_0, BF16"):
-        plan_vision(made.folder, "Q4_K")
+        plan_vision(experts.folder, "Q4_K")
     with pytest.raises(InvalidArgument, match="is made from a model's folder"):
         plan_vision(tmp_path / "mmproj.gguf")
     with pytest.raises(UnsupportedModel, match="has no vision_config"):
-        plan_vision(folder(tmp_path / "text", {}).folder)
-    narrow = Recipe("own", "", TYPES["Q4_K"])
+        plan_vision(dense.folder)
+    with pytest.raises(InvalidArgument, match="there is no encoder for IQ1_S"):
+        plan_model(dense.folder, Recipe("own", "", TYPES["IQ1_S"]))
+    narrow = folder(tmp_path / "hf", {})
     with pytest.raises(InvalidArgument, match="rows of 64, no whole Q4_K blocks"):
-        plan_model(made.folder, narrow)
+        plan_model(narrow.folder, Recipe("own", "", TYPES["Q4_K"]))
 
 
-def test_a_file_is_not_written_over_itself(tmp_path: Path) -> None:
-    path = convert(folder(tmp_path / "hf", {}).folder, tmp_path / "it.gguf")
+def test_a_file_is_not_written_over_itself(dense: TinyCheckpoint, tmp_path: Path) -> None:
+    path = convert(dense.folder, tmp_path / "it.gguf")
     content = path.read_bytes()
     with pytest.raises(InvalidArgument, match="exists; give another name"):
         convert(path, path)
