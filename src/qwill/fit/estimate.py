@@ -1,16 +1,21 @@
 """How fast a placed model decodes and reads prompts, from the bytes that it reads and the operations that it computes.
 
-Each piece of work takes the longer of two times: that of its bytes at the bandwidth of what holds them, and that of its
-operations at the rate of what computes them. On the CPU both are qwill's kernels as measured (kernels.toml). qwill does
-not compute on graphics processors; for them the estimate is a roofline: GPU_READS of the bandwidth, GPU_COMPUTES of the
-tensor rate, and GPU_LAYER_SECONDS for the launches of a layer, for an engine that does.
+Each piece of work has two times: that of its bytes at the bandwidth of what holds them, and that of its operations at
+the rate of what computes them. They overlap, but not wholly: together they take the root of the sum of their squares.
+That rule stands between what was measured on two cores, where memory is slow for each and hides most of the computing,
+and on one alone, where less is hidden: there Q5_K and Q6_K are a quarter slower than it says.
+
+On the CPU both times are those of qwill's kernels (kernels.toml). qwill does not compute on graphics processors; for
+them the estimate is a roofline: GPU_READS of the bandwidth, GPU_COMPUTES of the tensor rate, and GPU_LAYER_SECONDS for
+the launches of a layer, for an engine that does.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from qwill.fit.kernels import kernels, packed_bytes, read_shares
+from qwill.fit.kernels import kernels, packed_bytes, read_shares, value_operations
 from qwill.fit.machines import Gpu, Host
 from qwill.fit.weights import EMBEDDING, EXPERTS, FEED_FORWARD, HEAD, MIXERS, Part, Weights
 from qwill.model.config import MoeConfig, TextConfig
@@ -42,7 +47,7 @@ class Term:
 
     @property
     def seconds(self) -> float:
-        return max(self.memory, self.compute)
+        return math.hypot(self.memory, self.compute)
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,8 @@ class Device(Protocol):
     def attention(self, nbytes: float, operations: float, queries: float) -> tuple[float, float]:
         """Seconds for keys and values of so many bytes."""
 
-    def step_seconds(self, layers: int) -> float:
-        """That a step takes whatever it computes."""
+    def step_seconds(self, layers: int, values: int) -> float:
+        """That a step takes in so many layers beside all that, with so many elements of hidden states."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,8 @@ class Cpu:
         cost = kernels(self.host.isa).attention_cost(queries)
         return nbytes / (self.host.bandwidth * read_shares().keys_and_values), operations * cost / self.host.rate
 
-    def step_seconds(self, layers: int) -> float:
-        return CPU_STEP_SECONDS + layers * CPU_LAYER_SECONDS
+    def step_seconds(self, layers: int, values: int) -> float:
+        return CPU_STEP_SECONDS + layers * (CPU_LAYER_SECONDS + values * value_operations() / self.host.rate)
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ class Cards:
     def attention(self, nbytes: float, operations: float, queries: float) -> tuple[float, float]:
         return self._read(nbytes), operations / (self.gpu.bf16 * self.count * GPU_COMPUTES)
 
-    def step_seconds(self, layers: int) -> float:
+    def step_seconds(self, layers: int, values: int) -> float:
         exchange = 2 * EXCHANGE_SECONDS if self.count > 1 else 0.0
         return layers * (GPU_LAYER_SECONDS + exchange)
 
@@ -211,7 +216,8 @@ def _step(weights: Weights, shares: Sequence[Share], work: _Work, kv_type: Tenso
             yield from _mixing(share, work, text, kv_type)
         if share.parts or share.cache:
             layers = text.layers * max(share.parts.get(MIXERS, 0.0), share.parts.get(EXPERTS, 0.0))
-            yield Term("the steps of each layer", share.device.name, compute=share.device.step_seconds(round(layers)))
+            own = share.device.step_seconds(round(layers), work.tokens * text.hidden_size)
+            yield Term("launches and small operations", share.device.name, compute=own)
 
 
 def _is_head(part: Part, weights: Weights) -> bool:

@@ -63,6 +63,11 @@ def read_shares() -> ReadShares:
     return ReadShares(**_table()["memory"])
 
 
+def value_operations() -> float:
+    """Operations for each token, layer and element of its hidden state that no matrix, state or key is part of."""
+    return float(_table()["values"]["operations"])
+
+
 def packed_bytes(tensor_type: TensorType, nbytes: int) -> int:
     """Bytes that `nbytes` of a matrix in a file take when they lie ready for the kernels."""
     bits: float | None = _table()["packed_bits"].get(tensor_type.name)
