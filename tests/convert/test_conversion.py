@@ -264,7 +264,7 @@ def test_importance_reaches_the_encoder(experts: TinyCheckpoint, tmp_path: Path,
         count = wanted[name].shape[0] if wanted[name].ndim == 3 else 1
         chosen[name] = np.where(rng.random((count, 256)) < 0.25, 100, 1).astype(np.float32)
         statistics[name] = Statistics(chosen[name] * 7, np.full(count, 7, np.float32))
-    importance = Importance(statistics)
+    importance = Importance(statistics, ("a.txt", "b.txt"), 3, 512, source="/x/imatrix.gguf")
     plain = convert(experts.folder, tmp_path / "plain.gguf", load_recipe("Q4_K_M"))
     weighted = convert(experts.folder, tmp_path / "weighted.gguf", load_recipe("Q4_K_M"), importance)
     before, after = (
@@ -278,6 +278,10 @@ def test_importance_reaches_the_encoder(experts: TinyCheckpoint, tmp_path: Path,
         assert (errors[1] * weights).sum() < (errors[0] * weights).sum()
         assert errors[1][weights == 100].mean() < errors[0][weights == 100].mean()
     np.testing.assert_array_equal(after["blk.1.ffn_up_exps.weight"], before["blk.1.ffn_up_exps.weight"])
+    noted = {
+        name: value for name, value in read_gguf(weighted).metadata.items() if name.startswith("quantize.imatrix.")
+    }
+    assert list(noted.values()) == ["imatrix.gguf", "a.txt, b.txt", 2, 3]
 
 
 def test_importance_of_another_model(dense: TinyCheckpoint, tmp_path: Path) -> None:
@@ -288,6 +292,17 @@ def test_importance_of_another_model(dense: TinyCheckpoint, tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match=r"x\.gguf: blk\.0\.ffn_up\.weight has statistics of 1 x 8"):
         convert(dense.folder, tmp_path / "it.gguf", load_recipe("Q4_K_M"), narrow)
     assert not list(tmp_path.glob("it*"))
+
+
+def test_what_half_precision_cannot_hold(tmp_path: Path) -> None:
+    made = folder(tmp_path / "hf", {})
+    name = "model.layers.2.mlp.down_proj.weight"
+    state = made.state | {name: made.state[name].clone()}
+    state[name][7, 5] = -1e5
+    write_shards(made.folder, state, 1)
+    with pytest.raises(CheckpointError, match=r"blk\.2\.ffn_down\.weight holds 100000, more than F16 can; take BF16"):
+        convert(made.folder, tmp_path / "it.gguf", load_recipe("F16"))
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
 
 def damage(made: TinyCheckpoint) -> None:

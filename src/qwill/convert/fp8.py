@@ -104,9 +104,9 @@ def write_fp8(
             if scales and last:
                 writer.write(np.concatenate(scales))
                 scales = []
-            plan.watch.check()
             if progress is not None:
                 progress(data.nbytes)
+        plan.watch.check()
 
 
 _Result = tuple[np.ndarray, np.ndarray | None, bool]
@@ -116,19 +116,21 @@ def _pieces(plan: Fp8Folder) -> Iterator[Callable[[], _Result]]:
     for tensor, quantized in plan.tensors:
         step = max(CHUNK_VALUES // tensor.columns // FP8_BLOCK, 1) * FP8_BLOCK  # whole blocks
         for begin in range(0, tensor.rows, step):
-            yield _Piece(tensor, quantized, begin, min(begin + step, tensor.rows))
+            yield _Piece(plan.watch, tensor, quantized, begin, min(begin + step, tensor.rows))
 
 
 @dataclass(frozen=True)
 class _Piece:
     """Rows of a tensor; called, it gives their bytes, the scales if there are any, and whether they are the last."""
 
+    watch: Watch
     tensor: SourceTensor
     quantized: bool
     begin: int
     end: int
 
     def __call__(self) -> _Result:
+        self.watch.check()
         rows = (0, self.begin, self.end)
         scales = None
         if self.quantized:

@@ -12,6 +12,7 @@ import numpy as np
 
 from qwill.convert.vocabulary import vocabulary_metadata
 from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.quant.importance import Importance
 from qwill.weights.gguf import GgufFile
 from qwill.weights.gguf_config import (
     DEFAULT_SECTIONS,
@@ -111,6 +112,16 @@ def carried_metadata(file: GgufFile, file_type: int | None, draft_head: bool) ->
             if isinstance(values := file.metadata.get(key), np.ndarray):
                 kept[key] = values[:layers]
     return kept
+
+
+def importance_metadata(importance: Importance) -> dict[str, Any]:
+    """What llama-quantize notes of the importance file that it used."""
+    return {
+        "quantize.imatrix.file": Path(importance.source).name,
+        "quantize.imatrix.dataset": ", ".join(importance.datasets),
+        "quantize.imatrix.entries_count": len(importance.statistics),
+        "quantize.imatrix.chunks_count": importance.chunk_count,
+    }
 
 
 def block_counts(file: GgufFile) -> tuple[int, int]:

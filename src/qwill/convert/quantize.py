@@ -15,7 +15,7 @@ import numpy as np
 
 from qwill.convert.gguf_writer import GgufWriter, TensorInfo, file_bytes
 from qwill.convert.keep import kept_types, with_factors
-from qwill.convert.metadata import carried_metadata, language_metadata, vision_metadata
+from qwill.convert.metadata import carried_metadata, importance_metadata, language_metadata, vision_metadata
 from qwill.convert.source import (
     SourceTensor,
     Watch,
@@ -23,7 +23,7 @@ from qwill.convert.source import (
     language_tensors,
     vision_tensors,
 )
-from qwill.errors import InvalidArgument, UnsupportedModel
+from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
 from qwill.quant import codecs
 from qwill.quant.importance import Importance
 from qwill.quant.recipes import Recipe, load_recipe
@@ -34,6 +34,7 @@ from qwill.weights.load import open_checkpoint
 
 CHUNK_VALUES = 1 << 21
 ROWS_TOGETHER = 16  # encoders take so many rows at once
+LARGEST_HALF = 65_504.0
 VISION_FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}  # numbers of general.file_type
 
 Progress = Callable[[int], None]
@@ -88,8 +89,10 @@ def plan_model(
         tensors = list(gguf_tensors(file, draft_head))
         metadata = carried_metadata(file, file_type, draft_head)
         watch = Watch({raw.file for raw in file.tensors.values()})
-    if importance is not None and not any(tensor.name in importance for tensor in tensors):
-        raise InvalidArgument(f"{importance.source}: knows none of the tensors of {path}; it is of another model")
+    if importance is not None:
+        if not any(tensor.name in importance for tensor in tensors):
+            raise InvalidArgument(f"{importance.source}: knows none of the tensors of {path}; it is of another model")
+        metadata |= importance_metadata(importance)
     blocks = 1 + max(
         (int(tensor.name.split(".")[1]) for tensor in tensors if tensor.name.startswith("blk.")), default=0
     )
@@ -165,9 +168,9 @@ def write_gguf(
     with writer:
         for data in in_order(_pieces(conversion), threads):
             writer.write(data)
-            conversion.watch.check()
             if progress is not None:
                 progress(data.nbytes)
+        conversion.watch.check()
     return writer.paths
 
 
@@ -181,24 +184,30 @@ def _pieces(conversion: Conversion) -> Iterator[Callable[[], np.ndarray]]:
         for part in range(count):
             for begin in range(0, tensor.rows, step):
                 rows = (part, begin, min(begin + step, tensor.rows))
-                yield _Piece(tensor, target, rows, None if weights is None else weights[part])
+                yield _Piece(conversion.watch, tensor, target, rows, None if weights is None else weights[part])
 
 
 @dataclass(frozen=True)
 class _Piece:
     """Rows of a part of a tensor; called, it gives their bytes in the new file."""
 
+    watch: Watch
     tensor: SourceTensor
     target: TensorType
     rows: tuple[int, int, int]
     importance: np.ndarray | None
 
     def __call__(self) -> np.ndarray:
+        self.watch.check()  # before each reading: pages of a file that has become shorter cannot be read
         tensor, target = self.tensor, self.target
         if tensor.can_copy(target):
             data = tensor.stored(*self.rows)
         else:
             values = tensor.values(*self.rows).reshape(-1, tensor.shape[-1])
+            if target is TYPES["F16"] and np.abs(values).max() > LARGEST_HALF:
+                raise CheckpointError(
+                    f"{tensor.source}: {tensor.name} holds {np.abs(values).max():g}, more than F16 can; take BF16"
+                )
             data = codecs.encode(target, values, self.importance)
         tensor.give_back(*self.rows)
         return data
