@@ -105,7 +105,8 @@ struct Candidates {
         hull.add(left);
         add_between(left, left_slope, right, right_slope, hull);
         if (right.energy < left.energy) hull.add(right);
-        // The lowest level for all, which only suits magnitudes that are all alike, costs no search.
+        // The first codeword of magnitudes has the lowest level for all. It only suits values that are all alike, and costs no
+        // search.
         const Corner lowest{correlations[0], energies[0], 0};
         if (lowest.energy < right.energy) hull.add(lowest);
         return hull;

@@ -1,4 +1,4 @@
-// The scales of the codebook types: a half for the block times an odd number 1, 3, ..., 31 for each group, whose parts share it.
+// The scales of the codebook types: a half for the block times an odd number 1, 3, ... for each group, whose parts share it.
 //
 // The hulls of a group's parts merge into one: what the group gains at every scale. So the block's scale can be tried often
 // without going back to the codebook, and each group takes the odd number that gains most as decoded.
@@ -37,18 +37,18 @@ struct Group {
         }
     }
 
-    // The scale of the least error.
-    float best_scale() const {
-        float most = 0.0f, scale = 0.0f;
+    // The scale of the least error, and what it gains.
+    struct Best {
+        float scale = 0.0f, gain = 0.0f;
+    };
+    Best best() const {
+        Best best;
         for (int i = 0; i < states; ++i) {
             if (!(correlations[i] > 0.0f)) continue;
-            const float own = correlations[i] / energies[i];
-            if (own * correlations[i] > most) {
-                most = own * correlations[i];
-                scale = own;
-            }
+            const float scale = correlations[i] / energies[i], gain = scale * correlations[i];
+            if (gain > best.gain) best = {scale, gain};
         }
-        return scale;
+        return best;
     }
 
     Corner at(float scale) const {
@@ -63,7 +63,7 @@ struct BlockScales {
     uint16_t half = 0;
     float unit = 0.0f;         // the scale of a group with the odd number 1
     float gain = 0.0f;         // 0: nothing is better than zeros
-    int numbers[groups] = {};  // as stored: 0 .. 15 for 1, 3, ..., 31
+    int numbers[groups] = {};  // as stored: 0, 1, 2, ... for 1, 3, 5, ...
 
     float odd(int group) const { return static_cast<float>(2 * numbers[group] + 1); }
     float of(int group) const { return unit * odd(group); }
@@ -71,23 +71,36 @@ struct BlockScales {
 
 // What a type makes of scales, and where to look for them.
 struct ScaleRange {
+    int last_number;        // as stored
     float step;             // a group's scale is the block's half * step * odd number
     float lowest, highest;  // times the typical size of a group's values
+
+    float last_odd() const { return static_cast<float>(2 * last_number + 1); }
+};
+
+// The scales of a group with values of that size that are looked at, none above what can be stored.
+struct ScaleEnds {
+    float smallest, largest;
+
+    ScaleEnds(const ScaleRange& range, float size) {
+        const float limit = kLargestHalf * range.step * range.last_odd();
+        smallest = std::min(limit, range.lowest * size);
+        largest = std::min(limit, range.highest * size);
+    }
 };
 
 template <int groups, int parts>
 class ScaleSearch {
 public:
-    ScaleSearch(const Group<parts> (&group)[groups], float step) : group_(group), step_(step) {
-        for (int g = 0; g < groups; ++g) own_[g] = group_[g].best_scale();
+    ScaleSearch(const Group<parts> (&group)[groups], const ScaleRange& range) : group_(group), range_(range) {
+        for (int g = 0; g < groups; ++g) own_[g] = group_[g].best().scale;
     }
 
-    // The group of the largest scale gets the odd number 31 or one that is a little less, or one that is a little more would
-    // suit it; the others follow.
+    // The group of the largest scale gets the last odd number, which is a little too small for it or fits, or one before it.
     BlockScales<groups> run() const {
         const float largest = *std::max_element(own_, own_ + groups);
         float units[kLanes];
-        for (int i = 0; i < kLanes; ++i) units[i] = largest * (0.9f + 0.025f * static_cast<float>(i)) / 31.0f;
+        for (int i = 0; i < kLanes; ++i) units[i] = largest * (0.9f + 0.025f * static_cast<float>(i)) / range_.last_odd();
         BlockScales<groups> best;
         try_units(units, kLanes, best);
         for (int refinement = 0; refinement < 2; ++refinement) {
@@ -106,9 +119,9 @@ public:
 
 private:
     void try_units(const float (&units)[kLanes], int count, BlockScales<groups>& best) const {
-        const Halves halves(max(broadcast(0x1p-24f), load(units) * broadcast(1.0f / step_)));
+        const Halves halves(max(broadcast(0x1p-24f), load(units) * broadcast(1.0f / range_.step)));
         float rounded[kLanes];
-        store(rounded, halves.values * broadcast(step_));
+        store(rounded, halves.values * broadcast(range_.step));
         for (int i = 0; i < count; ++i) {
             BlockScales<groups> scales;
             scales.half = halves.bits[i];
@@ -120,8 +133,9 @@ private:
 
     // Of the numbers on both sides of the group's own scale; returns what it gains.
     float choose_number(int g, float unit, int& number) const {
-        const float position = std::min(15.0f, std::max(0.0f, 0.5f * (own_[g] / unit - 1.0f)));
-        const int below = static_cast<int>(position), above = std::min(below + 1, 15);
+        const float position = std::max(0.0f, 0.5f * (own_[g] / unit - 1.0f));
+        const int below = static_cast<int>(std::min(position, static_cast<float>(range_.last_number)));
+        const int above = std::min(below + 1, range_.last_number);
         const auto gain = [&](int tried) {
             const float scale = unit * static_cast<float>(2 * tried + 1);
             return group_[g].at(scale).gain(scale);
@@ -132,9 +146,20 @@ private:
     }
 
     const Group<parts> (&group_)[groups];
-    float step_;
+    const ScaleRange& range_;
     float own_[groups];
 };
+
+// The mean magnitude of values, each counted by its own magnitude too: the large ones are what a scale is for.
+inline float typical_size(const float* values, const float* weights, int count) {
+    float sum = 0.0f, square = 0.0f;
+    for (int i = 0; i < count; ++i) {
+        const float magnitude = std::min(std::fabs(values[i]), kLargestValue), weighted = weights[i] * magnitude;
+        sum += weighted;
+        square += weighted * magnitude;
+    }
+    return sum > 0.0f ? square / sum : 0.0f;
+}
 
 // A block of 256 values: its parts, and what is found for them.
 template <int groups, class Book>
@@ -150,15 +175,14 @@ public:
 
     void run(const Book& columns, const ScaleRange& range) {
         Candidates<Book::codewords> candidates[group_parts];
-        const float limit = kLargestHalf * range.step * 31.0f;
         for (int g = 0; g < groups; ++g) {
-            const float size = typical_size(g), lowest = std::min(limit, range.lowest * size);
-            const float highest = std::min(limit, range.highest * size);
-            correlate<group_parts>(columns, parts + g * group_parts, weights_ + g * group_elements, candidates);
-            for (int i = 0; i < group_parts; ++i) group_[g].hulls[i] = candidates[i].hull(lowest, highest);
+            const float* weights = weights_ + g * group_elements;
+            const ScaleEnds ends(range, typical_size(values_ + g * group_elements, weights, group_elements));
+            correlate<group_parts>(columns, parts + g * group_parts, weights, candidates);
+            for (int i = 0; i < group_parts; ++i) group_[g].hulls[i] = candidates[i].hull(ends.smallest, ends.largest);
             group_[g].merge();
         }
-        scales = ScaleSearch<groups, group_parts>(group_, range.step).run();
+        scales = ScaleSearch<groups, group_parts>(group_, range).run();
     }
 
     int codeword(int part) const {
@@ -167,17 +191,6 @@ public:
     }
 
 private:
-    // The mean magnitude of a group's values, each counted by its own magnitude too: the large ones are what a scale is for.
-    float typical_size(int g) const {
-        float sum = 0.0f, square = 0.0f;
-        for (int i = g * group_elements; i < (g + 1) * group_elements; ++i) {
-            const float magnitude = std::min(std::fabs(values_[i]), kLargestValue), weighted = weights_[i] * magnitude;
-            sum += weighted;
-            square += weighted * magnitude;
-        }
-        return sum > 0.0f ? square / sum : 0.0f;
-    }
-
     const float* values_;
     const float* weights_;
     Group<group_parts> group_[groups];

@@ -7,7 +7,7 @@
 namespace qwill { namespace QWILL_ISA_NS { namespace encode {
 
 // A scale maps its group's typical size between the levels 15 (a few large values) and 45 (all of about one size) of 8, 25, 43.
-constexpr ScaleRange kIQ2Scales{0.125f, 1.0f / 45.0f, 1.0f / 15.0f};
+constexpr ScaleRange kIQ2Scales{15, 0.125f, 1.0f / 45.0f, 1.0f / 15.0f};
 
 inline void encode(const float* values, const float* weights, formats::BlockIQ2_XXS& block) {
     static const Columns<256, 8> columns(formats::iq2_xxs_codebook);

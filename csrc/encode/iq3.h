@@ -7,8 +7,8 @@
 namespace qwill { namespace QWILL_ISA_NS { namespace encode {
 
 // A scale maps its group's typical size between 17 / 62 (a few large values) and 52 / 62 of the highest level.
-constexpr ScaleRange kIQ3_XXSScales{0.25f, 1.0f / 52.0f, 1.0f / 17.0f};
-constexpr ScaleRange kIQ3_SScales{1.0f, 1.0f / 12.5f, 1.0f / 4.1f};
+constexpr ScaleRange kIQ3_XXSScales{15, 0.25f, 1.0f / 52.0f, 1.0f / 17.0f};
+constexpr ScaleRange kIQ3_SScales{15, 1.0f, 1.0f / 12.5f, 1.0f / 4.1f};
 
 // Seven bits hold the signs of two fours. Where one must be wrong, the four with the smallest product takes it.
 inline void choose_odd_four(Part<4>* fours) {

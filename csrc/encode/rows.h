@@ -9,6 +9,7 @@
 #include "encode/encode.h"
 #include "encode/float.h"
 #include "encode/fp4.h"
+#include "encode/iq1.h"
 #include "encode/iq2.h"
 #include "encode/iq3.h"
 #include "encode/iq4.h"
@@ -71,6 +72,8 @@ inline EncodeRows row_encoder(int type_id) {
         case TensorTypeId::Q4_K: return rows_by_tiles<formats::BlockQ4_K>;
         case TensorTypeId::Q5_K: return rows_by_tiles<formats::BlockQ5_K>;
         case TensorTypeId::Q6_K: return rows_by_tiles<formats::BlockQ6_K>;
+        case TensorTypeId::IQ1_S: return rows_by_blocks<formats::BlockIQ1_S>;
+        case TensorTypeId::IQ1_M: return rows_by_blocks<formats::BlockIQ1_M>;
         case TensorTypeId::IQ2_XXS: return rows_by_blocks<formats::BlockIQ2_XXS>;
         case TensorTypeId::IQ2_XS: return rows_by_blocks<formats::BlockIQ2_XS>;
         case TensorTypeId::IQ2_S: return rows_by_blocks<formats::BlockIQ2_S>;

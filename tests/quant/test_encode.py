@@ -18,8 +18,8 @@ QUANTIZED = {name: t for name, t in ENCODED.items() if name not in ("F32", "F16"
 every_type = pytest.mark.parametrize("tensor_type", ENCODED.values(), ids=ENCODED.keys())
 quantized = pytest.mark.parametrize("tensor_type", QUANTIZED.values(), ids=QUANTIZED.keys())
 
-# These store seven signs of eight: the last one follows, and may be wrong.
-ODD_SIGNS = ("IQ2_XXS", "IQ2_XS", "IQ3_XXS")
+# Signs may be wrong: these store seven of eight and the last one follows, or have only some of them in their codebook.
+ODD_SIGNS = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ3_XXS")
 # Bits of a quant, for the formats of evenly spaced levels: the group (elements that share a scale) and whether it has a
 # minimum of its own.
 EVEN = {
@@ -58,7 +58,9 @@ def test_shape_and_independent_decoder(tensor_type: TensorType, rng: np.random.G
     assert stored.dtype == np.uint8
     theirs = reference_decode(tensor_type, stored).reshape(values.shape)
     correlation = np.corrcoef(theirs.ravel(), values.ravel())[0, 1]
-    assert correlation > (0.999 if tensor_type.bits_per_weight > 5.4 else 0.9)
+    assert correlation > (
+        0.999 if tensor_type.bits_per_weight > 5.4 else 0.9 if tensor_type.bits_per_weight > 2 else 0.85
+    )
 
 
 @pytest.mark.parametrize("name", EVEN)
@@ -190,7 +192,7 @@ def test_a_huge_value_among_small_ones(tensor_type: TensorType, rng: np.random.G
     values[:, 700] = 5.0
     with_outlier = encode(tensor_type, values)
     back = decode(tensor_type, with_outlier, values.shape)
-    allowed = {"IQ2": 3.0, "IQ3": 1.0}.get(tensor_type.name[:3], 1.0 if "FP4" in tensor_type.name else 0.1)
+    allowed = {"IQ1": 2.5, "IQ2": 3.0, "IQ3": 1.0}.get(tensor_type.name[:3], 1.0 if "FP4" in tensor_type.name else 0.1)
     assert (np.abs(back[:, 700] - 5.0) <= allowed).all()
     before = 512 // tensor_type.block_elements * tensor_type.block_bytes
     np.testing.assert_array_equal(with_outlier[:, :before], alone[:, :before])
@@ -201,8 +203,8 @@ def test_groups_of_one_value() -> None:
     values = np.repeat(np.array([[0.5, -0.25, 0.0, 3.0]], np.float32), 256, axis=1)
     for name, tensor_type in QUANTIZED.items():
         back = decode(tensor_type, encode(tensor_type, values), values.shape)
-        # The levels of IQ3_S and the scales of NVFP4 are what is coarse; else a half is rounded.
-        allowed = {"IQ3_S": 0.2, "NVFP4": 1 / 16}.get(name, 2.0**-11)
+        # The scales of NVFP4 are what is coarse; else a half is rounded.
+        allowed = 1 / 16 if name == "NVFP4" else 2.0**-11
         assert (np.abs(back - values) <= allowed * np.abs(values)).all(), name
 
 
@@ -212,11 +214,10 @@ def test_columns_that_are_not_whole_blocks(name: str, columns: int) -> None:
         encode(TYPES[name], np.zeros((2, columns), np.float32))
 
 
-@pytest.mark.parametrize("name", ["IQ1_S", "IQ1_M", "F8_E4M3"])
-def test_types_without_an_encoder(name: str) -> None:
-    assert not can_encode(TYPES[name])
-    with pytest.raises(InvalidArgument, match=f"no encoder for {name}"):
-        encode(TYPES[name], np.zeros((1, 256), np.float32))
+def test_types_without_an_encoder() -> None:
+    assert [name for name, t in TYPES.items() if not can_encode(t)] == ["F8_E4M3"]
+    with pytest.raises(InvalidArgument, match="no encoder for F8_E4M3"):
+        encode(TYPES["F8_E4M3"], np.zeros((1, 256), np.float32))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -1,4 +1,4 @@
-"""Encoders of the codebook types (IQ2 and IQ3), against exhaustive searches of the `gguf` package's codebooks."""
+"""Encoders of the codebook types (IQ1, IQ2 and IQ3), against exhaustive searches of the `gguf` package's codebooks."""
 
 import secrets
 from dataclasses import dataclass
@@ -12,9 +12,17 @@ from qwill.quant.codecs import decode, encode
 from qwill.quant.types import TYPES
 
 
+def codewords(name: str, dimensions: int) -> np.ndarray:
+    """float64 [codewords, dimensions], as the package has them."""
+    quants = getattr(gguf.quants, name)
+    quants.init_grid()
+    words: np.ndarray = quants.grid.reshape(-1, dimensions).astype(np.float64)
+    return words
+
+
 @dataclass(frozen=True)
 class Codebook:
-    """A type: `group` values share a scale, `dimensions` of them a codeword.
+    """A type of magnitudes and signs: `group` values share a scale, `dimensions` of them a codeword.
 
     `even`: seven bits hold the signs of eight values. `step` times a half times an odd number up to 31 is a scale.
     `llama` is llama.cpp's squared error on normal values of equal importance, as a share of their squares.
@@ -29,10 +37,7 @@ class Codebook:
 
     def words(self) -> np.ndarray:
         """float64 [codewords, dimensions], all positive."""
-        quants = getattr(gguf.quants, self.name)
-        quants.init_grid()
-        words: np.ndarray = quants.grid.reshape(-1, self.dimensions).astype(np.float64)
-        return words
+        return codewords(self.name, self.dimensions)
 
 
 CODEBOOKS = [
@@ -64,16 +69,15 @@ def relative_error(values: np.ndarray, back: np.ndarray, weights: np.ndarray | f
     )
 
 
-def least_errors(values: np.ndarray, weights: np.ndarray, scales: np.ndarray, book: Codebook) -> np.ndarray:
-    """The least weighted error of every eight [n, 8] under its scale [n], over all codewords and storable signs."""
+def least_errors(values: np.ndarray, scales: np.ndarray, book: Codebook) -> np.ndarray:
+    """The least squared error of every eight [n, 8] under its scale [n], over all codewords and storable signs."""
     words = book.words() * scales[:, None, None]  # [n, codewords, dimensions]
     parts = values.reshape(len(values), -1, 1, book.dimensions)
-    part_weights = weights.reshape(parts.shape)
-    right = part_weights * (np.abs(parts) - words[:, None]) ** 2  # [n, parts, codewords, dimensions]
+    right = (np.abs(parts) - words[:, None]) ** 2  # [n, parts, codewords, dimensions]
     best = right.sum(axis=3).min(axis=2)  # [n, parts]
     if not book.even:
         return best.sum(axis=1)
-    flipped = part_weights * (np.abs(parts) + words[:, None]) ** 2 - right
+    flipped = (np.abs(parts) + words[:, None]) ** 2 - right
     best_flipped = (right.sum(axis=3) + flipped.min(axis=3)).min(axis=2)
     odd = (values < 0).sum(axis=1) % 2 == 1
     with_one_wrong = (best.sum(axis=1, keepdims=True) - best + best_flipped).min(axis=1)
@@ -83,11 +87,8 @@ def least_errors(values: np.ndarray, weights: np.ndarray, scales: np.ndarray, bo
 @every_book
 def test_no_codeword_is_better(book: Codebook, rng: np.random.Generator) -> None:
     """Under the scales that were stored, an exhaustive search of the codebook gains next to nothing."""
-    columns = 512
-    importance = rng.lognormal(0, 1, columns).astype(np.float32)
-    weights = 0.25 + 0.75 * importance / importance.mean()  # csrc/encode/encode.h
-    values = (rng.standard_t(4, (3, columns)) * 0.05).astype(np.float32)
-    back = there_and_back(book, values, importance)
+    values = (rng.standard_t(4, (3, 512)) * 0.05).astype(np.float32)
+    back = there_and_back(book, values)
     # A group's scale: what its smallest decoded magnitude and the others are whole multiples of.
     levels = np.unique(book.words())
     groups = np.abs(back).reshape(-1, book.group).astype(np.float64)
@@ -97,9 +98,8 @@ def test_no_codeword_is_better(book: Codebook, rng: np.random.Generator) -> None
     assert misses.min(axis=1).max() < 1e-3
     scales = np.take_along_axis(candidates, misses.argmin(axis=1)[:, None], axis=1)
     eights = values.reshape(-1, 8).astype(np.float64)
-    eight_weights = np.broadcast_to(weights, values.shape).reshape(-1, 8).astype(np.float64)
-    least = least_errors(eights, eight_weights, np.repeat(scales[:, 0], book.group // 8), book)
-    ours = (eight_weights * (back.reshape(-1, 8) - eights) ** 2).sum(axis=1)
+    least = least_errors(eights, np.repeat(scales[:, 0], book.group // 8), book)
+    ours = ((back.reshape(-1, 8) - eights) ** 2).sum(axis=1)
     assert (ours >= least * (1 - 1e-4)).all()
     # The search passes over what gains little; IQ3_XXS chooses which four takes the wrong sign before its codewords.
     assert ours.sum() < {"IQ3_S": 1.02, "IQ3_XXS": 1.04}.get(book.name, 1.003) * least.sum()
@@ -193,3 +193,48 @@ def test_small_and_large(book: Codebook, rng: np.random.Generator) -> None:
     largest_word = 65504 * 31 * book.step * book.words().sum(axis=1).max()
     np.testing.assert_allclose(back.reshape(-1, book.dimensions).sum(axis=1), largest_word, rtol=1e-6)
     assert not there_and_back(book, shape * np.float32(1e-12)).any()
+
+
+# As `Codebook.llama`; both types have the codebook that the package calls IQ1_S.
+TERNARY = {"IQ1_S": 0.2346, "IQ1_M": 0.2027}
+
+
+def least_ternary_errors(values: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """The least squared error of every eight [n, 8] under its scale [n]: both shifts, all codewords. float64 [n, 2]."""
+    words = codewords("IQ1_S", 8)
+    errors = []
+    for shift in (0.125, -0.125):
+        shifted = words + shift
+        cross = values @ shifted.T  # the square apart, to have a product of matrices
+        energy = (shifted**2).sum(axis=1)
+        error = -2 * scales[:, None] * cross + scales[:, None] ** 2 * energy
+        errors.append(error.min(axis=1) + (values**2).sum(axis=1))
+    return np.stack(errors, axis=1)
+
+
+@pytest.mark.parametrize("name", TERNARY)
+def test_no_ternary_codeword_is_better(name: str, rng: np.random.Generator) -> None:
+    """Under the scales that were stored. IQ1_S has one shift for 32 values, IQ1_M one for eight."""
+    values = (rng.standard_t(4, (8, 512)) * 0.05).astype(np.float32)
+    back = decode(TYPES[name], encode(TYPES[name], values), values.shape).astype(np.float64)
+    # Decoded magnitudes are 1/8, 7/8 and 9/8 of the group's scale.
+    levels = np.array([0.125, 0.875, 1.125])
+    groups = np.abs(back).reshape(-1, 32 if name == "IQ1_S" else 16)
+    candidates = groups[:, :1] / levels
+    misses = np.abs((groups[:, None] / candidates[:, :, None])[..., None] - levels).min(axis=3).max(axis=2)
+    assert misses.min(axis=1).max() < 1e-3
+    scales = np.take_along_axis(candidates, misses.argmin(axis=1)[:, None], axis=1)
+    scales = np.repeat(scales[:, 0], groups.shape[1] // 8)
+    eights = values.reshape(-1, 8).astype(np.float64)
+    least = least_ternary_errors(eights, scales)
+    least = least.reshape(-1, 4, 2).sum(axis=1).min(axis=1) if name == "IQ1_S" else least.min(axis=1)
+    ours = ((back.reshape(-1, 8) - eights) ** 2).sum()
+    assert ours >= least.sum() * (1 - 1e-6)
+    assert ours < 1.02 * least.sum()
+
+
+@pytest.mark.parametrize("name", TERNARY)
+def test_ternary_types_no_worse_than_llama_cpp(name: str, rng: np.random.Generator) -> None:
+    values = rng.standard_normal((64, 1024)).astype(np.float32)
+    error = relative_error(values, decode(TYPES[name], encode(TYPES[name], values), values.shape))
+    assert 0.7 * TERNARY[name] < error < 0.9 * TERNARY[name]
