@@ -15,6 +15,6 @@
 
 namespace qwill { namespace QWILL_ISA_NS { namespace encode {
 
-constexpr double kEvenShare = 0.3;
+constexpr double kEvenShare = 0.2;
 
 }}}  // namespace qwill::QWILL_ISA_NS::encode

@@ -7,8 +7,7 @@
 
 namespace qwill { namespace QWILL_ISA_NS { namespace encode {
 
-constexpr float kQ3Steps[] = {
-    -4.0f, -4.1f, -3.2f, -4.7f, -3.8f, -5.3f, 4.3f, -4.3f, -2.9f, 5.0f, -3.4f, -6.0f, -3.6f, -4.5f};
+constexpr float kQ3Steps[] = {-4.0f, -3.8f, -3.6f, -3.4f, -3.2f, -2.9f, -4.2f, -4.4f, 4.0f};
 constexpr float kQ6Steps[] = {
     -32.0f, -31.0f, -30.0f, -29.0f, -28.0f, -27.0f, -32.5f, -26.0f, -25.0f, -31.25f, -24.0f, -30.75f, -31.75f, 23.0f, 22.25f,
     -30.25f, -29.75f, -32.25f, -29.25f, -28.75f};

@@ -52,11 +52,9 @@ inline Quants<32> encode_affine(const Tile<32>& tile, const float* weights, cons
     return quants;
 }
 
-constexpr float kQ4Steps[] = {
-    -8.0f, -8.2f, -8.8f, -7.2f, -7.8f, -9.5f, -8.5f, -6.9f, -6.2f, -10.4f, 8.3f, -9.1f, -7.6f, 9.2f, -8.4f, 8.0f};
+constexpr float kQ4Steps[] = {-8.0f, -8.2f, -8.8f, -7.2f, -7.8f, -8.5f, -6.9f, -6.2f, -7.4f, 8.3f, -7.6f, -8.4f, 8.0f};
 constexpr float kQ5Steps[] = {
-    -16.0f, -15.0f, -16.6f, -14.0f, -15.4f, -17.2f, -13.2f, -16.2f, -15.8f, -14.6f, -12.2f, -16.4f, -14.2f, -17.8f, -16.8f,
-    -15.2f};
+    -16.0f, -15.0f, -16.6f, -14.0f, -15.4f, -13.2f, -16.2f, -15.8f, -14.6f, -12.2f, -16.4f, -14.2f, -16.8f, -15.2f};
 constexpr AffineStep kQ4AffineSteps[] = {
     {15.0f, 0.0f}, {15.5f, -0.25f}, {15.25f, -0.5f}, {15.5f, 0.0f}, {15.25f, -0.25f}, {14.0f, 0.0f}, {14.75f, 0.25f},
     {15.25f, 0.25f}, {15.5f, -0.5f}, {13.0f, 0.0f}, {14.25f, 0.0f}, {15.75f, -0.25f}, {14.25f, -0.25f}, {14.75f, 0.0f},
