@@ -114,6 +114,14 @@ def test_the_family(run: Run) -> None:
     assert all(model["quant"] == "Q8_0" for model in shown(run, "--quant", "q8_0")["models"])
 
 
+def test_a_busy_machine_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for load, told in ((1.9, False), (7.0, True)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert ("busy (load 7.0)" in run("fit", "qwen3.5:4b-q8_0").out) == told
+        assert ("busy (load 7.0)" in run("fit", "--quant", "q8_0").out) == told
+    assert "busy" not in run("fit", "qwen3.5:4b-q8_0", "--hardware", "Ryzen 9 7950X").out
+
+
 def test_a_table(run: Run) -> None:
     text = run("fit", "qwen3.5:397b-fp8", "--hardware", "8x H100").out
     for words in (

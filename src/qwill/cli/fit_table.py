@@ -1,5 +1,6 @@
 """What `qwill fit` shows without --json."""
 
+import os
 import sys
 from typing import Any
 
@@ -7,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qwill.cli.options import human_bytes
-from qwill.fit.machines import Machine
+from qwill.fit.machines import AUTO, Machine
 from qwill.fit.report import Answer
 
 PIPE_WIDTH = 200  # nobody wraps a pipe's lines
@@ -18,6 +19,8 @@ def show_family(machine: Machine, answers: list[Answer]) -> None:
     console = _console()
     console.print(_machine_line(machine))
     console.print(_family_table(answers))
+    if note := _busy(machine):
+        console.print(note)
 
 
 def _family_table(answers: list[Answer]) -> Table:
@@ -104,6 +107,8 @@ def _lines(told: Answer, described: dict[str, Any]) -> list[tuple[str, str]]:
             lines.append(("CPU alone", f"prefill and decode {speeds}"))
         if told.load_seconds:
             lines.append(("load", f"{told.load_seconds:.3g} s from disk"))
+    if note := _busy(told.machine):
+        lines.append(("note", note))
     if described["enough_disk"] is False:
         lines.append(("disk", f"only {human_bytes(told.machine.disk_free or 0)} are free for the download"))
     if described["best_quant"] not in (None, told.weights.quant):
@@ -117,6 +122,16 @@ def _lines(told: Answer, described: dict[str, Any]) -> list[tuple[str, str]]:
         asks = price["note"] or f"{price['input_per_million']:g} $ and {price['output_per_million']:g} $"
         lines.append((price["provider"], asks))
     return lines
+
+
+def _busy(machine: Machine) -> str:
+    """That other programs took a part of what was measured; nothing where they did not."""
+    if machine.name != AUTO or machine.host is None or not hasattr(os, "getloadavg"):
+        return ""
+    load = os.getloadavg()[0]
+    return f"the machine is busy (load {load:.1f}): speeds are those beside other programs" * (
+        load > machine.host.cores
+    )
 
 
 def _verdict(described: dict[str, Any]) -> str:
