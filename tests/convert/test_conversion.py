@@ -356,8 +356,8 @@ def test_what_cannot_be_converted(experts: TinyCheckpoint, dense: TinyCheckpoint
         plan_vision(tmp_path / "mmproj.gguf")
     with pytest.raises(UnsupportedModel, match="has no vision_config"):
         plan_vision(dense.folder)
-    with pytest.raises(InvalidArgument, match="there is no encoder for IQ1_S"):
-        plan_model(dense.folder, Recipe("own", "", TYPES["IQ1_S"]))
+    with pytest.raises(InvalidArgument, match="there is no encoder for F8_E4M3"):
+        plan_model(dense.folder, Recipe("own", "", TYPES["F8_E4M3"]))
     narrow = folder(tmp_path / "hf", {})
     with pytest.raises(InvalidArgument, match="rows of 64, no whole Q4_K blocks"):
         plan_model(narrow.folder, Recipe("own", "", TYPES["Q4_K"]))
