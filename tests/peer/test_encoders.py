@@ -11,7 +11,7 @@ from qwill.quant.types import TYPES, TensorType
 
 pytestmark = pytest.mark.peer
 SEARCHED = [n for n, t in TYPES.items() if can_encode(t) and n not in ("F32", "F16", "BF16")]
-NEED_IMPORTANCE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS")  # llama.cpp refuses to make these without
+NEED_IMPORTANCE = ("IQ1_S", "IQ2_XXS", "IQ2_XS")  # llama.cpp refuses to make these without
 COLUMNS = 1024
 
 
