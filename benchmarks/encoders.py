@@ -22,6 +22,7 @@ from qwill.quant.codecs import can_encode, decode, encode, encode_fp8
 from qwill.quant.types import TYPES, TensorType
 
 COLUMNS = 2048
+NEED_IMPORTANCE = ("IQ1_S", "IQ2_XXS", "IQ2_XS")  # llama.cpp makes these with importance only
 Encoder = Callable[[TensorType, np.ndarray, np.ndarray | None], np.ndarray]
 
 
@@ -104,8 +105,8 @@ def main() -> None:
             for given in (None, importance):
                 stored, speed = timed(encode, tensor_type, values, given)
                 ours = errors(tensor_type, stored, values, importance)
-                if given is None and llama and name in ("IQ2_XXS", "IQ2_XS"):
-                    ratios += [np.full(2, np.nan)]  # which llama.cpp makes with importance only
+                if given is None and llama and name in NEED_IMPORTANCE:
+                    ratios += [np.full(2, np.nan)]
                     continue
                 if llama:
                     stored, their_speed = timed(llama, tensor_type, values, given)
