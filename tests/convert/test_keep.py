@@ -15,6 +15,7 @@ from model.harness import Ours, random_prompt
 from qwill.cli import main
 from qwill.convert.quantize import plan_model, write_gguf
 from qwill.errors import UnsupportedModel
+from qwill.quant.recipes import load_recipe
 from qwill.quant.types import TYPES
 from qwill.weights.load import open_checkpoint
 
@@ -82,6 +83,20 @@ def test_factors_of_nvfp4_lie_beside_it(tmp_path: Path) -> None:
     assert again.type is TYPES["NVFP4"]
     assert again.scales is not None
     assert len(again.scales) == 3
+
+
+def test_factors_of_nvfp4_are_applied_where_it_is_not_kept(tmp_path: Path) -> None:
+    folder = quantized(tmp_path / "hf", "nvfp4")
+    (kept,) = write_gguf(plan_model(folder, None), tmp_path / "kept.gguf")
+    (again,) = write_gguf(plan_model(kept, None), tmp_path / "again.gguf")
+    first, second = (gguf.GGUFReader(file).tensors for file in (kept, again))
+    assert [(one.name, one.data.tobytes()) for one in first] == [(one.name, one.data.tobytes()) for one in second]
+    (wide,) = write_gguf(plan_model(kept, load_recipe("F32")), tmp_path / "wide.gguf")
+    assert not [tensor for tensor in gguf.GGUFReader(wide).tensors if tensor.name.endswith(".scale")]
+    prompt = random_prompt(np.random.default_rng(), 20, 288)
+    np.testing.assert_allclose(
+        Ours(wide, "reference").logits(prompt), Ours(kept, "reference").logits(prompt), rtol=0, atol=1e-4
+    )
 
 
 def test_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from qwill.convert.metadata import block_counts
 from qwill.errors import CheckpointError
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.assemble import FP8_BLOCK
+from qwill.weights.assemble import FP8_BLOCK, scales_of
 from qwill.weights.finite import is_finite
 from qwill.weights.gguf import GgufFile
 from qwill.weights.lazy import LazyParts
@@ -145,7 +145,10 @@ def vision_tensors(checkpoint: Checkpoint) -> Iterator[SourceTensor]:
 
 
 def gguf_tensors(file: GgufFile, draft_head: bool = True) -> Iterator[SourceTensor]:
-    """The tensors of a GGUF file as they are, without the blocks of its draft head when it is not wanted."""
+    """The tensors of a GGUF file as they are, without the blocks of its draft head when it is not wanted.
+
+    Factors of NVFP4 are no tensors here but those of their matrix.
+    """
     layers, blocks = block_counts(file)
     dropped = tuple(f"blk.{layer}." for layer in range(layers, blocks))
     for raw in file.tensors.values():
@@ -153,7 +156,10 @@ def gguf_tensors(file: GgufFile, draft_head: bool = True) -> Iterator[SourceTens
             place = place_gguf(raw.name, layers)
             if place is None:
                 raise CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
-            yield _from_raw(raw, place.name)
+            if not place.is_scale:
+                yield _from_raw(raw, place.name, file.tensors.get(raw.name.removesuffix("weight") + "scale"))
+            elif raw.name.removesuffix("scale") + "weight" not in file.tensors:
+                raise CheckpointError(f"{raw.source}: the scales have no weight beside them; download the file again")
 
 
 class Watch:
@@ -244,9 +250,11 @@ def _patch_slices(tensor: Tensor, vision: dict[str, Any]) -> Iterator[SourceTens
         )
 
 
-def _from_raw(raw: RawTensor, canonical: str) -> SourceTensor:
+def _from_raw(raw: RawTensor, canonical: str, factors: RawTensor | None) -> SourceTensor:
     parts = raw.data.reshape(raw.shape[0], -1) if len(raw.shape) == 3 else raw.data[None]
-    return SourceTensor(raw.name, canonical, raw.shape, TYPES[raw.dtype], tuple(parts), raw.source, raw.shape[-1])
+    scales = scales_of(raw, factors, len(parts), raw.shape[-2:])
+    width = raw.shape[-1]
+    return SourceTensor(raw.name, canonical, raw.shape, TYPES[raw.dtype], tuple(parts), raw.source, width, scales)
 
 
 def _block_order(columns: np.ndarray, block: int) -> np.ndarray | None:

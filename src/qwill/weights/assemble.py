@@ -159,14 +159,14 @@ def _checked(raw: RawTensor, dimensions: int) -> RawTensor:
 
 def _matrix(name: str, group: _Group) -> Tensor:
     raw = _checked(_single(group), 2)
-    scales = _scales(raw, group.scales.get(None), 1, raw.shape)
+    scales = scales_of(raw, group.scales.get(None), 1, raw.shape)
     return Tensor(name, raw.shape, TYPES[raw.dtype], (raw.data,), raw.source, scales)
 
 
 def _experts(name: str, group: _Group) -> Tensor:
     if None in group.weights:
         raw = _checked(_single(group), 3)
-        scales = _scales(raw, group.scales.get(None), raw.shape[0], raw.shape[1:])
+        scales = scales_of(raw, group.scales.get(None), raw.shape[0], raw.shape[1:])
         return Tensor(name, raw.shape, TYPES[raw.dtype], tuple(raw.data.reshape(raw.shape[0], -1)), raw.source, scales)
     count = max(part for part in group.weights if part is not None) + 1
     if len(group.weights) != count:
@@ -179,7 +179,7 @@ def _experts(name: str, group: _Group) -> Tensor:
             raise CheckpointError(f"{raw.source}: is {raw.dtype} {list(raw.shape)}, unlike the other experts")
     gathered: list[np.ndarray] = []
     for part, raw in enumerate(raws):
-        gathered.extend(_scales(raw, group.scales.get(part), 1, raw.shape) or ())
+        gathered.extend(scales_of(raw, group.scales.get(part), 1, raw.shape) or ())
     if len(group.scales) != len(gathered):
         raise CheckpointError(f"{first.source}: {len(group.scales)} scales for {len(gathered)} experts")
     return Tensor(
@@ -198,7 +198,7 @@ def _gate_up(name: str, group: _Group) -> list[Tensor]:
     if rows % 2:
         raise CheckpointError(f"{raw.source}: has {rows} rows per expert, gate and up must be equal halves")
     data = raw.data.reshape(experts, 2, -1)
-    scales = _scales(raw, group.scales.get(None), experts, (rows, columns))
+    scales = scales_of(raw, group.scales.get(None), experts, (rows, columns))
     if scales and rows // 2 % FP8_BLOCK:
         raise UnsupportedModel(f"{raw.source}: a block of scales spans gate and up rows")
     tensors = []
@@ -217,7 +217,7 @@ def _gate_up(name: str, group: _Group) -> list[Tensor]:
     return tensors
 
 
-def _scales(
+def scales_of(
     raw: RawTensor, scale: RawTensor | None, parts: int, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, ...] | None:
     """Per part, float32 scales [ceil(rows / 128), ceil(columns / 128)] of an FP8 matrix, or of NVFP4 with a factor for
