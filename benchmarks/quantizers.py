@@ -10,10 +10,11 @@ for rows that are no whole blocks. --write: puts the tables and the picture into
 """
 
 import argparse
+import json
 import random
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import divergence
@@ -24,26 +25,28 @@ import peer
 from qwill.convert.importance_file import write_importance
 from qwill.convert.quantize import plan_model, write_gguf
 from qwill.importance import gather, observed
-from qwill.quant.codecs import can_encode
-from qwill.quant.importance import Importance
+from qwill.quant.importance import Importance, Statistics
 from qwill.quant.recipes import DYNAMIC, STOCK, Recipe, load_recipe
 from qwill.quant.types import TYPES
 from qwill.weights.hub import resolve_model
 
 DOCS = Path(__file__).parents[1] / "docs"
+SHOWN_BYTES = 13_000_000  # 16-bit files are far to the right
 BEGIN, END = "<!-- measured: benchmarks/quantizers.py -->", "<!-- end of what is measured -->"
 # A single type: what llama-quantize is told. IQ2_M is the mix whose plain type is IQ2_S.
 PURE = {
-    **{kind: kind for kind in ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")},
-    **{kind: kind for kind in ("IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_XS", "IQ2_XXS", "IQ1_S", "IQ1_M")},
+    **{kind: kind for kind in ("Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS")},
+    **{kind: kind for kind in ("Q3_K", "IQ3_S", "IQ3_XXS", "Q2_K")},
     "IQ2_S": "IQ2_M",
+    "IQ2_XS": "IQ2_XS",
+    "IQ2_XXS": "IQ2_XXS",
 }
 MIXES = tuple(name for name in (*STOCK, *DYNAMIC) if name != "F32")
 
 
 @dataclass(frozen=True)
 class File:
-    """What one file is: its bytes of tensors, its types by tensor, and divergences of each held-out text's tokens."""
+    """A file's bytes of tensors, its types by tensor, and divergences of each held-out text's tokens."""
 
     nbytes: int
     types: dict[str, str]
@@ -53,12 +56,29 @@ class File:
 
 @dataclass(frozen=True)
 class Row:
-    """One type, by both quantizers; llama.cpp has no dynamic recipes."""
+    """One type by both quantizers: bytes of tensors, mean divergences, and the ratio of the weights' with its error.
+
+    llama.cpp has no dynamic recipes. `alike`: each tensor has the same type in both.
+    """
 
     name: str
     pure: bool
-    ours: File
-    theirs: File | None
+    nbytes: int
+    as_run: float
+    weights: float
+    alike: bool = False
+    their_nbytes: int | None = None
+    their_as_run: float | None = None
+    their_weights: float | None = None
+    ratio: str = "–"
+
+    @classmethod
+    def of(cls, name: str, pure: bool, ours: File, theirs: File | None) -> "Row":
+        own = ours.nbytes, mean(ours.as_run), mean(ours.weights)
+        if theirs is None:
+            return cls(name, pure, *own)
+        other = theirs.nbytes, mean(theirs.as_run), mean(theirs.weights)
+        return cls(name, pure, *own, ours.types == theirs.types, *other, ratio(ours.weights, theirs.weights))
 
 
 class Bench:
@@ -74,24 +94,28 @@ class Bench:
         passages = [llm.answer(ids.tolist()).request for ids in read]
         self.importance: Importance = gather(llm, observer, passages, 256, ["conversations"])
         self.tokens = sum(map(len, self.texts)), sum(map(len, read))
-        self.matrix = scratch / "imatrix.gguf"
-        write_importance(self.matrix, self.importance)
+        # The table is looked up: its columns matter alike. llama-quantize makes no type of 2 bits without hearing it.
+        table = Statistics(np.ones((1, llm.config.text.hidden_size), np.float32), np.ones(1, np.float32))
+        self.with_table = replace(
+            self.importance, statistics={**self.importance.statistics, "token_embd.weight": table}
+        )
         self.exact = divergence.ours(self.base, self.texts)
 
     def row(self, name: str, pure: bool) -> Row:
         recipe = Recipe(name, "", TYPES[name], fallbacks=True) if pure else load_recipe(name)
-        ours = self.scratch / "ours.gguf"
-        write_gguf(plan_model(self.base, recipe, self.importance), ours, overwrite=True, threads=2)
+        importance = self.with_table if pure and name.startswith("IQ2") else self.importance
+        ours, matrix = self.scratch / "ours.gguf", self.scratch / "imatrix.gguf"
+        write_importance(matrix, importance, overwrite=True)
+        write_gguf(plan_model(self.base, recipe, importance), ours, overwrite=True, threads=2)
         theirs = None
         if name not in DYNAMIC:
             options = ["--pure"] if pure else []
             kind = PURE[name] if pure else name
-            theirs = peer.quantize(self.base, self.scratch / "theirs.gguf", kind, *options, "--imatrix", self.matrix)
+            theirs = peer.quantize(self.base, self.scratch / "theirs.gguf", kind, *options, "--imatrix", matrix)
         own = self.measure(ours)
         if theirs is None:
-            return Row(name, pure, own, None)
-        same = same_tensors(ours, theirs)
-        return Row(name, pure, own, own if same else self.measure(theirs))
+            return Row.of(name, pure, own, None)
+        return Row.of(name, pure, own, own if same_tensors(ours, theirs) else self.measure(theirs))
 
     def measure(self, file: Path) -> File:
         tensors = gguf.GGUFReader(file).tensors
@@ -129,15 +153,13 @@ def ratio(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
 
 
 def line(row: Row) -> str:
-    own, other = row.ours, row.theirs
-    cells = [row.name, f"{own.nbytes / 1e6:.3f}", f"{mean(own.as_run):.2e}", f"{mean(own.weights):.2e}"]
-    if other is None:
-        cells += ["–"] * 4
+    cells = [row.name, f"{row.nbytes / 1e6:.3f}", f"{row.as_run:.2e}", f"{row.weights:.2e}"]
+    if row.their_nbytes is None:
+        cells += ["–"] * 3
     else:
-        same = own.nbytes == other.nbytes and own.types == other.types  # as chosen; the bytes may differ
-        cells += ["the same" if same else f"{other.nbytes / 1e6:.3f}", f"{mean(other.as_run):.2e}"]
-        cells += [f"{mean(other.weights):.2e}", ratio(own.weights, other.weights)]
-    return f"| {' | '.join(cells)} |"
+        cells += ["the same" if row.alike else f"{row.their_nbytes / 1e6:.3f}"]
+        cells += [f"{row.their_as_run:.2e}", f"{row.their_weights:.2e}"]
+    return f"| {' | '.join([*cells, row.ratio])} |"
 
 
 HEADER = (
@@ -147,26 +169,30 @@ HEADER = (
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Bytes against divergence of the files as they run."""
+    """Bytes against divergence of the files as they run: mixes on the left, single types on the right."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots()
-    for pure, marker in ((False, "o"), (True, "s")):
-        chosen = [row for row in rows if row.pure == pure]
-        size = [row.ours.nbytes / 1e6 for row in chosen]
-        label = "one type" if pure else "mix"
-        axes.plot(size, [mean(row.ours.as_run) for row in chosen], marker, color="#4b3fbf", label=f"qwill, {label}")
-        others = [(row.theirs.nbytes / 1e6, mean(row.theirs.as_run)) for row in chosen if row.theirs is not None]
-        axes.plot(*zip(*others, strict=True), marker, color="#c0562c", fillstyle="none", label=f"llama.cpp, {label}")
-        for row in chosen:
-            if not pure:
-                place = (row.ours.nbytes / 1e6, mean(row.ours.as_run))
-                axes.annotate(f"  {row.name}", place, fontsize=7, rotation=35, va="bottom")
-    axes.set(yscale="log", xscale="log", xlabel="tensors, MB", ylabel="divergence from float32, nats")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=130)
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for axes, pure in zip(figure.subplots(1, 2, sharex=True, sharey=True), (False, True), strict=True):
+        chosen = [row for row in rows if row.pure == pure and row.nbytes < SHOWN_BYTES]
+        chosen.sort(key=lambda row: row.nbytes)
+        places = [(row.nbytes / 1e6, row.as_run) for row in chosen]
+        others = [(row.their_nbytes / 1e6, row.their_as_run) for row in chosen if row.their_nbytes is not None]
+        axes.plot(*zip(*places, strict=True), "o", color="#4b3fbf", label="qwill")
+        axes.plot(*zip(*others, strict=True), "o", color="#c0562c", fillstyle="none", label="llama.cpp")
+        for number, (row, place) in enumerate(zip(chosen, places, strict=True)):
+            above = number % 2 == 1
+            offset, sides = ((12, 18), ("left", "bottom")) if above else ((-12, -18), ("right", "top"))
+            line_to = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.6}
+            axes.annotate(
+                row.name, place, offset, textcoords="offset points", ha=sides[0], va=sides[1], fontsize=8,
+                arrowprops=line_to,
+            )  # fmt: skip
+        axes.set(yscale="log", xlabel="tensors, MB", title="one type for all matrices" if pure else "mixes")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.axes[0].set_ylabel("divergence from float32, nats")
+    figure.savefig(path, dpi=110)
 
 
 def put(text: str, path: Path) -> None:
@@ -181,27 +207,33 @@ def put(text: str, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--types", nargs="+", default=MIXES, help="mixes")
-    parser.add_argument("--pure", nargs="*", default=[kind for kind in PURE if can_encode(TYPES[kind])])
+    parser.add_argument("--pure", nargs="*", default=PURE, help="single types")
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rows", type=Path, help="a file that keeps what was measured; a run goes on from it")
     parser.add_argument("--write", action="store_true", help="into docs/")
     arguments = parser.parse_args()
+    kept: list[Row] = []
+    if arguments.rows and arguments.rows.exists():
+        kept = [Row(**json.loads(text)) for text in arguments.rows.read_text().splitlines()]
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(Path(place), arguments.texts, arguments.seed)
         print(f"{bench.tokens[0]:,} tokens, importance of {bench.tokens[1]:,} tokens\n{HEADER}")
-        rows, parts = [], []
+        rows: list[Row] = []
         for pure, names in ((False, arguments.types), (True, arguments.pure)):
-            lines = []
             for name in names:
-                rows.append(bench.row(name, pure))
-                lines.append(line(rows[-1]))
-                print(lines[-1], flush=True)
-            parts.append("\n".join([HEADER, *lines]))
+                known = [row for row in kept if (row.name, row.pure) == (name, pure)]
+                rows.append(known[0] if known else bench.row(name, pure))
+                print(line(rows[-1]), flush=True)
+                if arguments.rows and not known:
+                    with arguments.rows.open("a") as file:
+                        print(json.dumps(asdict(rows[-1])), file=file)
     if arguments.write:
         told = (
             f"{arguments.texts} held-out conversations of {bench.tokens[0]:,} tokens; importance of"
             f" {4 * arguments.texts} others of {bench.tokens[1]:,} tokens."
         )
+        parts = ["\n".join([HEADER, *(line(row) for row in rows if row.pure == pure)]) for pure in (False, True)]
         put(f"{told}\n\nMixes:\n\n{parts[0]}\n\nOne type for all matrices:\n\n{parts[1]}\n", DOCS / "quantization.md")
         draw(rows, DOCS / "quantization.png")
 
