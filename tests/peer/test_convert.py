@@ -38,11 +38,7 @@ def fields(file: Path) -> dict[str, Any]:
 
 
 def assert_same_file(ours: Path, theirs: Path) -> None:
-    """Metadata and tensors, to the bit but for two things.
-
-    The last bits of exp differ between PyTorch and NumPy; codes of Q8_0 are the nearest ones for the scale that is
-    stored, theirs for the scale before it is rounded to half precision, so that values may be a step apart.
-    """
+    """Metadata and tensors, to the bit but for the last bits of exp, which differ between PyTorch and NumPy."""
     found, wanted = fields(ours), fields(theirs)
     assert {key: found[key] for key in wanted} == wanted
     assert set(found) - set(wanted) <= OURS
@@ -56,13 +52,6 @@ def assert_same_file(ours: Path, theirs: Path) -> None:
         assert same.tensor_type is tensor.tensor_type, tensor.name
         if tensor.name.endswith("ssm_a"):
             np.testing.assert_allclose(same.data, tensor.data, rtol=2**-22)
-        elif tensor.tensor_type is gguf.GGMLQuantizationType.Q8_0:
-            first, second = (
-                gguf.dequantize(data, tensor.tensor_type).reshape(-1, 32) for data in (same.data, tensor.data)
-            )
-            steps = tensor.data.reshape(-1, 34)[:, :2].copy().view(np.float16).astype(np.float32)
-            # The scales' last bits, 2^-11 of them, times codes of up to 127, make less than a tenth of a step.
-            assert (np.abs(first - second) <= 1.1 * steps).all(), tensor.name
         else:
             assert same.data.tobytes() == tensor.data.tobytes(), tensor.name
 
