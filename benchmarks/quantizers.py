@@ -39,7 +39,7 @@ PURE = {
     **{kind: kind for kind in ("Q3_K", "IQ3_S", "IQ3_XXS", "Q2_K")},
     "IQ2_S": "IQ2_M",
     "IQ2_XS": "IQ2_XS",
-    "IQ2_XXS": "IQ2_XXS",
+    **{kind: kind for kind in ("IQ2_XXS", "IQ1_M", "IQ1_S")},
 }
 MIXES = tuple(name for name in (*STOCK, *DYNAMIC) if name != "F32")
 
@@ -94,7 +94,7 @@ class Bench:
         passages = [llm.answer(ids.tolist()).request for ids in read]
         self.importance: Importance = gather(llm, observer, passages, 256, ["conversations"])
         self.tokens = sum(map(len, self.texts)), sum(map(len, read))
-        # The table is looked up: its columns matter alike. llama-quantize makes no type of 2 bits without hearing it.
+        # The table is looked up: its columns matter alike. llama-quantize makes no type of 2 bits or less without it.
         table = Statistics(np.ones((1, llm.config.text.hidden_size), np.float32), np.ones(1, np.float32))
         self.with_table = replace(
             self.importance, statistics={**self.importance.statistics, "token_embd.weight": table}
@@ -103,7 +103,7 @@ class Bench:
 
     def row(self, name: str, pure: bool) -> Row:
         recipe = Recipe(name, "", TYPES[name], fallbacks=True) if pure else load_recipe(name)
-        importance = self.with_table if pure and name.startswith("IQ2") else self.importance
+        importance = self.with_table if pure and name.startswith(("IQ2", "IQ1")) else self.importance
         ours, matrix = self.scratch / "ours.gguf", self.scratch / "imatrix.gguf"
         write_importance(matrix, importance, overwrite=True)
         write_gguf(plan_model(self.base, recipe, importance), ours, overwrite=True, threads=2)
