@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from canonical import by_name, decoded
 from checkpoints import TinyCheckpoint, dequantize_fp8, edit_json, quantize_fp8, save_hf, tiny_config
 from model.harness import Ours, random_prompt
 from safetensors.torch import load_file
-from weights.canonical import by_name, decoded
 
 from qwill.convert import fp8
 from qwill.convert.fp8 import plan_fp8, write_fp8

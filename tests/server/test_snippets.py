@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from qwill import cli
+from qwill.quant.recipes import load_recipe
 from qwill.server.keys import Keys
 from qwill.server.prices import read_prices
 from server.running import Running
@@ -61,15 +62,17 @@ def test_shell(server: Running, block: str) -> None:
 
 
 @pytest.mark.parametrize("block", [block for _, block in snippets("toml")], ids=ids("toml"))
-def test_files_of_keys_and_of_prices(tmp_path: Path, block: str) -> None:
+def test_files_of_keys_prices_and_recipes(tmp_path: Path, block: str) -> None:
     file = tmp_path / "file.toml"
     file.write_text(block)
-    if "sha256" not in block:
+    if "[[rules]]" in block:
+        assert load_recipe(str(file)).rules
+    elif "sha256" in block:
+        keys = Keys.of([], file)
+        assert keys.find("wrong") is None
+        assert keys.find("secret") is not None  # the page's digest is that of this word
+    else:
         assert read_prices(file).own is not None
-        return
-    keys = Keys.of([], file)
-    assert keys.find("wrong") is None
-    assert keys.find("secret") is not None  # the page's digest is that of this word
 
 
 def commands() -> list[str]:
