@@ -138,7 +138,6 @@ def test_a_table(run: Run) -> None:
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_a_plot(run: Run, tmp_path: Path, ending: str) -> None:
-    pytest.importorskip("matplotlib")
     file = tmp_path / f"fit.{ending}"
     assert run("fit", "qwen3.5:27b-q8_0", "--plot", str(file)).code == 0  # also of what does not fit
     assert file.stat().st_size > 5000

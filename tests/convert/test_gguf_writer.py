@@ -173,7 +173,7 @@ def test_a_disk_that_fills_up(when: str, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(UserError, match="the disk is full; nothing was kept"):  # noqa: PT012, SIM117
         with GgufWriter(tmp_path / "x.gguf", {}, [TensorInfo("a", (8,), F32)]) as writer:
             if when == "write":
-                writer._begin_parts(0)
+                writer._begin_files(0)
                 monkeypatch.setattr(writer._output, "_file", Full(writer._output._file))
             else:
                 monkeypatch.setattr(output.os, "fsync", full)

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from qwill.convert.output import Output
+from qwill.convert.tensor_stream import TensorStream
 from qwill.quant.types import TensorType
 from qwill.weights.gguf import ARRAY, DEFAULT_ALIGNMENT, SCALARS, STRING
 
@@ -60,7 +60,7 @@ def encode_value(value: Any) -> bytes:
     return _array(np.array(values, {bool: "?", int: "<i4", float: "<f4"}[kinds.pop()]))
 
 
-class GgufWriter:
+class GgufWriter(TensorStream):
     """One GGUF file, or its parts; its tensors are written in the order of `tensors`.
 
     split_bytes: begins a new part before it would hold more bytes of tensors than that. Files that fit into one part
@@ -78,46 +78,12 @@ class GgufWriter:
     ) -> None:
         names = [tensor.name for tensor in tensors]
         assert len(set(names)) == len(names), "a tensor's name stands twice"
-        self._parts = _divide(tensors, split_bytes)
-        self.paths = part_paths(path, len(self._parts))
-        self._headers = headers(metadata, self._parts)
-        self.nbytes = sum(map(len, self._headers)) + sum(_padded(tensor.nbytes) for tensor in tensors)
-        self._output = Output(self.paths, self.nbytes, overwrite)
-        self._waiting = [(part, tensor) for part, group in enumerate(self._parts) for tensor in group]
-        self._written = 0  # bytes of the first tensor that waits
-        self._part = -1
-
-    def write(self, data: np.ndarray) -> None:
-        """The next bytes of the tensors, any contiguous array; a piece must not reach into another tensor."""
-        assert data.flags.c_contiguous
-        part, tensor = self._waiting[0]
-        self._begin_parts(part)
-        self._output.write(data.data)
-        self._written += data.nbytes
-        assert self._written <= tensor.nbytes, f"{tensor.name} has more bytes than announced"
-        if self._written == tensor.nbytes:
-            self._output.write(bytes(_padded(tensor.nbytes) - tensor.nbytes))
-            self._waiting.pop(0)
-            self._written = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._output.discard()
-            return
-        with self._output:
-            assert not self._waiting, f"{self._waiting[0][1].name} was not written"
-            self._begin_parts(len(self._parts) - 1)  # also a file without tensors has a header
-
-    def _begin_parts(self, part: int) -> None:
-        while self._part < part:
-            self._part += 1
-            self._output.next_file()
-            self._output.write(self._headers[self._part])
+        parts = _divide(tensors, split_bytes)
+        self.paths = part_paths(path, len(parts))
+        begins = headers(metadata, parts)
+        self.nbytes = sum(map(len, begins)) + sum(_padded(tensor.nbytes) for tensor in tensors)
+        output = Output(self.paths, self.nbytes, overwrite)
+        super().__init__(output, begins, parts, multiple=DEFAULT_ALIGNMENT)
 
 
 def part_paths(path: Path, count: int) -> list[Path]:

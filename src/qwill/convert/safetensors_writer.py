@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-import numpy as np
 
 from qwill.convert.output import Output
+from qwill.convert.tensor_stream import TensorStream
 from qwill.weights.safetensors import DTYPE_BYTES, INDEX_NAME, SINGLE_NAME
 
 HEADER_MULTIPLE = 8  # the header is padded with blanks, so that the data begins at a multiple of this
@@ -33,7 +30,7 @@ class StoredTensor:
         return prod(self.shape) * DTYPE_BYTES[self.dtype]
 
 
-class FolderWriter:
+class FolderWriter(TensorStream):
     """A folder with tensors, written in their order, and files of the given contents.
 
     shard_bytes: begins a new shard before it would hold more bytes of tensors than that. Used as a context manager;
@@ -43,52 +40,23 @@ class FolderWriter:
     def __init__(
         self, folder: Path, tensors: Sequence[StoredTensor], files: Mapping[str, bytes], shard_bytes: int
     ) -> None:
-        self._shards = _divide(tensors, shard_bytes)
-        self._names = shard_names(len(self._shards))
-        self._headers = [_header(shard) for shard in self._shards]
-        self._files = dict(files)
-        if len(self._shards) > 1:
-            self._files[INDEX_NAME] = self._index().encode()
-        self.nbytes = sum(map(len, (*self._headers, *self._files.values()))) + sum(t.nbytes for t in tensors)
-        self._output = Output([folder / name for name in (*self._names, *self._files)], self.nbytes)
-        self._waiting = [(number, tensor) for number, shard in enumerate(self._shards) for tensor in shard]
-        self._written = 0  # bytes of the first tensor that waits
-        self._shard = -1
+        shards = _divide(tensors, shard_bytes)
+        names = shard_names(len(shards))
+        headers = [_header(shard) for shard in shards]
+        contents = dict(files)
+        if len(shards) > 1:
+            contents[INDEX_NAME] = _index(names, shards).encode()
+        self.nbytes = sum(map(len, (*headers, *contents.values()))) + sum(tensor.nbytes for tensor in tensors)
+        output = Output([folder / name for name in (*names, *contents)], self.nbytes)
+        super().__init__(output, headers, shards, list(contents.values()))
 
-    def write(self, data: np.ndarray) -> None:
-        """The next bytes of the tensors, any contiguous array; a piece must not reach into another tensor."""
-        number, tensor = self._waiting[0]
-        while self._shard < number:
-            self._shard += 1
-            self._output.next_file()
-            self._output.write(self._headers[self._shard])
-        self._output.write(data.data)
-        self._written += data.nbytes
-        assert self._written <= tensor.nbytes, f"{tensor.name} has more bytes than announced"
-        if self._written == tensor.nbytes:
-            self._waiting.pop(0)
-            self._written = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._output.discard()
-            return
-        with self._output:
-            assert not self._waiting, f"{self._waiting[0][1].name} was not written"
-            for content in self._files.values():
-                self._output.next_file()
-                self._output.write(content)
-
-    def _index(self) -> str:
-        places = zip(self._names, self._shards, strict=True)
-        weight_map = {tensor.name: name for name, shard in places for tensor in shard}
-        total = sum(tensor.nbytes for shard in self._shards for tensor in shard)
-        return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
+def _index(names: Sequence[str], shards: Sequence[Sequence[StoredTensor]]) -> str:
+    """Which shard each tensor is in."""
+    places = zip(names, shards, strict=True)
+    weight_map = {tensor.name: name for name, shard in places for tensor in shard}
+    total = sum(tensor.nbytes for shard in shards for tensor in shard)
+    return json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
 
 
 def shard_names(count: int) -> list[str]:
