@@ -12,7 +12,7 @@ import pytest
 
 from qwill.server.run import LogLine
 from qwill.server.settings import Settings
-from server.running import Running, running
+from server.running import running
 
 RED_CIRCLE = Path(__file__).parents[2] / "docs" / "red_circle.png"
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -59,9 +59,10 @@ def test_prompts_and_answers(caplog: pytest.LogCaptureFixture) -> None:
     assert [one["text"] for one in third["answer"]] == [one.text for one in text.choices]
 
 
-def test_nothing_unless_asked_for(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     body = {"messages": [{"role": "user", "content": "Tell nobody of 17 + 25."}], "user": "somebody"}
-    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body).json()
+    with running() as server:  # the line of a request is written after its answer is sent, and before the server ends
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body).json()
     assert answer["choices"][0]["message"]["content"]
     assert records(caplog) == []
     written = "".join(LogLine().format(record) for record in caplog.records)

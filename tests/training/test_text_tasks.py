@@ -102,8 +102,8 @@ def test_prompts_and_answers_stay_short():
         assert asked + told <= 1000, example.task
         assert told <= 160, example.task
         lengths["all"] += asked + told
-    # An average example costs no more than this; most of it is long prompts.
-    assert lengths["all"] / len(examples) < 180
+    # An average example costs about 180, give or take 5 by what is drawn; most of it is long prompts.
+    assert lengths["all"] / len(examples) < 195
 
 
 # Arithmetic
@@ -312,12 +312,12 @@ def test_held_out_orders_favour_no_relation():
     first = {
         held_out: sum(
             bool(re.search("(?:Is the .*|Which are) (?:left of|above) ", question(e)))
-            for e in drawn(order.order, 400, held_out)
+            for e in drawn(order.order, 4000, held_out)
         )
         for held_out in (False, True)
     }
-    assert first[False] > 230
-    assert 160 < first[True] < 240
+    assert 2250 < first[False] < 2550
+    assert 1850 < first[True] < 2150
 
 
 def test_counts_are_right():

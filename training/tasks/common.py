@@ -41,17 +41,19 @@ def syllables(rng: random.Random, held_out: bool) -> str:
 
 
 def around_letters(rng: random.Random, held_out: bool) -> str:
-    """Such a word with letters in it that the tokenizer joins because of other texts, and that are seldom drawn."""
+    """Such a word with letters in it that the tokenizer joins because of other texts, and that are seldom drawn: at its
+    start, in its middle, at its end, or all of it."""
+
+    def syllable() -> str:
+        return rng.choice(CONSONANTS) + rng.choice(VOWELS)
 
     def draw() -> str:
         letters = rng.choice(JOINED_ELSEWHERE)
-        before = rng.choice(("", "", rng.choice(CONSONANTS) + rng.choice(VOWELS)))
-        if letters[0] in VOWELS:
-            before += rng.choice(CONSONANTS)
-        after = rng.choice(VOWELS) if letters[-1] in CONSONANTS else ""
-        if not before and len(letters) < 4:
-            after += rng.choice(CONSONANTS) + rng.choice(VOWELS)
-        return before + letters + after
+        before, after = rng.choice((("", ""), (syllable(), ""), ("", syllable())))
+        before += rng.choice(CONSONANTS) if letters[0] in VOWELS else ""
+        after = (rng.choice(VOWELS) if letters[-1] in CONSONANTS else "") + after
+        word = before + letters + after
+        return word if len(word) >= 4 else word + syllable()
 
     return draw_until(draw, str, held_out)
 
