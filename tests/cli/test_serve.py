@@ -6,16 +6,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from server.running import PATIENCE, until
 
 from qwill import cli
+from qwill.server.usage import read_usage
 
 QUESTION = "Please remember this: " + "one two three four " * 40
 
@@ -31,14 +33,16 @@ def served(*options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]
             line = process.stderr.readline()
             assert line, "the server ended"
             found = re.search(r"http://\S+(?=;)", line)
-        with httpx.Client(base_url=found[0], timeout=60) as client:
-            for _ in range(1200):
-                threading.Event().wait(0.05)
+        with httpx.Client(base_url=found[0], timeout=PATIENCE) as client:
+
+            def ready() -> bool:
                 try:
-                    if client.get("/ready").status_code == 200:
-                        break
+                    return client.get("/ready").status_code == 200
                 except httpx.TransportError:
                     assert process.poll() is None
+                    return False
+
+            until(ready)
             yield process, client
     finally:
         process.kill()
@@ -52,12 +56,14 @@ def ask(client: httpx.Client, text: str = QUESTION, **more: Any) -> dict[str, An
     return dict(answer.json())
 
 
-def until_written(folder: Path) -> None:
-    """Waits for the thread that writes the cache: what it has not written yet, a kill loses."""
-    before: list[Path] = []
-    while not before or before != sorted(folder.rglob("*")):
-        before = sorted(folder.rglob("*"))
-        threading.Event().wait(0.5)
+def snapshots(folder: Path) -> list[Path]:
+    """Files of the cache with a beginning of most of the question; the pages that belong to it were written before."""
+
+    def length(file: Path) -> int:
+        with np.load(file) as arrays:
+            return int(json.loads(bytes(arrays["arr_0"]))["length"])
+
+    return [file for file in folder.rglob("snapshot-*.npz") if length(file) > 100]
 
 
 def test_after_a_kill_the_next_start_goes_on(tmp_path: Path) -> None:
@@ -65,7 +71,7 @@ def test_after_a_kill_the_next_start_goes_on(tmp_path: Path) -> None:
     options = ["--cache", str(tmp_path / "cache"), "--usage", str(tmp_path / "usage.sqlite")]
     with served(*options) as (process, client):
         first = ask(client)
-        until_written(tmp_path / "cache")
+        until(lambda: snapshots(tmp_path / "cache") and read_usage(tmp_path / "usage.sqlite"))
         endless = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "ignore_eos": True}
         with client.stream("POST", "/v1/chat/completions", json=endless) as answer:
             lines = answer.iter_lines()
@@ -73,14 +79,14 @@ def test_after_a_kill_the_next_start_goes_on(tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
             with pytest.raises(httpx.TransportError):
                 list(lines)
-    file = next(file for file in (tmp_path / "cache").rglob("*") if file.is_file())
+    file = snapshots(tmp_path / "cache")[0]
     file.with_name(f"torn{file.suffix}").write_bytes(file.read_bytes()[:100])
     with served(*options) as (process, client):
         again = ask(client)
         assert again["choices"][0]["message"]["content"] == first["choices"][0]["message"]["content"]
         assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 100
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE)
     with sqlite3.connect(tmp_path / "usage.sqlite") as base:
         (counted,) = base.execute("SELECT sum(requests) FROM usage").fetchone()
     assert counted == 2
@@ -94,14 +100,14 @@ def test_sigterm_lets_answers_finish_and_exits_with_0() -> None:
             next(lines)
             process.send_signal(signal.SIGTERM)
             assert list(lines)[-2:] == ["data: [DONE]", ""]
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_the_log_has_no_prompts_and_is_json() -> None:
     with served() as (process, client):
         ask(client, "What is 17 + 25? Confidential.")
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=PATIENCE)
     records = [json.loads(line) for line in log.splitlines()]
     assert any(record.get("path") == "/v1/chat/completions" and record["status"] == 200 for record in records)
     assert "Confidential" not in log

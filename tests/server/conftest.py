@@ -16,6 +16,15 @@ def server() -> Iterator[Running]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def idle(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The shared server has nothing left to do when a test ends, so that the next one finds none of its answers."""
+    shared = request.getfixturevalue("server") if "server" in request.fixturenames else None
+    yield
+    if shared is not None:
+        shared.until_idle()
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A browser for the tests of a file."""

@@ -35,12 +35,6 @@ def ask(app: Any, method: str, path: str, base: str = "http://127.0.0.1:8080", *
     return asyncio.run(main())
 
 
-def send(method: str, url: str, timeout: float = 60, **more: Any) -> httpx.Response:
-    """A request without the certificates that httpx reads otherwise, which takes longer than the answer."""
-    with httpx.Client(verify=False, timeout=timeout) as client:
-        return client.request(method, url, **more)
-
-
 def gated(settings: Settings, app: Any = None) -> Gate:
     """The gate before an application that says yes."""
     return Gate(app or PlainTextResponse("yes"), settings, Watch(settings))
@@ -80,7 +74,7 @@ def check_refusal(path: str, response: httpx.Response) -> str:
 
 @contextmanager
 def guarded_server() -> Iterator[Running]:
-    """A server with a key, an allowed page, and little patience."""
-    limits = Limits(body_bytes=10_000, body_seconds=0.5)
+    """A server with a key, an allowed page, and little room."""
+    limits = Limits(body_bytes=10_000)
     with running(Settings(keys=Keys.of([SECRET]), origins=(PAGE,), limits=limits)) as started:
         yield started

@@ -5,7 +5,7 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def connect(url: str) -> socket.socket:

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-import httpx
 import openai
 import pydantic
 from openai.types import responses as types
 
+from server.asking import streamed
 from server.running import Running
 
 SUM = "What is 17 + 25?"
@@ -27,7 +27,7 @@ def events_of(server: Running, **body: Any) -> list[dict[str, Any]]:
     """The events of a stream, each of which is one of the client's own, numbered in order."""
     body = {"temperature": 0, "stream": True, **body}
     events = []
-    with httpx.stream("POST", f"{server.url}/v1/responses", json=body, timeout=60) as answer:
+    with streamed(f"{server.url}/v1/responses", json=body) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         for block in "".join(answer.iter_text()).split("\n\n")[:-1]:
             if block.startswith(":"):

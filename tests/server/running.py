@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,17 @@ from qwill.server.models import Models, Served
 from qwill.server.run import Server, configuration, event_loop, listen
 from qwill.server.settings import Settings
 
+PATIENCE = 60.0  # seconds, for a busy machine
 OPTIONS: dict[str, Any] = {"max_context": 1024, "cache_tokens": 8192, "speculative": True, "threads": 2}
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    """What `holds` returns once that is true; what a server does after its answer is to be waited for."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "it never came to that"
+        threading.Event().wait(0.01)
+    return found
 
 
 @dataclass
@@ -28,12 +39,8 @@ class Running:
 
     def until_idle(self) -> None:
         """Waits for the engine's thread to have nothing left; a lost cancellation would never end."""
-        for _ in range(3000):
-            if self.worker.answering == 0 and not self.worker.llm.engine.has_work:
-                self.worker.llm.engine.scheduler.check_integrity()
-                return
-            threading.Event().wait(0.01)
-        raise AssertionError("answers go on that nobody reads")
+        until(lambda: self.worker.answering == 0 and not self.worker.llm.engine.has_work)
+        self.worker.llm.engine.scheduler.check_integrity()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from server.running import Running
+from server.running import PATIENCE, Running
 
 
 class Held:
@@ -17,7 +17,7 @@ class Held:
 
     def wait(self) -> None:
         """Until the engine stands still, in the midst of a step."""
-        assert self._reached.wait(30)
+        assert self._reached.wait(PATIENCE)
 
     def release(self) -> None:
         """Lets it go on."""
@@ -35,7 +35,7 @@ def held(server: Running, steps: int) -> Iterator[Held]:
         if taken == steps:
             state.requests = [*engine.scheduler.running, *engine.scheduler.waiting]
             state._reached.set()
-            assert state._released.wait(30)
+            assert state._released.wait(PATIENCE)
         taken += 1
         return step()
 

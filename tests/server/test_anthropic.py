@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import httpx
 import pydantic
 import pytest
 
 from qwill.server.keys import Key, Keys
 from qwill.server.settings import Settings
 from server.anthropic_parts import IMAGE, PARIS, SUM, WEATHER, assistant, result, use, user
+from server.asking import streamed
 from server.running import Running, running
 
 THINKING = {"type": "enabled", "budget_tokens": 2048}
@@ -382,7 +382,7 @@ def test_a_slow_answer_pings(server: Running, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(engine, "step", slow)
     monkeypatch.setattr("qwill.server.worker.KEEP_ALIVE", 0.05)
     body = {"model": "demo", "max_tokens": 5, "messages": [user(SUM)], "stream": True}
-    with httpx.stream("POST", f"{server.url}/v1/messages", json=body, timeout=60) as answer:
+    with streamed(f"{server.url}/v1/messages", json=body) as answer:
         lines = answer.iter_lines()
         names = []
         for line in lines:

@@ -9,6 +9,7 @@ import pytest
 from qwill.server.anthropic.schemas import Conversation
 from qwill.server.anthropic.turns import plain_messages
 from server.anthropic_parts import IMAGE, PARIS, PICTURE, SUM, WEATHER, assistant, result, use, user
+from server.asking import send
 from server.running import Running
 
 
@@ -19,7 +20,7 @@ def plain(**body: Any) -> list[dict[str, Any]]:
 def post(server: Running, path: str = "", **body: Any) -> httpx.Response:
     """As plain JSON, which can hold what no client would send."""
     headers = {"content-type": "application/json"}
-    return httpx.post(f"{server.url}/v1/messages{path}", content=json.dumps(body), headers=headers, timeout=60)
+    return send("POST", f"{server.url}/v1/messages{path}", content=json.dumps(body), headers=headers)
 
 
 def test_turns() -> None:

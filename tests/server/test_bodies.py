@@ -7,16 +7,24 @@ from typing import Any
 import httpx
 import pytest
 
-from qwill.server.settings import Settings
+from qwill.server.settings import Limits, Settings
 from qwill.text.tokenizer import Tokenizer
-from server.guards import KEY, POSTS, SECRET, ask, check_refusal, gated, guarded_server, send
+from server.asking import send
+from server.guards import KEY, POSTS, SECRET, ask, check_refusal, gated, guarded_server
 from server.raw import connect, exchange, head, status
-from server.running import Running
+from server.running import Running, running
 
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Running]:
     with guarded_server() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Running]:
+    """A server with little patience."""
+    with running(Settings(limits=Limits(body_seconds=0.5))) as started:
         yield started
 
 
@@ -64,9 +72,9 @@ def test_two_lengths_are_not_smuggled(server: Running) -> None:
 
 
 @pytest.mark.parametrize("lines", [("Content-Length: 100",), ("Transfer-Encoding: chunked",)])
-def test_slow_bodies(guarded: Running, lines: tuple[str, ...]) -> None:
-    begun = head("POST", "/v1/chat/completions", f"X-API-Key: {SECRET}", *lines)
-    said = exchange(guarded.url, begun + (b"1\r\n{\r\n" if "chunked" in lines[0] else b"{"))
+def test_slow_bodies(hasty: Running, lines: tuple[str, ...]) -> None:
+    begun = head("POST", "/v1/chat/completions", *lines)
+    said = exchange(hasty.url, begun + (b"1\r\n{\r\n" if "chunked" in lines[0] else b"{"))
     assert status(said) == 408
     assert "0.5 s" in json.loads(said.partition(b"\r\n\r\n")[2])["error"]["message"]
 
@@ -149,7 +157,7 @@ ODD_BODIES = {
 @pytest.mark.parametrize("path", POSTS)
 def test_odd_bodies(server: Running, path: str, name: str) -> None:
     headers = {"Content-Type": "application/json"}
-    response = send("POST", server.url + path, content=ODD_BODIES[name], headers=headers, timeout=30)
+    response = send("POST", server.url + path, content=ODD_BODIES[name], headers=headers)
     if response.status_code != 200:  # where everything may be left out
         assert 400 <= response.status_code < 500, response.text
         check_refusal(path, response)
@@ -161,9 +169,7 @@ def test_odd_bodies(server: Running, path: str, name: str) -> None:
 )
 @pytest.mark.parametrize("path", POSTS)
 def test_bodies_of_another_type(server: Running, path: str, kind: str) -> None:
-    response = send(
-        "POST", server.url + path, content=b"{}", headers=[(b"content-type", kind.encode("latin-1"))], timeout=30
-    )
+    response = send("POST", server.url + path, content=b"{}", headers=[(b"content-type", kind.encode("latin-1"))])
     assert response.status_code == 415
     assert "application/json" in check_refusal(path, response)
 
@@ -264,7 +270,7 @@ def test_odd_requests(server: Running, more: dict[str, Any]) -> None:
     body = {"messages": [{"role": "user", "content": "Hi!"}], "max_tokens": 2, **more}
     for stream in (False, True):
         content = json.dumps({**body, "stream": stream})
-        response = send("POST", f"{server.url}/v1/chat/completions", content=content, timeout=60)
+        response = send("POST", f"{server.url}/v1/chat/completions", content=content)
         assert response.status_code in (200, 400), response.text
         if response.status_code == 400:
             check_refusal("", response)

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pydantic
 import pytest
 
+from server.asking import send
 from server.running import Running
 
 PICTURE = Path(__file__).parents[2] / "docs" / "red_circle.png"
@@ -231,7 +231,7 @@ def test_several_system_messages_are_merged_in_order(client: openai.OpenAI, serv
     def tokens(*systems: str) -> list[int]:
         messages = [{"role": "user", "content": "Hi"}]
         messages[1:1] = [{"role": "system", "content": text} for text in systems]
-        body = httpx.post(f"{server.url}/tokenize", json={"messages": messages}).json()
+        body = send("POST", f"{server.url}/tokenize", json={"messages": messages}).json()
         assert body["count"] == len(body["tokens"])
         return list(body["tokens"])
 
@@ -248,10 +248,10 @@ def test_several_system_messages_are_merged_in_order(client: openai.OpenAI, serv
 
 def test_tokens_there_and_back(server: Running) -> None:
     text = "17 + 25 = 42, naïve 中文 <|im_end|>"
-    ids = httpx.post(f"{server.url}/tokenize", json={"prompt": text}).json()["tokens"]
-    assert httpx.post(f"{server.url}/detokenize", json={"tokens": ids}).json()["prompt"] == text
-    assert httpx.post(f"{server.url}/detokenize", json={"tokens": [10**9]}).status_code == 400
-    assert httpx.post(f"{server.url}/tokenize", json={}).status_code == 400
+    ids = send("POST", f"{server.url}/tokenize", json={"prompt": text}).json()["tokens"]
+    assert send("POST", f"{server.url}/detokenize", json={"tokens": ids}).json()["prompt"] == text
+    assert send("POST", f"{server.url}/detokenize", json={"tokens": [10**9]}).status_code == 400
+    assert send("POST", f"{server.url}/tokenize", json={}).status_code == 400
 
 
 def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:

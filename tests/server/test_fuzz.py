@@ -15,18 +15,19 @@ SEED = 7
 
 
 def test_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     seen: Counter[tuple[str, str]] = Counter()
     with running(Settings(limits=Limits(body_seconds=0.2))) as server:
         paths = served_paths(server.url)
         assert {"/v1/chat/completions", "/v1/completions", "/tokenize"} <= paths & BODIES.keys()
         expected = answer(server.url)
-        for number in range(CASES):
-            sent = case(SEED, number, paths)
-            try:
-                seen[sent.kind, play(server.url, sent)] += 1
-            except AssertionError as error:
-                raise AssertionError(f"case {number}: {error}") from error
+        with monkeypatch.context() as patch:
+            patch.setattr(protocol, "HEAD_SECONDS", 0.2)
+            for number in range(CASES):
+                sent = case(SEED, number, paths)
+                try:
+                    seen[sent.kind, play(server.url, sent)] += 1
+                except AssertionError as error:
+                    raise AssertionError(f"case {number}: {error}") from error
         assert answer(server.url) == expected
     assert {kind for kind, _ in seen} == MAKERS.keys()
     assert {"200", "400", "404"} <= {outcome for _, outcome in seen}

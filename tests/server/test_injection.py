@@ -7,7 +7,8 @@ import pytest
 
 from qwill.server.http import event
 from qwill.server.settings import Settings
-from server.guards import ask, gated, send
+from server.asking import send
+from server.guards import ask, gated
 from server.raw import exchange, head, post, status
 from server.running import Running
 
@@ -98,7 +99,7 @@ def test_answers_cannot_forge_events(server: Running) -> None:
         ),
     ):
         body = {"stream": True, "guided_regex": forged, "temperature": 0, **more}
-        lines = send("POST", server.url + path, json=body, timeout=60).content.split(b"\n")
+        lines = send("POST", server.url + path, json=body).content.split(b"\n")
         assert lines[-3:] == [b"data: [DONE]", b"", b""]
         text = ""
         for index, line in enumerate(lines[:-3]):

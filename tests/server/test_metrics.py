@@ -1,7 +1,6 @@
 """/metrics, read as Prometheus reads it, against what clients were told."""
 
 import base64
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from qwill.server.keys import Keys
 from qwill.server.metrics import Intervals
 from qwill.server.models import Served
 from qwill.server.settings import Settings
-from server.running import OPTIONS, Running, running
+from server.asking import send, streamed
+from server.running import OPTIONS, PATIENCE, Running, running, until
 from server.stepping import held
 
 SECRET = "a secret of many letters"
@@ -46,7 +46,7 @@ class Page:
 
 
 def page(server: Running) -> Page:
-    answer = httpx.get(f"{server.url}/metrics")
+    answer = send("GET", f"{server.url}/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return Page(answer.text)
@@ -54,12 +54,12 @@ def page(server: Running) -> Page:
 
 def page_when(server: Running, name: str, value: float, **labels: str) -> Page:
     """The figures once one of them has a value; without it the wait ends in a failure."""
-    for _ in range(1000):
-        figures = page(server)
-        if figures(name, **labels) == value:
-            return figures
-        threading.Event().wait(0.01)
-    raise AssertionError(f"{name} stayed at {figures(name, **labels)}, not {value}")
+
+    def figures() -> Page | None:
+        found = page(server)
+        return found if found(name, **labels) == value else None
+
+    return until(figures)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_an_answer_under_way_and_its_end(own: Running) -> None:
     before = page(own)
     cancelled = {"model": "demo", "finish_reason": "cancelled"}
     with held(own, 12) as engine:
-        with httpx.stream("POST", f"{own.url}/v1/chat/completions", json=body(**ENDLESS)) as answer:
+        with streamed(f"{own.url}/v1/chat/completions", json=body(**ENDLESS)) as answer:
             lines = answer.iter_lines()
             while '"content":""' in (line := next(lines)) or not line:  # the role comes before any token
                 pass
@@ -169,9 +169,9 @@ def test_who_waits_and_leaves_counts_no_tokens() -> None:
     served = [Served("demo", "demo", {**OPTIONS, "max_sequences": 1})]
     with running(served=served) as server, held(server, 5) as engine:
         url = f"{server.url}/v1/chat/completions"
-        with httpx.stream("POST", url, json=body(**ENDLESS)):
+        with streamed(url, json=body(**ENDLESS)):
             engine.wait()
-            with httpx.stream("POST", url, json=body("And you?", **ENDLESS)):
+            with streamed(url, json=body("And you?", **ENDLESS)):
                 assert page(server)("requests_in_progress", model="demo") == 2
             page_when(server, "requests_in_progress", 1, model="demo")
             engine.release()
@@ -184,7 +184,7 @@ def test_the_queue() -> None:
     """Of three answers that may be computed one at a time, two wait."""
     served = [Served("demo", "demo", {**OPTIONS, "max_sequences": 1})]
     with running(served=served) as server, held(server, 5) as engine:
-        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body(n=3, **ENDLESS)):
+        with streamed(f"{server.url}/v1/chat/completions", json=body(n=3, **ENDLESS)):
             engine.wait()
             figures = page(server)
             assert figures("answers_running", model="demo") == figures("state_slots_used", model="demo") == 1
@@ -198,7 +198,7 @@ def test_the_step_under_way_when_a_client_leaves_counts() -> None:
     """Of a prompt that is read in small pieces, the second is being read while its client goes."""
     served = [Served("demo", "demo", {**OPTIONS, "step_tokens": 40})]
     with running(served=served) as server, held(server, 1) as engine:
-        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body("word " * 200, **ENDLESS)):
+        with streamed(f"{server.url}/v1/chat/completions", json=body("word " * 200, **ENDLESS)):
             engine.wait()
             (request,) = engine.requests
             computed = request.computed
@@ -219,7 +219,7 @@ def test_a_step_that_fails_is_counted(own: Running, monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as patch:
         patch.setattr(own.worker.llm.engine, "step", fail)
-        assert httpx.post(f"{own.url}/v1/chat/completions", json=body()).status_code == 500
+        assert send("POST", f"{own.url}/v1/chat/completions", json=body()).status_code == 500
     failed = {"model": "demo", "finish_reason": "failed"}
     page_when(own, "answers_total", before("answers_total", **failed) + 1, **failed)
 
@@ -232,7 +232,7 @@ def test_models_that_are_loaded() -> None:
         assert figures("model_loaded", model='sec"ond\\') == 0
         assert figures("model_weight_bytes", model="first") == server.application.models.all[0].bytes > 10**6
         assert figures.labels("model") == {"first", 'sec"ond\\'}
-        assert httpx.post(f"{server.url}/v1/chat/completions", json=body(model='sec"ond\\')).status_code == 200
+        assert send("POST", f"{server.url}/v1/chat/completions", json=body(model='sec"ond\\')).status_code == 200
         figures = page(server)
         assert figures("model_loaded", model='sec"ond\\') == 1
         assert figures("answers_total", model='sec"ond\\', finish_reason="stop") == 1
@@ -242,7 +242,10 @@ def test_models_that_are_loaded() -> None:
 
 
 def test_labels_are_few_whatever_is_asked() -> None:
-    with running(Settings(keys=Keys.of([SECRET]))) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        running(Settings(keys=Keys.of([SECRET]))) as server,
+        httpx.Client(base_url=server.url, timeout=PATIENCE) as client,
+    ):
         assert client.post("/v1/chat/completions", json=body()).status_code == 401
         client.headers["authorization"] = f"Bearer {SECRET}"
         for number in range(5):

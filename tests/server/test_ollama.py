@@ -16,6 +16,7 @@ import pytest
 from qwill.server.models import Served
 from qwill.server.ollama.asking import chat_ask
 from qwill.server.ollama.schemas import OllamaChatRequest
+from server.asking import send
 from server.running import OPTIONS, Running, running
 
 PICTURE = Path(__file__).parents[2] / "docs" / "red_circle.png"
@@ -43,7 +44,7 @@ def ask(client: ollama.Client, text: str, **more: Any) -> Any:
 
 
 def post(server: Running, path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{server.url}/api/{path}", json=body)
+    return send("POST", f"{server.url}/api/{path}", json=body)
 
 
 def lines(response: httpx.Response) -> list[dict[str, Any]]:
@@ -286,12 +287,12 @@ def test_models_are_told(client: ollama.Client, server: Running) -> None:
     (running_model,) = client.ps().models
     assert (running_model.name, running_model.context_length, running_model.size_vram) == ("demo:latest", 1024, 0)
     assert running_model.expires_at.timestamp() > listed.modified_at.timestamp()
-    assert all(part.isdigit() for part in httpx.get(f"{server.url}/api/version").json()["version"].split("."))
+    assert all(part.isdigit() for part in send("GET", f"{server.url}/api/version").json()["version"].split("."))
     older = post(server, "show", name="demo", verbose=True)
     assert older.json()["details"]["family"] == "qwen35moe"
     assert older.headers["x-qwill-ignored"] == "verbose"
     for path in ("version", "tags"):
-        head = httpx.head(f"{server.url}/api/{path}")
+        head = send("HEAD", f"{server.url}/api/{path}")
         assert (head.status_code, head.text) == (200, "")
 
 
@@ -313,7 +314,7 @@ def test_models_that_are_not_loaded_are_told_too(tmp_path: Path) -> None:
 
 def test_what_other_programs_send(server: Running) -> None:
     """Ollama's own program asks whether anybody is there, and leaves out nothing that is empty."""
-    assert httpx.head(server.url).status_code == 200
+    assert send("HEAD", server.url).status_code == 200
     assert post(server, "show", model="demo", system="", template="", verbose=False, options=None, name="").json()
     empty: dict[str, Any] = {"format": None, "options": None, "keep_alive": None, "think": None, "stream": None}
     messages = [{"role": "user", "content": SUM, "images": None, "tool_calls": None, "thinking": ""}]

@@ -4,7 +4,6 @@ import json
 import random
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from benchmarks.fuzz_cases import BODIES, filled
@@ -18,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from server.asking import send
 from server.guards import application
 from server.running import Running
 
@@ -91,7 +91,7 @@ def test_good_answers_are_as_documented(described: Any, path: str, body: dict[st
 
 
 def test_the_document(server: Running) -> None:
-    document = httpx.get(f"{server.url}/openapi.json").json()
+    document = send("GET", f"{server.url}/openapi.json").json()
     assert document["info"]["title"] == "qwill"
     for path, methods in document["paths"].items():
         for operation in methods.values():

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from qwill.server.keys import Keys
 from qwill.server.page import DOCS, FILES, FOLDER, INDEX
 from qwill.server.settings import Settings
+from server.asking import send
 from server.browser import (
     PICTURE,
     SUM,
@@ -24,7 +25,7 @@ from server.browser import (
     until,
     visiting,
 )
-from server.running import Running, running
+from server.running import PATIENCE, Running, running
 
 POLICY = {
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:",
@@ -41,7 +42,7 @@ MARKUP = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b"  # n
 
 
 def test_files_come_with_strict_headers(server: Running) -> None:
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
         for path in ("/", "/docs", *(f"/web/{name}" for name in FILES)):
             answer = client.get(path)
             assert answer.status_code == 200
@@ -61,7 +62,7 @@ def test_files_come_with_strict_headers(server: Running) -> None:
 def test_nothing_but_the_pages_files_is_served(server: Running) -> None:
     assert sorted([*FILES, INDEX, DOCS]) == sorted(path.name for path in FOLDER.iterdir())
     for path in ("/web/", "/web/index.html", "/web/other.js", "/web/..%2fpage.py", "/web/%2e%2e/page.py", "/web/a/b"):
-        assert httpx.get(server.url + path).status_code == 404
+        assert send("GET", server.url + path).status_code == 404
 
 
 @pytest.mark.parametrize("name", [INDEX, DOCS])

@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
 from qwill.server.run import LogLine
 from qwill.server.settings import Settings
+from server.asking import send
 from server.running import running
 
 RED_CIRCLE = Path(__file__).parents[2] / "docs" / "red_circle.png"
@@ -36,14 +36,14 @@ def test_prompts_and_answers(caplog: pytest.LogCaptureFixture) -> None:
         picture = {"type": "image_url", "image_url": {"url": address}}
         question = {"type": "text", "text": "What is in the picture?"}
         body = {"messages": [{"role": "user", "content": [picture, question]}], "n": 2}
-        answer = httpx.post(
+        answer = send("POST",
             f"{server.url}/v1/chat/completions", content=json.dumps(body), headers={"x-request-id": "the-first"},
         ).json()  # fmt: skip
         tool: Any = {"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}
         messages: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
         called = client.chat.completions.create(model="demo", messages=messages, tools=[tool])
         text = client.completions.create(model="demo", prompt=["17 + 25 =", "A"], max_tokens=3)
-        assert httpx.post(f"{server.url}/v1/chat/completions", json={"messages": []}).status_code == 400
+        assert send("POST", f"{server.url}/v1/chat/completions", json={"messages": []}).status_code == 400
     first, second, third = records(caplog)
     assert first["request_id"] == "the-first"
     assert (first["key"], first["model"], first["level"]) == ("anybody", "demo", "info")
@@ -62,7 +62,7 @@ def test_prompts_and_answers(caplog: pytest.LogCaptureFixture) -> None:
 def test_nothing_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     body = {"messages": [{"role": "user", "content": "Tell nobody of 17 + 25."}], "user": "somebody"}
     with running() as server:  # the line of a request is written after its answer is sent, and before the server ends
-        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body).json()
+        answer = send("POST", f"{server.url}/v1/chat/completions", json=body).json()
     assert answer["choices"][0]["message"]["content"]
     assert records(caplog) == []
     written = "".join(LogLine().format(record) for record in caplog.records)

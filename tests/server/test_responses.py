@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pydantic
 import pytest
 from openai.types import responses as types
 
 from qwill.server.openai.responses_answers import ResponseAnswer
+from server.asking import send
 from server.responses_client import SUM, ask, client_of, events_of, plain, told
 from server.running import Running
 from server.stepping import failing_once
@@ -47,7 +47,7 @@ def test_a_question(client: openai.OpenAI, server: Running) -> None:
     usage = answer.usage
     assert usage.total_tokens == usage.input_tokens + usage.output_tokens
     assert 0 < usage.output_tokens_details.reasoning_tokens < usage.output_tokens
-    raw = httpx.post(f"{server.url}/v1/responses", json={"input": SUM, "temperature": 0}).json()
+    raw = send("POST", f"{server.url}/v1/responses", json={"input": SUM, "temperature": 0}).json()
     types.Response.model_validate(raw)
     assert ResponseAnswer.model_validate(raw, extra="forbid").output[1].content[0].text == answer.output_text
 
@@ -342,6 +342,6 @@ def test_mistakes_are_named(client: openai.OpenAI, more: dict[str, Any], message
 def test_unknown_models_and_queries(client: openai.OpenAI, server: Running) -> None:
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-5' here"):
         ask(client, SUM, model="gpt-5")
-    refused = httpx.get(f"{server.url}/v1/responses/resp_1?colour=red")
+    refused = send("GET", f"{server.url}/v1/responses/resp_1?colour=red")
     assert refused.status_code == 400
     assert "colour" in refused.json()["error"]["message"]

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
@@ -12,6 +11,7 @@ from qwill.server.errors import Refusal
 from qwill.server.keys import Keys
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
 from qwill.server.settings import Settings
+from server.asking import streamed
 from server.responses_client import SUM, ask, client_of
 from server.running import Running, running
 
@@ -75,7 +75,7 @@ def test_what_is_not_stored(client: openai.OpenAI, server: Running) -> None:
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(answer.id)
     body = {"input": "Hello!", "stream": True, "ignore_eos": True, "temperature": 1.0}
-    with httpx.stream("POST", f"{server.url}/v1/responses", json=body) as left:
+    with streamed(f"{server.url}/v1/responses", json=body) as left:
         data = next(line for line in left.iter_lines() if line.startswith("data: "))
     server.until_idle()
     with pytest.raises(openai.NotFoundError):

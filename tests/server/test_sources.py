@@ -21,7 +21,7 @@ from qwill.media.image import load_image
 from qwill.server import sources
 from qwill.server.settings import Limits, Settings
 from qwill.server.sources import Sources
-from server.guards import send
+from server.asking import send
 from server.running import Running, running
 
 PICTURE = (Path(__file__).parents[2] / "docs" / "red_circle.png").read_bytes()
@@ -257,7 +257,7 @@ def ask(server: Running, *parts: Any) -> httpx.Response:
         "messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, *parts]}],
         "max_tokens": 1,
     }
-    return send("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60)
+    return send("POST", f"{server.url}/v1/chat/completions", json=body)
 
 
 def test_the_time_for_a_video_is_limited(server: Running, hasty: Running) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,9 @@ from qwill.errors import NotEnoughMemory
 from qwill.llm import LLM
 from qwill.server.models import Served
 from qwill.server.settings import Settings
-from server.running import OPTIONS, Running, running
-from server.stepping import failing_once
+from server.asking import send, streamed
+from server.running import OPTIONS, PATIENCE, Running, running, until
+from server.stepping import failing_once, held
 
 ENDLESS = {"ignore_eos": True, "temperature": 1.0}
 
@@ -26,47 +26,51 @@ def body(**more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_ends_its_answer(server: Running, stream: bool) -> None:
-    with httpx.Client() as client:
+    url = f"{server.url}/v1/chat/completions"
+    with held(server, 3) as engine:
         if stream:
-            with client.stream(
-                "POST", f"{server.url}/v1/chat/completions", json=body(stream=True, **ENDLESS)
-            ) as answer:
-                lines = answer.iter_lines()  # closing it would close the answer
-                next(lines)
+            with streamed(url, json=body(stream=True, **ENDLESS)):
+                engine.wait()
                 assert server.worker.answering == 1
         else:
-            with pytest.raises(httpx.ReadTimeout):
-                client.post(f"{server.url}/v1/chat/completions", json=body(**ENDLESS), timeout=0.3)
-    server.until_idle()
+            with httpx.Client(timeout=httpx.Timeout(PATIENCE, read=0.3)) as client, pytest.raises(httpx.ReadTimeout):
+                client.post(url, json=body(**ENDLESS))
+            engine.wait()
+        until(lambda: server.worker.answering == 0)
+        engine.release()
+        server.until_idle()
+    (request,) = engine.requests
+    assert len(request.output_ids) < 100  # of a thousand for which there is room
 
 
 def test_too_many_at_once_are_refused() -> None:
     served = [Served("demo", "demo", {**OPTIONS, "max_sequences": 1})]
-    with running(Settings(max_waiting=1), served) as server, httpx.Client(base_url=server.url) as client:
-        assert client.post("/v1/chat/completions", json=body(n=3)).status_code == 429
-        with client.stream("POST", "/v1/chat/completions", json=body(stream=True, n=2, **ENDLESS)) as answer:
-            lines = answer.iter_lines()  # closing it would close the answer
-            next(lines)
-            refused = client.post("/v1/chat/completions", json=body())
+    with running(Settings(max_waiting=1), served) as server, held(server, 3) as engine:
+        url = f"{server.url}/v1/chat/completions"
+        assert send("POST", url, json=body(n=3)).status_code == 429
+        with streamed(url, json=body(stream=True, n=2, **ENDLESS)):
+            engine.wait()
+            refused = send("POST", url, json=body())
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 1
             with pytest.raises(openai.RateLimitError, match="send this one again later"):
                 openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0).chat.completions.create(
                     model="demo", messages=[{"role": "user", "content": "Hello!"}]
                 )
+        engine.release()
         server.until_idle()
-        assert client.post("/v1/chat/completions", json=body()).status_code == 200
+        assert send("POST", url, json=body()).status_code == 200
 
 
 def test_a_step_that_fails_is_told_and_the_next_request_is_answered(server: Running) -> None:
     error = ZeroDivisionError("secret details")
     with failing_once(server, error):
-        refused = httpx.post(f"{server.url}/v1/chat/completions", json=body())
+        refused = send("POST", f"{server.url}/v1/chat/completions", json=body())
         assert refused.status_code == 500
         assert "secret" not in refused.text
-        assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
+        assert send("POST", f"{server.url}/v1/chat/completions", json=body()).status_code == 200
     with failing_once(server, error):
-        lines = httpx.post(f"{server.url}/v1/chat/completions", json=body(stream=True)).text.split("\n\n")
+        lines = send("POST", f"{server.url}/v1/chat/completions", json=body(stream=True)).text.split("\n\n")
     assert lines[-2] == "data: [DONE]"
     assert "the server failed" in json.loads(lines[-3].removeprefix("data: "))["error"]["message"]
     server.until_idle()
@@ -81,35 +85,31 @@ def test_several_models_within_a_budget() -> None:
         return LLM(checkpoint, **options)
 
     served = [Served(name, "demo", {**OPTIONS, "label": name}) for name in ("a", "b")]
-    with running(served=served, budget=30_000_000, load=load) as server, httpx.Client(base_url=server.url) as client:
+    with running(served=served, budget=30_000_000, load=load) as server:
+        url = f"{server.url}/v1/chat/completions"
 
         def ask(name: str, **more: Any) -> httpx.Response:
-            return client.post("/v1/chat/completions", json=body(model=name, **more), timeout=60)
+            return send("POST", url, json=body(model=name, **more))
 
         assert ask("a").json()["model"] == "a"
         assert ask("b").json()["model"] == "b"
         assert ask("a:latest").json()["model"] == "a"
         assert loads == ["a", "b", "a"]
-        with client.stream("POST", "/v1/chat/completions", json=body(model="a", stream=True, **ENDLESS)) as answer:
-            lines = answer.iter_lines()  # closing it would close the answer
-            next(lines)
+        with held(server, 3) as engine, streamed(url, json=body(model="a", stream=True, **ENDLESS)):
+            engine.wait()
             refused = ask("b")
             assert refused.status_code == 429
             assert "in use" in refused.text
         assert ask("c").status_code == 404
-        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["a", "b"]
+        assert [model["id"] for model in send("GET", f"{server.url}/v1/models").json()["data"]] == ["a", "b"]
 
 
 def test_idle_models_are_unloaded() -> None:
     with running(idle_seconds=0.2) as server:
-        assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
-        for _ in range(1000):
-            if server.worker is None:
-                break
-            threading.Event().wait(0.01)
-        assert server.worker is None
-        assert httpx.get(f"{server.url}/ready").status_code == 503
-        assert httpx.post(f"{server.url}/v1/chat/completions", json=body()).status_code == 200
+        assert send("POST", f"{server.url}/v1/chat/completions", json=body()).status_code == 200
+        until(lambda: server.worker is None)
+        assert send("GET", f"{server.url}/ready").status_code == 503
+        assert send("POST", f"{server.url}/v1/chat/completions", json=body()).status_code == 200
 
 
 def test_a_model_that_does_not_fit() -> None:
@@ -120,21 +120,21 @@ def test_a_model_that_does_not_fit() -> None:
 
     served = [Served("demo", "demo", OPTIONS), Served("huge", "demo", {**OPTIONS, "huge": True})]
     with running(served=served, load=load) as server:
-        refused = httpx.post(f"{server.url}/v1/chat/completions", json=body(model="huge"))
+        refused = send("POST", f"{server.url}/v1/chat/completions", json=body(model="huge"))
         assert refused.status_code == 503
         assert "take a smaller file" in refused.text
-        assert httpx.post(f"{server.url}/v1/chat/completions", json=body(model="demo"), timeout=60).status_code == 200
+        assert send("POST", f"{server.url}/v1/chat/completions", json=body(model="demo")).status_code == 200
 
 
 def test_draining_finishes_what_was_begun() -> None:
-    with running(replace(Settings(), drain_seconds=20)) as server, httpx.Client(base_url=server.url) as client:
+    with running(replace(Settings(), drain_seconds=20)) as server:
         request = body(stream=True, ignore_eos=True, max_tokens=200)
-        with client.stream("POST", "/v1/chat/completions", json=request) as answer:
+        with streamed(f"{server.url}/v1/chat/completions", json=request) as answer:
             lines = answer.iter_lines()
             next(lines)
             server.application.drain()
-            assert httpx.get(f"{server.url}/ready").status_code == 503
-            refused = httpx.post(f"{server.url}/v1/chat/completions", json=body())
+            assert send("GET", f"{server.url}/ready").status_code == 503
+            refused = send("POST", f"{server.url}/v1/chat/completions", json=body())
             assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
             assert list(lines)[-2:] == ["data: [DONE]", ""]
 
