@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "memory.h"
@@ -20,8 +21,9 @@ struct Weight {
     int64_t panel_bytes = 0;             // 0: not packed, `parts` are rows of blocks that are decoded while multiplying
     std::vector<const uint8_t*> parts;   // one for each expert
     std::vector<float> scales;           // FP8: [experts, ceil(rows / 128), ceil(columns / 128)]
-    AlignedBuffer storage;               // what `parts` point into when packed
+    std::shared_ptr<const AlignedBuffer> storage;  // what `parts` point into when packed, shared with what was packed together
 
+    int64_t packed_bytes() const { return experts * panels() * panel_bytes; }
     int64_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
 };
 

@@ -57,6 +57,7 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu);
 void bind_mixers(nb::module_& m, nb::class_<Cpu>& cpu);
 void bind_encoders(nb::class_<Cpu>& cpu);
 void bind_formats(nb::module_& m);
+void bind_text(nb::module_& m);
 
 }  // namespace qwill
 

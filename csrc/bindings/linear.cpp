@@ -99,6 +99,7 @@ std::unique_ptr<PackedWeight> rows_of(const PackedWeight& whole, int64_t first, 
     part->weight.columns = weight.columns;
     part->weight.experts = 1;
     part->weight.panel_bytes = weight.panel_bytes;
+    part->weight.storage = weight.storage;
     part->weight.parts.push_back(weight.parts[0] + first / kPanelRows * weight.panel_bytes);
     return part;
 }
@@ -192,7 +193,7 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def_prop_ro("cols", [](const PackedWeight& self) { return self.weight.columns; })
         .def_prop_ro("experts", [](const PackedWeight& self) { return self.weight.experts; })
         .def_prop_ro("type", [](const PackedWeight& self) { return self.type; })
-        .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.storage.size(); },
+        .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.packed_bytes(); },
                      "Bytes of memory of its own; 0 when it reads the file's blocks.")
         .def("part", rows_of, nb::arg("first"), nb::arg("count"), nb::keep_alive<0, 1>(),
              "Some of its rows, from a multiple of 16 on, sharing its memory; None where it is not packed in panels.");

@@ -28,4 +28,5 @@ NB_MODULE(_native, m) {
     bind_mixers(m, cpu);
     bind_encoders(cpu);
     bind_formats(m);
+    bind_text(m);
 }

@@ -82,6 +82,18 @@ QWILL_INLINE inline void nibble_rows(const uint8_t* __restrict quants, uint8_t* 
     }
 }
 
+// Adds to each code two bits, those `from` and above of its byte, as its bits 4 and 5.
+template <int count>
+QWILL_INLINE inline void add_high_pairs(const uint8_t* __restrict high_bits, int from, uint8_t* __restrict out) {
+    for (int i = 0; i < count; ++i) out[i] |= static_cast<uint8_t>((high_bits[i] >> from & 3) << 4);
+}
+
+// Adds to each code the bit `from` of its byte as its bit `to`.
+template <int count, int to>
+QWILL_INLINE inline void add_high_bits(const uint8_t* __restrict high_bits, int from, uint8_t* __restrict out) {
+    for (int i = 0; i < count; ++i) out[i] |= static_cast<uint8_t>((high_bits[i] >> from & 1) << to);
+}
+
 // Two halves of four rows of 32 elements: byte i of a half holds element i of each row.
 QWILL_INLINE inline void two_bit_rows(const uint8_t* __restrict quants, uint8_t* __restrict out) {
     for (int half = 0; half < 2; ++half) {
@@ -166,9 +178,7 @@ struct PackQ4_K : ByteScaleMinimumPacker<formats::BlockQ4_K, 4> {
 struct PackQ5_K : ByteScaleMinimumPacker<formats::BlockQ5_K, 5> {
     static void codes(const Block& block, uint8_t* out) {
         for (int pair = 0; pair < 4; ++pair) nibble_rows<32>(block.quants + 32 * pair, out + 64 * pair);
-        for (int line = 0; line < 8; ++line) {
-            for (int i = 0; i < 32; ++i) out[32 * line + i] |= static_cast<uint8_t>((block.high_bits[i] >> line & 1) << 4);
-        }
+        for (int line = 0; line < 8; ++line) add_high_bits<32, 4>(block.high_bits, line, out + 32 * line);
     }
 };
 
@@ -179,8 +189,7 @@ struct PackQ6_K {
         for (int half = 0; half < 2; ++half) {
             nibble_rows<64>(block.quants + 64 * half, out + 128 * half);
             for (int line = 0; line < 4; ++line) {
-                uint8_t* row = out + 128 * half + 32 * line;
-                for (int i = 0; i < 32; ++i) row[i] |= static_cast<uint8_t>((block.high_bits[32 * half + i] >> (2 * line) & 3) << 4);
+                add_high_pairs<32>(block.high_bits + 32 * half, 2 * line, out + 128 * half + 32 * line);
             }
         }
     }
@@ -213,9 +222,7 @@ struct PackQ3_K {
     using Format = qwill::QWILL_ISA_NS::Format<3, Centred<4>, SignedByteScales<16>>;
     static void codes(const Block& block, uint8_t* out) {
         two_bit_rows(block.quants, out);
-        for (int line = 0; line < 8; ++line) {
-            for (int i = 0; i < 32; ++i) out[32 * line + i] |= static_cast<uint8_t>((block.high_bits[i] >> line & 1) << 2);
-        }
+        for (int line = 0; line < 8; ++line) add_high_bits<32, 2>(block.high_bits, line, out + 32 * line);
     }
     static bool scales(const Block& block, int row, uint8_t* place) {
         put_half(place, row, block.scale);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <vector>
 
 #include "generic/linear/bf16_tile.h"
@@ -161,16 +162,25 @@ struct Packing {
         pack_panel = narrowed ? pack_bf16_panel<F16Rows> : kernels.pack_panel;
         weight->scales = args->scales;
         finite = std::all_of(weight->scales.begin(), weight->scales.end(), [](float scale) { return F32Element::finite(scale); });
-        const int64_t panels = weight->panels();
-        groups = (panels + kPackedTogether - 1) / kPackedTogether;
+        groups = (weight->panels() + kPackedTogether - 1) / kPackedTogether;
         if (pack_panel == nullptr) {
             weight->parts = args->parts;
             return;
         }
         weight->panel_bytes = kernels.panel_bytes(args->columns);
-        weight->storage = AlignedBuffer(weight->experts * panels * weight->panel_bytes);
+    }
+
+    int64_t bytes() const {
+        constexpr int64_t line = AlignedBuffer::kCacheLine;
+        return (weight->packed_bytes() + line - 1) / line * line;
+    }
+
+    // Where the weight is to be packed, in a buffer that it shares.
+    void place(const std::shared_ptr<const AlignedBuffer>& buffer, int64_t begin) const {
+        if (pack_panel == nullptr) return;
+        weight->storage = buffer;
         for (int64_t e = 0; e < weight->experts; ++e) {
-            weight->parts.push_back(weight->storage.data() + e * panels * weight->panel_bytes);
+            weight->parts.push_back(buffer->data() + begin + e * weight->panels() * weight->panel_bytes);
         }
     }
 
@@ -201,14 +211,22 @@ struct Packing {
     }
 };
 
-// One job for all weights: each wait for the slowest thread would cost a time slice where another program has a core.
+// One job for all weights: each wait for the slowest thread would cost a time slice where another program has a core. And one
+// buffer: it is on huge pages, which small matrices by themselves would not get.
 inline int64_t pack(PackItem* items, int64_t count, ThreadPool& pool) {
     std::vector<Packing> packings;
-    int64_t tasks = 0;
+    int64_t tasks = 0, bytes = 0;
     for (int64_t i = 0; i < count; ++i) {
         packings.emplace_back(items[i], tasks, pool);
         if (!packings.back().finite) return i;
         tasks += packings.back().tasks();
+        bytes += packings.back().bytes();
+    }
+    const auto buffer = std::make_shared<const AlignedBuffer>(bytes);
+    bytes = 0;
+    for (const Packing& packing : packings) {
+        packing.place(buffer, bytes);
+        bytes += packing.bytes();
     }
     std::atomic<int64_t> broken{count};
     pool.run(tasks, [&](int64_t task, int) {

@@ -15,7 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from qwill._native import read_strings, string_ends, string_pairs, string_places
+from qwill._native import read_strings, string_ends
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import BY_GGUF_ID
 from qwill.weights.mapped import RawTensor, map_file
@@ -65,13 +65,9 @@ class StringArray(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return iter(read_strings(self._buffer, self._start, self._ends))
 
-    def places(self, kept: np.ndarray) -> dict[str, int]:
-        """Index of each string that `kept` (bool) marks; of equal ones the last."""
-        return dict(string_places(self._buffer, self._start, self._ends, kept))
-
-    def pairs(self) -> list[tuple[str, str]] | None:
-        """Both words of each string; None when one has not exactly two."""
-        return string_pairs(self._buffer, self._start, self._ends)
+    def stored(self) -> tuple[np.ndarray, int, np.ndarray]:
+        """The file's bytes (uint8), the position of the first string's length, and where each string ends (int64)."""
+        return self._buffer, self._start, self._ends
 
 
 @dataclass(frozen=True)
