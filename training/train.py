@@ -24,7 +24,7 @@ from training.model import DemoModel, Loss, initialize
 from training.sight import WORDS
 from training.start import start_from, tokenizer_of
 from training.vision import VisionShape
-from training.workers import Plan, Shared, run_worker
+from training.workers import Plan, Shared, end_with_parent, run_worker
 
 DEFAULT_RUN = Path(__file__).parent / "runs" / "demo"
 LOG_FIELDS = ("step", *Loss._fields, "seconds")
@@ -123,6 +123,8 @@ class Recorder:
 def work(worker: int, plan: Plan, shared: Shared, tokenizer_json: str, barrier: Any, run: Path, steps: int) -> None:
     """One worker from start to end; the first also keeps the records."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.workers))
+    if plan.workers > 1:
+        end_with_parent()
     torch.set_flush_denormal(True)  # the optimizer's averages of what is zero fade into them, and they are slow
     if worker:
         run_worker(worker, plan, shared, tokenizer_json, barrier, None)

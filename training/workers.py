@@ -2,7 +2,10 @@
 share of a step and then updates its share of the parameters."""
 
 import math
+import multiprocessing
+import os
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,6 +107,19 @@ def accumulate(model: DemoModel, batches: list[TextBatch], rng: random.Random) -
                 sums[index] += value * share
                 weights[index] += share
     return [value / weight if weight else math.nan for value, weight in zip(sums, weights, strict=True)]
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one that started it has ended, in whatever way: nobody else would stop the workers,
+    and a run that is gone on with would write to the same files."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def run_worker(

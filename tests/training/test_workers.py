@@ -3,7 +3,10 @@
 import copy
 import csv
 import functools
+import os
 import random
+import signal
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -190,6 +193,28 @@ def test_two_processes_make_the_steps_of_one(
         command(monkeypatch, run, "--steps", "2", "--workers", count)
         states.append({name: tensor for name, tensor in checkpoint(run).items() if name.startswith("momentum")})
     assert distance(*states) < 0.05  # bfloat16
+
+
+def test_workers_end_with_the_run(tmp_path: Path) -> None:
+    """Also when it is killed; a worker that stays would go on writing checkpoints."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import os, time\nfrom training.workers import end_with_parent\n"
+        "end_with_parent()\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
+    )
+    start = (
+        "import multiprocessing, runpy, sys\n"
+        "multiprocessing.get_context('spawn').Process(target=runpy.run_path, args=sys.argv[1:]).start()"
+    )
+    run = subprocess.Popen([sys.executable, "-c", start, str(worker)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    pid = int(run.stdout.readline())
+    run.kill()
+    try:
+        assert run.communicate(timeout=120)[0] == "", "the worker holds the pipe until it ends"
+    except subprocess.TimeoutExpired:
+        os.kill(pid, signal.SIGKILL)
+        raise
 
 
 @pytest.mark.usefixtures("few_examples")
