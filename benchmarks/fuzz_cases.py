@@ -70,6 +70,7 @@ BODIES: dict[str, list[dict[str, Any]]] = {
          "tools": [{"name": "get_weather", "description": "x", "input_schema": TOOL["parameters"]}],
          "tool_choice": {"type": "auto"}, "thinking": {"type": "enabled", "budget_tokens": 1024}},
     ],
+    "/v1/responses/input_tokens": [{"model": "demo", "input": "Hi!", "instructions": "Be short."}],
     "/v1/messages/count_tokens": [{"model": "demo", "messages": [{"role": "user", "content": "Hi!"}]}],
     "/api/chat": [
         {"model": "demo", "messages": [{"role": "user", "content": "Hi!", "images": ["{base64}"]}],

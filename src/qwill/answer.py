@@ -6,7 +6,7 @@ from typing import Any
 
 from qwill.engine.request import Request
 from qwill.text.detokenizer import Detokenizer
-from qwill.text.router import Delta, Router, ToolCallDelta, ToolCallPiece
+from qwill.text.router import CutCall, Delta, Router, ToolCallDelta, ToolCallPiece
 from qwill.text.stop import StopMatcher
 from qwill.text.tokenizer import Tokenizer
 
@@ -25,7 +25,8 @@ class Completion:
     """An answer. Times are in seconds.
 
     `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
-    repeating itself) or error (its structure was too complex to follow to the end).
+    repeating itself) or error (its structure was too complex to follow to the end). `cut_call`: the tool call in whose
+    midst the length ended the answer, which is not one of `tool_calls`.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Completion:
     finish_reason: str
     usage: dict[str, int]
     timings: dict[str, float]
+    cut_call: CutCall | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Answer:
                 deltas += self._route(text + ("" if stopped else self._stops.flush()))
         finished = request.finish_reason is not None
         if finished and self.router is not None and len(self._calls) != self.most_calls:
-            deltas += self._take(self.router.finish())
+            deltas += self._take(self.router.finish(cut_off=request.finish_reason == "length"))
         stream = [StreamDelta(delta.kind, delta.text, delta.tool_call, delta.piece) for delta in deltas]
         if finished:
             stream.append(StreamDelta("finish", completion=self.completion()))
@@ -149,4 +151,5 @@ class Answer:
                 "prefill_tokens_per_second": (prompt - request.cached) / first if first > 0 else 0.0,
                 "decode_tokens_per_second": (generated - 1) / rest if rest > 0 else 0.0,
             },
+            cut_call=self.router.cut_call if self.router is not None else None,
         )

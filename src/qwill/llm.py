@@ -32,6 +32,7 @@ from qwill.weights.fingerprint import fingerprint
 from qwill.weights.hub import resolve_model
 from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 
+COUNTED = 2**20  # tokens of a prompt that is only counted, as many as any member of the family may be asked to read
 PREPARED = 4  # prompts for each that can be answered at a time
 log = logging.getLogger("qwill")
 NEXT_QUESTION = {"role": "user", "content": "?"}
@@ -120,6 +121,7 @@ class LLM:
             self.tokenizer: Tokenizer | None = tokenizer.result()
         has_vision = self._model.vision is not None
         self._prompts = PromptBuilder(self.checkpoint, self.tokenizer, has_vision, self.max_context)
+        self._counted = PromptBuilder(self.checkpoint, self.tokenizer, has_vision, self.max_context, COUNTED)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
         self._guide = Guide(self.tokenizer, self.config.text.vocab_size, self._eos_ids)
 
@@ -225,6 +227,16 @@ class LLM:
         answer = self._answer(chat.prompt, params, router, turn)
         answer.most_calls = most_calls
         return answer
+
+    def prompt_tokens(
+        self, messages: Sequence[Message], *, tools: Tools = None, thinking: bool = True,
+        options: PromptOptions | None = None,
+    ) -> list[int]:  # fmt: skip
+        """The token ids of a conversation as `reply` reads it; its text may be longer than the context.
+
+        Any thread may call this. Raises PromptTooLong for more than a million tokens, or more of images than fit.
+        """
+        return self._counted.conversation(messages, tools, thinking, options or PromptOptions()).prompt.token_ids
 
     def save_session(
         self, path: str | Path, messages: Sequence[Message], *, tools: Tools = None, thinking: bool = True,

@@ -62,15 +62,17 @@ class ChatPrompt:
 
 class PromptBuilder:
     """Knows a checkpoint's tokenizer, template and media settings. What is far from fitting into `max_context` tokens
-    is refused before all of it is read or decoded."""
+    is refused before all of it is read or decoded; `max_text` is another bound for what is not decoded."""
 
     def __init__(
-        self, checkpoint: Checkpoint, tokenizer: Tokenizer | None, has_vision: bool, max_context: int = UNLIMITED
-    ) -> None:
+        self, checkpoint: Checkpoint, tokenizer: Tokenizer | None, has_vision: bool, max_context: int = UNLIMITED,
+        max_text: int | None = None,
+    ) -> None:  # fmt: skip
         self._checkpoint = checkpoint
         self._tokenizer = tokenizer
         self._has_vision = has_vision
         self._max_context = max_context
+        self._max_text = max_context if max_text is None else max_text
         self._template: ChatTemplate | None = None
 
     @property
@@ -141,13 +143,13 @@ class PromptBuilder:
 
     def _check_length(self, text: str) -> None:
         """Refuses what cannot fit before all of it is read, which takes seconds for each megabyte."""
-        step = CHARACTERS * self._max_context
+        step = CHARACTERS * self._max_text
         if len(text) <= step:
             return
         tokens = 0
         for start in range(0, len(text), step):
             tokens += len(self.tokenizer.encode(text[start : start + step], allow_special=True))
-            if tokens > 2 * self._max_context:  # a token that is cut here may count several times
+            if tokens > 2 * self._max_text:  # a token that is cut here may count several times
                 raise PromptTooLong(
                     f"the prompt is far too long: the context holds {self._max_context} tokens; shorten it"
                 )

@@ -257,6 +257,14 @@ def test_counted_tokens_are_those_of_the_answers_prompt(client: anthropic.Anthro
         assert usage.input_tokens > 0
 
 
+def test_what_does_not_fit_is_counted_all_the_same(client: anthropic.Anthropic) -> None:
+    few, many = (count(client, "word " * words) for words in (200, 4000))
+    assert many > 3 * 1024
+    assert many - 3800 == pytest.approx(few, abs=1)
+    with pytest.raises(anthropic.BadRequestError, match="the context holds 1024"):
+        ask(client, "word " * 4000)
+
+
 def test_a_long_conversation_is_read_once(client: anthropic.Anthropic) -> None:
     """The header that an agent puts in front, new with every request, must not be in the way of that."""
 
@@ -289,6 +297,19 @@ def test_an_answer_that_is_cut_off(client: anthropic.Anthropic, server: Running)
     assert 0 < room < 20
     full = ask(client, text, thinking=THINKING, max_tokens=5000)
     assert (full.stop_reason, full.usage.output_tokens) == ("model_context_window_exceeded", room)
+
+
+def test_a_call_that_is_cut_off(client: anthropic.Anthropic) -> None:
+    """It has the arguments that came whole, and never looks like one that is complete."""
+    whole = ask(client, PARIS, tools=[WEATHER]).usage.output_tokens
+    inputs = []
+    for most in range(6, whole - 4, 2):
+        cut = ask(client, PARIS, tools=[WEATHER], max_tokens=most)
+        assert cut.stop_reason == "max_tokens"
+        assert without_ids(stream(client, PARIS, tools=[WEATHER], max_tokens=most)) == without_ids(cut)
+        if cut.content[-1].type == "tool_use":
+            inputs.append(cut.content[-1].input)
+    assert {} in inputs
 
 
 def test_what_means_nothing_here_is_told(client: anthropic.Anthropic) -> None:

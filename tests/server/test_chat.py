@@ -96,6 +96,34 @@ def test_calls(client: openai.OpenAI) -> None:
     assert answer.choices[0].message.tool_calls is None
 
 
+def test_a_call_that_is_cut_off(client: openai.OpenAI) -> None:
+    more: dict[str, Any] = {"tools": [WEATHER], "temperature": 0, "extra_body": {"enable_thinking": False}}
+    (call,) = ask(client, "What is the weather in Paris?", **more).choices[0].message.tool_calls
+    told = set()
+    for most in range(4, 60, 2):
+        cut = ask(client, "What is the weather in Paris?", max_tokens=most, **more)
+        choice = cut.choices[0]
+        content, _, calls, last = collect(
+            ask(client, "What is the weather in Paris?", max_tokens=most, stream=True, **more)
+        )
+        assert (content or None, last.choices[0].finish_reason) == (choice.message.content, choice.finish_reason)
+        functions = [one.function.model_dump() for one in choice.message.tool_calls or []]
+        assert [{"name": one["name"], "arguments": one["arguments"]} for one in functions] == calls
+        if [one["arguments"] for one in functions] == [call.function.arguments]:  # its closing tag may be missing
+            break
+        assert choice.finish_reason == "length"
+        for one in functions:
+            assert call.function.arguments.startswith(one["arguments"])
+            with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+                json.loads(one["arguments"])
+            told.add(one["arguments"])
+            sent_back = choice.message.model_dump(exclude_none=True)
+    assert "{" in told
+    assert len(told) > 2
+    with pytest.raises(openai.BadRequestError, match="arguments"):
+        client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "?"}, sent_back])
+
+
 def test_tool_choice(client: openai.OpenAI) -> None:
     forced = ask(client, SUM, tools=[WEATHER], tool_choice="required", max_tokens=200)
     assert forced.choices[0].message.tool_calls[0].function.name == "get_weather"

@@ -74,9 +74,10 @@ async def web(answers: Callable[[str], Any], host: str = "127.0.0.1", **more: An
         yield state
     finally:
         listening.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:  # a connection may only now be taken
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(others, timeout=0.01)
 
 
 class Names:

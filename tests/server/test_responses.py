@@ -255,8 +255,57 @@ def test_answers_that_are_cut_off(client: openai.OpenAI, server: Running) -> Non
     assert events[-1]["type"] == "response.incomplete"
     assert told(events) == events[-1]["response"]["output"]
     assert client.responses.retrieve(events[-1]["response"]["id"]).status == "incomplete"
-    called = events_of(server, input=PARIS, tools=[WEATHER], reasoning={"effort": "none"}, max_output_tokens=9)
-    assert not [item for item in called[-1]["response"]["output"] if item["type"] == "function_call"]
+
+
+def test_a_call_that_is_cut_off(client: openai.OpenAI, server: Running) -> None:
+    question = "Translate 'red house' into French."
+    asked: dict[str, Any] = {"tools": [TRANSLATE], "reasoning": {"effort": "none"}}
+    (call,) = ask(client, question, **asked).output
+    seen = {}
+    for most in range(5, 60, 2):
+        events = events_of(server, input=question, max_output_tokens=most, **asked)
+        final = events[-1]["response"]
+        assert told(events) == final["output"]
+        (item,) = final["output"]
+        if item["status"] == "completed":  # though its closing tag may be missing
+            break
+        if item["type"] == "function_call":  # before its function is named it is text
+            assert item["name"] == "translate"
+            assert call.arguments.startswith(item["arguments"])
+            with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+                json.loads(item["arguments"])
+            seen[item["arguments"]] = most
+    assert len(seen) > 3
+    assert plain(final["output"]) == plain([call])
+    cut = ask(client, question, max_output_tokens=max(seen.values()), **asked)
+    assert cut.output[0].status == "incomplete"
+    assert ask(client, SUM, previous_response_id=cut.id).output_text.endswith("42")
+    with pytest.raises(openai.BadRequestError, match="leave out a call that was cut off"):
+        ask(client, [*cut.output, {"role": "user", "content": SUM}])
+
+
+@pytest.mark.parametrize("length", [20, 2000])
+def test_tokens_are_counted_whether_or_not_they_fit(client: openai.OpenAI, length: int) -> None:
+    more: Any = {"model": "demo", "instructions": "Be kind.", "tools": [WEATHER]}
+    counted = client.responses.input_tokens.count(input="word " * length, **more)
+    assert counted.object == "response.input_tokens"
+    if length < 1000:
+        answer = ask(client, "word " * length, **more)
+        assert answer.usage.input_tokens == counted.input_tokens
+        after = client.responses.input_tokens.count(input=SUM, previous_response_id=answer.id, **more)
+        again = ask(client, SUM, previous_response_id=answer.id, **more)
+        assert after.input_tokens == again.usage.input_tokens
+    else:
+        assert length < counted.input_tokens < 2 * length
+    raw = client.responses.input_tokens.with_raw_response.count(input=SUM, truncation="auto", model="demo")
+    assert raw.headers["x-qwill-ignored"] == "truncation"
+    with pytest.raises(openai.BadRequestError, match="personality"):
+        client.responses.input_tokens.count(input=SUM, personality="friendly", model="demo")
+
+
+def test_what_is_not_offered_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="not compacted here"):
+        client.responses.compact(model="demo", input=SUM)
 
 
 def test_answers_that_fail(client: openai.OpenAI, server: Running) -> None:

@@ -137,14 +137,25 @@ def test_texts_get_their_own_tokens(
     assert streamed == [token for part in parts for token in part["logprobs"]]
 
 
-@pytest.mark.parametrize("finish", ["stop", "length"])
-def test_a_call_that_comes_to_nothing_is_no_item(tokenizer: Tokenizer, finish: str) -> None:
-    events, items = grow(tokenizer, f"a\n</think>\n\n{BROKEN}", [1], finish=finish)
+def test_a_call_that_is_cut_off_is_an_incomplete_item(tokenizer: Tokenizer) -> None:
+    events, items = grow(tokenizer, f"a\n</think>\n\n{BROKEN}", [1], finish="length")
+    deltas = [event["delta"] for event in events if event["type"] == "response.function_call_arguments.delta"]
+    assert deltas == ['{"a": "1"', ', "b": "2']
+    assert [(item["type"], item["status"]) for item in items] == [
+        ("reasoning", "completed"),
+        ("function_call", "incomplete"),
+    ]
+    assert items[-1]["arguments"] == "".join(deltas)
+    assert events[-1] == {"type": "response.output_item.done", "output_index": 1, "item": items[-1]}
+
+
+def test_a_call_that_is_none_is_no_item(tokenizer: Tokenizer) -> None:
+    events, items = grow(tokenizer, f"a\n</think>\n\n{BROKEN}", [1])
     ended = [event["item"] for event in events if event["type"] == "response.output_item.done"]
     assert [(item["type"], item["status"]) for item in ended] == [
         ("reasoning", "completed"),
         ("function_call", "incomplete"),
-        ("message", "completed" if finish == "stop" else "incomplete"),
+        ("message", "completed"),
     ]
     assert [item["type"] for item in items] == ["reasoning", "message"]
     assert items[1]["content"][0]["text"] == BROKEN

@@ -297,3 +297,27 @@ def test_going_on_keeps_every_character() -> None:
     router = Router(True, goes_on=True)
     deltas = [*router.feed("\n and so\n</think>\n\nYes"), *router.finish()]
     assert [(delta.kind, delta.text) for delta in deltas] == [("reasoning", "\n and so"), ("content", "Yes")]
+
+
+@pytest.mark.parametrize("city", ["Paris", "<b>", 'a"b\\', "}", "a\n</parameter>\nb", ""])
+@pytest.mark.parametrize("thinking", [True, False])
+def test_a_call_that_is_cut_off_never_looks_whole(city: str, thinking: bool) -> None:
+    """Wherever it is cut, all that is told of it is the beginning of what would be told of the whole call."""
+    text = CALL.replace("<parameter=city>\nParis", f"<parameter=days>\n3\n</parameter>\n<parameter=city>\n{city}")
+    whole = json.dumps({"days": 3, "city": city}, ensure_ascii=False)
+    told = set()
+    for end in range(len(text) + 1):
+        router = Router(thinking, [WEATHER])
+        deltas = [*router.feed(text[:end]), *router.finish(cut_off=True)]
+        pieces = "".join(delta.piece.text for delta in deltas if delta.piece is not None)
+        if router.cut_call is None:  # its function is not named yet, or all of it is there
+            assert pieces == ("" if end <= text.find(">\n<parameter") else whole)
+            continue
+        assert pieces == router.cut_call.text
+        assert whole.startswith(pieces)
+        assert not any(delta.text or delta.tool_call for delta in deltas)
+        with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+            json.loads(pieces)
+        assert router.cut_call.arguments == ({"days": 3} if len(pieces) > 1 else {})
+        told.add(pieces)
+    assert {"{", '{"days": 3', whole[:-2]} <= told

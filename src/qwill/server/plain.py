@@ -1,6 +1,7 @@
 """What is of no dialect: models, tokens, and how the server is."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -14,7 +15,6 @@ from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest
 from qwill.server.routes import service
 from qwill.server.schemas import REFUSALS, Strict, answered
-from qwill.server.service import Ask
 
 router = APIRouter()
 MOST_CHARACTERS = 1_000_000  # of a text that is turned into tokens
@@ -125,20 +125,19 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Response:
     """The token ids of a text, or of the prompt that a conversation makes."""
     if (body.prompt is None) == (body.messages is None):
         raise Refusal(400, "give either prompt or messages", param="prompt")
+    if body.messages is not None:
+        fields = {"messages": body.messages, "tools": body.tools, "enable_thinking": body.enable_thinking}
+        ids, worker = await service(request).prompt_tokens(replace(chat_ask(_validated(fields)), model=body.model))
+        return JSON({"tokens": ids, "count": len(ids), "max_model_len": worker.llm.max_context})
+    assert body.prompt is not None
     served, worker = await service(request).models.lease(body.model)
     try:
-        if body.prompt is not None:
-            tokenizer = worker.llm.tokenizer
-            if tokenizer is None:
-                raise Refusal(400, f"{served.name} has no tokenizer", param="model")
-            if len(body.prompt) > MOST_CHARACTERS:
-                raise Refusal(413, f"prompt may have {MOST_CHARACTERS} characters", param="prompt")
-            ids = await asyncio.to_thread(tokenizer.encode, body.prompt, allow_special=True)
-        else:
-            fields = {"messages": body.messages, "tools": body.tools, "enable_thinking": body.enable_thinking}
-            ask: Ask = chat_ask(_validated(fields))
-            (answer,) = await service(request).prepare(worker, ask)
-            ids = answer.request.prompt.token_ids
+        tokenizer = worker.llm.tokenizer
+        if tokenizer is None:
+            raise Refusal(400, f"{served.name} has no tokenizer", param="model")
+        if len(body.prompt) > MOST_CHARACTERS:
+            raise Refusal(413, f"prompt may have {MOST_CHARACTERS} characters", param="prompt")
+        ids = await asyncio.to_thread(tokenizer.encode, body.prompt, allow_special=True)
         return JSON({"tokens": ids, "count": len(ids), "max_model_len": worker.llm.max_context})
     finally:
         service(request).models.release(served)

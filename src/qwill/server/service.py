@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from qwill.answer import Answer
 from qwill.engine.sampling_params import SamplingParams
@@ -19,6 +19,7 @@ from qwill.server.sources import Sources
 from qwill.server.watch import Watch
 from qwill.server.worker import Job, Worker
 
+T = TypeVar("T")
 PREPARING = 4  # prompts that are made at a time
 SHORT = 1000  # characters of a prompt that is made where it is asked for
 
@@ -43,6 +44,11 @@ class Ask:
     choices: int = 1
     streamed: bool = False
     priority: int = 0
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model is to reason first; its template may have another view."""
+        return self.thinking is not False
 
     @property
     def count(self) -> int:
@@ -86,7 +92,7 @@ class Service:
         served, worker = await self.models.lease(ask.model)
         try:
             worker.check_room(ask.count)
-            answers = await self.prepare(worker, ask)
+            answers = await self._make(_answers, worker, ask)
             job = worker.submit(answers, ask.streamed)
         except BaseException:
             self.models.release(served)
@@ -96,16 +102,23 @@ class Service:
         job.on_end(lambda: self._ended(asked))
         return asked
 
-    async def prepare(self, worker: Worker, ask: Ask) -> list[Answer]:
-        """The answers, not begun. Media are fetched here, and prompts made on other threads unless they are short."""
+    async def prompt_tokens(self, ask: Ask) -> tuple[list[int], Worker]:
+        """The token ids of a conversation's prompt, and whose they are. It need not fit into the context."""
+        served, worker = await self.models.lease(ask.model)
+        try:
+            return await self._make(_prompt_tokens, worker, ask), worker
+        finally:
+            self.models.release(served)
+
+    async def _make(self, make: Callable[[Worker, Ask], T], worker: Worker, ask: Ask) -> T:
+        """What is made of a prompt. Media are fetched here, and prompts made on other threads unless they are short."""
         if ask.messages is not None:
             messages = await self._sources.resolve(ask.messages)
             options = replace(ask.options, seconds=self.settings.limits.media_seconds)
             ask = replace(ask, messages=messages, options=options)
         if _is_short(ask):
-            return _answers(worker, ask)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._preparing, _answers, worker, ask)
+            return make(worker, ask)
+        return await asyncio.get_running_loop().run_in_executor(self._preparing, make, worker, ask)
 
     async def close(self) -> None:
         """Unloads the models and writes the last counts."""
@@ -147,6 +160,11 @@ def _answers(worker: Worker, ask: Ask) -> list[Answer]:
     return answers
 
 
+def _prompt_tokens(worker: Worker, ask: Ask) -> list[int]:
+    assert ask.messages is not None
+    return worker.llm.prompt_tokens(ask.messages, tools=ask.tools, thinking=ask.thinks, options=ask.options)
+
+
 def _answer(worker: Worker, ask: Ask, prompt: str | Sequence[int] | None, params: SamplingParams) -> Answer:
     if prompt is not None:
         answer = worker.llm.answer(prompt, params)
@@ -154,7 +172,7 @@ def _answer(worker: Worker, ask: Ask, prompt: str | Sequence[int] | None, params
         assert ask.messages is not None
         answer = worker.llm.reply(
             ask.messages, params, tools=ask.tools, tool_choice=ask.tool_choice,
-            thinking=True if ask.thinking is None else ask.thinking, options=ask.options, most_calls=ask.most_calls,
+            thinking=ask.thinks, options=ask.options, most_calls=ask.most_calls,
         )  # fmt: skip
     answer.request.priority = ask.priority
     return answer

@@ -117,6 +117,7 @@ def _told(completion: Completion, is_finished: bool) -> dict[str, Any]:
         "text": completion.text,
         "reasoning": completion.reasoning,
         "tool_calls": completion.tool_calls,
+        "cut_call": completion.cut_call and asdict(completion.cut_call),
         "finish_reason": completion.finish_reason if is_finished else None,
     }
     return {name: value for name, value in told.items() if value}

@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from qwill.text.parsers.qwen import OPENING, Status, ToolCallScanner, coerce_arguments, parameter_schemas
+from qwill.text.parsers.qwen import (
+    OPENING,
+    Status,
+    ToolCallScanner,
+    coerce_arguments,
+    parameter_schemas,
+    stays_text,
+)
 
 Kind = Literal["reasoning", "content", "tool_call_piece", "tool_call"]
 
@@ -45,10 +52,21 @@ class ToolCallPiece:
 
 
 @dataclass(frozen=True)
+class CutCall:
+    """A call that the limit on an answer's tokens cut off. `arguments` are those that came whole; `text` is all that
+    came of their JSON, which lacks its end."""
+
+    name: str
+    arguments: dict[str, Any]
+    text: str
+
+
+@dataclass(frozen=True)
 class Delta:
     """The next piece of an answer: text of the given kind, a piece of a tool call, or a whole one after its pieces.
 
-    A call that the answer's end cuts off has pieces and never comes whole: its text follows as text.
+    A call that turns out to be none, or that is cut off, may have pieces and never comes whole. The text of one that
+    is none follows as text.
     """
 
     kind: Kind
@@ -81,6 +99,8 @@ class Router:
         self._scanner: ToolCallScanner | None = None
         self._calls = 0
         self._told = 0  # how many arguments of the call that is being read pieces have
+        self._told_text = ""  # those pieces
+        self.cut_call: CutCall | None = None
         # Newlines are held back until it is known whether they stand inside a part or at its edge.
         self._newlines = ""
         self._at_edge = not goes_on
@@ -98,8 +118,12 @@ class Router:
             pass
         return deltas
 
-    def finish(self) -> list[Delta]:
-        """The end of the answer: return all that was held back."""
+    def finish(self, cut_off: bool = False) -> list[Delta]:
+        """The end of the answer: return all that was held back.
+
+        `cut_off`: it was not to end here. Then a call of one of the tools that has begun is `cut_call`; otherwise it
+        is text.
+        """
         deltas: list[Delta] = []
         while self._scanner is not None or self._buffer:
             if self._scanner is None:
@@ -107,6 +131,9 @@ class Router:
                 self._write(self._take(len(self._buffer)), deltas)
             elif self._scanner.lacks_only_closing and self._is_call(self._scanner):
                 self._call(self._scanner, deltas)
+                self._scanner = None
+            elif cut_off and self._scanner.name in self._schemas:
+                self._cut(self._scanner, deltas)
                 self._scanner = None
             else:
                 self._reject(self._scanner, deltas)
@@ -178,6 +205,7 @@ class Router:
     def _piece(self, scanner: ToolCallScanner, text: str, deltas: list[Delta]) -> None:
         piece = ToolCallPiece(self._calls, scanner.name, text, first=self._told == 0)
         deltas.append(Delta("tool_call_piece", piece=piece))
+        self._told_text += text
 
     def _call(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
         arguments = coerce_arguments(scanner.parameters, self._schemas.get(scanner.name, {}))
@@ -185,14 +213,25 @@ class Router:
         self._piece(scanner, "}" if self._told else call.arguments_json, deltas)
         deltas.append(Delta("tool_call", tool_call=call))
         self._calls += 1
-        self._told = 0
+        self._told, self._told_text = 0, ""
         self._turn_to(self._kind)
+
+    def _cut(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
+        """Hand on what came of the argument that is cut off: a text without its closing quote, never another value,
+        which might look whole. So the JSON has no end whatever the model wrote."""
+        schema = self._schemas[scanner.name]
+        rest = "" if self._told else "{"
+        if scanner.begun is not None and stays_text(scanner.begun[0], schema):
+            rest = (", " if self._told else "{") + json.dumps(dict([scanner.begun]), ensure_ascii=False)[1:-2]
+        if rest:
+            self._piece(scanner, rest, deltas)
+        self.cut_call = CutCall(scanner.name, coerce_arguments(scanner.parameters, schema), self._told_text)
 
     def _reject(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
         """Hand the opening tag on as text and look at the rest anew: a real call may stand there."""
         if self._told:
             self._calls += 1  # its pieces are out; another call is another one
-            self._told = 0
+            self._told, self._told_text = 0, ""
         self._write(OPENING, deltas)
         self._buffer = scanner.text + self._buffer
         self._scanner = None

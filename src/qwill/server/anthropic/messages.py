@@ -38,14 +38,9 @@ async def messages(request: Request, body: MessagesRequest) -> Response:
 
 @router.post(f"{PATH}/count_tokens", responses=COUNT_ANSWERS, tags=["Anthropic"])
 async def count_tokens(request: Request, body: Conversation) -> Response:
-    """How many tokens a conversation has as a prompt, tools and images included."""
-    ask = conversation_ask(body)
-    served, worker = await service(request).models.lease(body.model)
-    try:
-        (answer,) = await service(request).prepare(worker, ask)
-    finally:
-        service(request).models.release(served)
-    return _headed(JSON({"input_tokens": len(answer.request.prompt.token_ids)}), request, body)
+    """How many tokens a conversation has as a prompt, tools and images included, whether or not it fits."""
+    ids, _ = await service(request).prompt_tokens(conversation_ask(body))
+    return _headed(JSON({"input_tokens": len(ids)}), request, body)
 
 
 class MessageReply:
@@ -71,6 +66,8 @@ class MessageReply:
         if completion.text:
             content.append({"type": "text", "text": completion.text})
         content += [_call(call["name"], call["arguments"]) for call in completion.tool_calls]
+        if completion.cut_call is not None:  # max_tokens tells that there were to be more arguments
+            content.append(_call(completion.cut_call.name, completion.cut_call.arguments))
         return {**self._head, "content": content, **self._ending(completion), "usage": self._usage(completion)}
 
     async def events(self) -> AsyncIterator[bytes]:

@@ -56,14 +56,13 @@ class ChatReply:
         choices = []
         for index, completion in enumerate(self._completions()):
             message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
-            if completion.tool_calls and not completion.text:
-                message["content"] = None
             if completion.reasoning and self._with_reasoning:
                 message |= {"reasoning_content": completion.reasoning, "reasoning": completion.reasoning}
-            if completion.tool_calls:
-                message["tool_calls"] = [
-                    _call(_call_id(), call["name"], to_text(call["arguments"])) for call in completion.tool_calls
-                ]
+            calls = [_call(_call_id(), call["name"], to_text(call["arguments"])) for call in completion.tool_calls]
+            if completion.cut_call is not None:  # its arguments are no whole JSON, as OpenAI's own are not then
+                calls.append(_call(_call_id(), completion.cut_call.name, completion.cut_call.text))
+            if calls:
+                message |= {"content": completion.text or None, "tool_calls": calls}
             choice = {"index": index, "message": message, "logprobs": self._logprobs(completion.logprobs)}
             choices.append(choice | self._ending(index, completion))
         return {**self._head, "choices": choices, "usage": self._usage()}

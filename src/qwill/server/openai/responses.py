@@ -10,10 +10,10 @@ from starlette.responses import Response
 from qwill.answer import Completion
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.http import ALIVE, EVENTS, JSON, Stream, event, whole
-from qwill.server.openai.responses_answers import Deleted, ItemList, ResponseAnswer
+from qwill.server.openai.responses_answers import Deleted, InputTokens, ItemList, ResponseAnswer
 from qwill.server.openai.responses_asking import responses_ask
 from qwill.server.openai.responses_events import Event, Output, TextTokens
-from qwill.server.openai.responses_items import new_id, stored_items
+from qwill.server.openai.responses_items import Stored, new_id, stored_items
 from qwill.server.openai.responses_schemas import (
     ENCRYPTED,
     ItemReference,
@@ -24,7 +24,7 @@ from qwill.server.openai.responses_schemas import (
 )
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
 from qwill.server.routes import caller, service
-from qwill.server.schemas import answered
+from qwill.server.schemas import REFUSALS, answered
 from qwill.server.service import Asked
 
 router = APIRouter()
@@ -35,11 +35,7 @@ TOO_COMPLEX = "the structure of the answer became too complex to follow; ask for
 async def create_response(request: Request, body: ResponsesRequest) -> Response:
     """Answers a conversation; with `stream` as server-sent events."""
     asker, remembered = caller(request), store(request)
-    owner, before = asker.key.name, None
-    if body.previous_response_id is not None:
-        before = remembered.get(owner, body.previous_response_id, "previous_response_id")
-    refers = not isinstance(body.input, str) and any(isinstance(item, ItemReference) for item in body.input)
-    new = stored_items(body.input, remembered.items(owner) if refers else {})
+    before, new = _conversation(request, body)
     items = [*before.conversation, *new] if before is not None else new
     keeps = body.store is not False and remembered.most > 0
     size = remembered.size(new, before) if keeps else 0
@@ -47,14 +43,26 @@ async def create_response(request: Request, body: ResponsesRequest) -> Response:
 
     def keep(told: dict[str, Any]) -> None:
         if keeps:
-            remembered.put(Remembered(owner, told, items, size + memory_of(told)))
+            remembered.put(Remembered(asker.key.name, told, items, size + memory_of(told)))
 
     reply = ResponseReply(asked, body, service(request).watch.cost, keeps, keep)
     response = Stream(asked.job, reply.events()) if body.stream else JSON(await whole(request, reply.whole()))
-    ignored = body.unheeded()
-    if ignored:
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
-    return response
+    return _headed(response, body)
+
+
+@router.post("/v1/responses/input_tokens", responses=answered(InputTokens), tags=["OpenAI"])
+async def count_input_tokens(request: Request, body: ResponsesRequest) -> Response:
+    """How many tokens a conversation has as a prompt, tools and images included, whether or not it fits."""
+    before, new = _conversation(request, body)
+    items = [*before.conversation, *new] if before is not None else new
+    ids, _ = await service(request).prompt_tokens(responses_ask(body, items))
+    return _headed(JSON({"object": "response.input_tokens", "input_tokens": len(ids)}), body)
+
+
+@router.post("/v1/responses/compact", responses=REFUSALS, tags=["OpenAI"])
+async def compact_response() -> Response:
+    """Refused: nothing here makes conversations shorter."""
+    raise Refusal(400, "conversations are not compacted here; send what is to be kept of one as input")
 
 
 @router.get("/v1/responses/{name}", responses=answered(ResponseAnswer), tags=["OpenAI"])
@@ -94,6 +102,23 @@ async def cancel_response(request: Request, name: str) -> Response:
     """Refused: what can be named here is finished, since nothing is answered in the background."""
     store(request).get(caller(request).key.name, name)
     raise Refusal(400, f"response {name!r} is finished; to end one that is being written, close its connection")
+
+
+def _conversation(request: Request, body: ResponsesRequest) -> tuple[Remembered | None, list[Stored]]:
+    """The response that a request goes on from, and the items that it brings. Raises Refusal."""
+    owner, remembered, before = caller(request).key.name, store(request), None
+    if body.previous_response_id is not None:
+        before = remembered.get(owner, body.previous_response_id, "previous_response_id")
+    refers = not isinstance(body.input, str) and any(isinstance(item, ItemReference) for item in body.input)
+    return before, stored_items(body.input, remembered.items(owner) if refers else {})
+
+
+def _headed(response: Response, body: ResponsesRequest) -> Response:
+    """With a header that names the fields that mean nothing here."""
+    ignored = body.unheeded()
+    if ignored:
+        response.headers["x-qwill-ignored"] = ", ".join(ignored)
+    return response
 
 
 def store(request: Request) -> ResponseStore:

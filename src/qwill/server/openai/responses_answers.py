@@ -121,6 +121,13 @@ class ItemList(BaseModel):
     has_more: bool
 
 
+class InputTokens(BaseModel):
+    """How many tokens a prompt has."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
 class Deleted(BaseModel):
     """A response that is forgotten."""
 

@@ -66,7 +66,7 @@ class Open:
 class Output:
     """Takes an answer's deltas. `items` are those that are complete, or cut off by the answer's end.
 
-    A call that comes to nothing ends as incomplete in the events and is no item: its text stands in a message.
+    A call that turns out to be none ends as incomplete in the events and is no item: its text stands in a message.
     """
 
     def __init__(self, tokens: "TextTokens | None", as_summary: bool = False, with_opaque: bool = False) -> None:
@@ -97,10 +97,10 @@ class Output:
             self._open.texts = [delta.tool_call.arguments_json]
             if self._tokens is not None:
                 self._tokens.skip_call()
-            yield from self._end("completed", came_whole=True)
+            yield from self._end("completed", is_call=True)
         elif delta.completion is not None:
             cut = delta.completion.finish_reason in ("length", "loop", "error")
-            yield from self._end("incomplete" if cut else "completed")
+            yield from self._end("incomplete" if cut else "completed", is_call=True)
 
     def _write(self, form: Form, text: str) -> Iterator[Event]:
         if self._open is None or self._open.form is not form:
@@ -123,14 +123,14 @@ class Output:
         self._begun += 1
         yield self._open.whole("added")
 
-    def _end(self, status: str, came_whole: bool = False) -> Iterator[Event]:
-        """Ends the item that is open, if one is."""
+    def _end(self, status: str, is_call: bool = False) -> Iterator[Event]:
+        """Ends the item that is open, if one is. `is_call`: if it is a call, it is no mere text that began like one."""
         done, self._open = self._open, None
         if done is None:
             return
         form, text = done.form, "".join(done.texts)
         if form is None:
-            status = "completed" if came_whole else "incomplete"
+            status = status if is_call else "incomplete"
             done.item["arguments"] = text
             yield done.event("function_call_arguments.done", arguments=text)
         else:
@@ -142,7 +142,7 @@ class Output:
             yield done.event(f"{form.text}.done", text=text, **more)
             yield done.event(f"{form.part}.done", part=part)
         done.item["status"] = status
-        if form is not None or came_whole:
+        if form is not None or is_call:
             self.items.append(done.item)
         yield done.whole("done")
 

@@ -104,7 +104,7 @@ def _json_object(text: str) -> str:
     except (ValueError, RecursionError):
         is_object = False
     if not is_object:
-        raise ValueError("arguments must be the text of a JSON object")
+        raise ValueError("arguments must be the text of a JSON object; leave out a call that was cut off")
     return text
 
 

@@ -23,8 +23,11 @@ class Remembered:
 
     @property
     def conversation(self) -> list[Stored]:
-        """What the next request goes on from."""
-        return [*self.items, *self.body["output"]]
+        """What the next request goes on from: all but a call that was cut off, which nobody can answer."""
+        cut = [
+            item for item in self.body["output"] if item["type"] == "function_call" and item["status"] != "completed"
+        ]
+        return [*self.items, *(item for item in self.body["output"] if item not in cut)]
 
 
 class ResponseStore:

@@ -68,6 +68,16 @@ class ToolCallScanner:
         return dict(self.pairs)
 
     @property
+    def begun(self) -> tuple[str, str] | None:
+        """The parameter that is being read, and its value as far as it came, without what may be the end's syntax."""
+        if self._key is None:
+            return None
+        end = self.text.find(_END_OF_VALUE, self._search_from)
+        value = self.text[self._position : end if end >= 0 else None].removeprefix("\n")
+        ends = [f"\n{_END_OF_VALUE}"[:length] for length in range(len(_END_OF_VALUE), 0, -1)]
+        return self._key, value.removesuffix(next((begun for begun in ends if value.endswith(begun)), ""))
+
+    @property
     def rest(self) -> str:
         return self.text[self._position :]
 
@@ -145,10 +155,17 @@ def parameter_schemas(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[s
 
 def coerce_arguments(parameters: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """The call's arguments as JSON values. What the schema does not know, or what does not fit it, stays text."""
+    return {key: _coerce(value, _schema_of(key, schema), schema, 0) for key, value in parameters.items()}
+
+
+def stays_text(key: str, schema: Mapping[str, Any]) -> bool:
+    """Whether an argument is taken as it is written, whatever it holds."""
+    return not _types(_schema_of(key, schema), schema, 0)
+
+
+def _schema_of(key: str, schema: Mapping[str, Any]) -> Any:
     properties = schema.get("properties")
-    properties = properties if isinstance(properties, Mapping) else {}
-    others = schema.get("additionalProperties")
-    return {key: _coerce(value, properties.get(key, others), schema, 0) for key, value in parameters.items()}
+    return (properties if isinstance(properties, Mapping) else {}).get(key, schema.get("additionalProperties"))
 
 
 def _coerce(value: str, schema: Any, root: Mapping[str, Any], depth: int) -> Any:
