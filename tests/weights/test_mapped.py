@@ -50,6 +50,18 @@ def test_packing_gives_mapped_pages_back(tmp_path: Path) -> None:
         assert data.tobytes() == expected
 
 
+def test_looking_up_rows_gives_mapped_pages_back(tmp_path: Path) -> None:
+    rows, columns = 4096, 256
+    values = np.random.default_rng().standard_normal((rows, columns), np.float32)
+    file = tmp_path / "table"
+    values.tofile(file)
+    table = Tensor("t", (rows, columns), TYPES["F32"], (map_file(file),), "file")
+    ids = np.random.default_rng().integers(0, rows, 300).astype(np.int32)
+    for _ in range(2):
+        np.testing.assert_array_equal(native_operations(2).embedding(table, ids), values[ids])
+        assert resident(file) == 0
+
+
 def test_packing_leaves_other_memory_alone() -> None:
     """Were its pages given back, they would be zeros."""
     values = np.random.default_rng().standard_normal((4096, 1024), np.float32)

@@ -4,14 +4,26 @@ import numpy as np
 
 from qwill._native import Cpu
 from qwill.quant.codecs import native_id
+from qwill.weights.mapped import give_back
 from qwill.weights.tensor import Tensor
+
+# Looked up before pages are given back: a system maps 64 KiB around each, and up to 2 MiB where its cache has large pages.
+ROWS_TOGETHER = 64
 
 
 def embedding(cpu: Cpu, table: Tensor, ids: np.ndarray) -> np.ndarray:
-    """The rows of `table` [vocab, hidden], still in its file's type, for int32 ids [tokens] → [tokens, hidden] f32."""
+    """The rows of `table` [vocab, hidden], still in its file's type, for int32 ids [tokens] → [tokens, hidden] f32.
+
+    Pages of a mapped file are given back, which costs about 10 microseconds: in time the whole table would count as
+    memory of this process, which has it packed as the head as well.
+    """
     rows, columns = table.shape
+    row_bytes = table.type.row_bytes(columns)
     out = np.empty((len(ids), columns), np.float32)
-    cpu.embedding(native_id(table.type), table.parts[0], rows, table.type.row_bytes(columns), ids, out)
+    for begin in range(0, len(ids), ROWS_TOGETHER):
+        some = slice(begin, begin + ROWS_TOGETHER)
+        cpu.embedding(native_id(table.type), table.parts[0], rows, row_bytes, ids[some], out[some])
+        give_back(table.parts[0])
     if table.scales is not None:
         out *= np.repeat(table.scales[0], 128, axis=1)[ids // 128, :columns]
     return out
