@@ -7,7 +7,7 @@ from qwill.quant.codecs import native_id
 from qwill.weights.mapped import give_back
 from qwill.weights.tensor import Tensor
 
-# Looked up before pages are given back: a system maps 64 KiB around each, and up to 2 MiB where its cache has large pages.
+# Looked up before pages are given back. A system maps 64 KiB around each, where its cache has large pages up to 2 MiB.
 ROWS_TOGETHER = 64
 
 
