@@ -22,7 +22,7 @@ def packed() -> list[int]:
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch, packed: list[int]) -> Planned:
-    monkeypatch.setattr(loader, "BYTES_TOGETHER", 3000)
+    monkeypatch.setattr(loader, "MADE_TOGETHER", 3000)
     operations: Any = SimpleNamespace(
         plan=lambda tensor: tensor.name, pack_planned=lambda weights: packed.extend([len(weights)] * bool(weights))
     )

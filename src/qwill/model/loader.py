@@ -16,6 +16,8 @@ from qwill.weights.tensor import Tensor, TensorSet
 
 # Weights are packed so many bytes at a time: few interruptions for Python, some for a progress bar.
 BYTES_TOGETHER = 512 << 20
+# Of weights that no file holds fewer wait: what is let go of among those that stay is never the system's again.
+MADE_TOGETHER = 64 << 20
 
 
 class Planned:
@@ -35,7 +37,7 @@ class Planned:
         self._waiting.append((weight, tensor, size))
         if not (isinstance(tensor.parts, tuple) and is_mapped(tensor.parts[0])):
             self._made += tensor.nbytes
-        if self._made >= BYTES_TOGETHER:
+        if self._made >= MADE_TOGETHER:
             self.pack()
         return weight
 
