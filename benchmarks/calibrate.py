@@ -12,15 +12,19 @@ from collections.abc import Callable
 import numpy as np
 from mixers import DELTA_DIM, DELTA_HEADS, HEAD_DIM, HEADS, KERNEL, KV_HEADS, PAGE, ROTARY
 from operations import random_weight
-from qwill._native import Cpu, available_isas
+from qwill._native import Cpu, Weight, available_isas
 
 from qwill.fit.kernels import ROWS
 from qwill.ops.attention.native import attention
 from qwill.ops.gated_delta.native import gated_delta
 from qwill.ops.linear import native
+from qwill.ops.moe.native import moe_add
 from qwill.quant.types import TYPES
+from qwill.weights.random_blocks import random_blocks
+from qwill.weights.tensor import Tensor
 
 ROWS_OF_WEIGHT, COLUMNS = 2048, 2048
+EXPERTS, TOP_K, EXPERT_TOKENS = 256, 8, 512
 DELTA_TOKENS, ATTENTION_TOKENS, CONTEXT = 256, 256, 2048
 UNDRAWN = ("IQ1_M",)  # whose random blocks are not finite
 rng = np.random.default_rng(0)
@@ -53,6 +57,26 @@ def matrix_costs(cpu: Cpu, name: str, speed: float, patience: float) -> list[flo
         seconds = least(lambda x=x: native.linear(cpu, x, weight), patience)
         costs.append(seconds * speed / (2 * ROWS_OF_WEIGHT * COLUMNS))
     return costs
+
+
+def routed_cost(cpu: Cpu, speed: float, patience: float) -> float:
+    """Operations for each value of a token that goes into an expert and comes back, as the 35B's does: what is left of
+    the experts' time when they become narrower and narrower.
+    """
+
+    def experts(rows: int, columns: int) -> Weight:
+        part = random_blocks(TYPES["Q8_0"], rows * columns, rng)
+        return native.pack(cpu, Tensor("experts", (EXPERTS, rows, columns), TYPES["Q8_0"], (part,) * EXPERTS, ""))
+
+    values = rng.standard_normal((EXPERTS, COLUMNS), np.float32)
+    router = native.pack(cpu, Tensor("router", values.shape, TYPES["F32"], (values.reshape(-1).view(np.uint8),), ""))
+    x, norm = rng.standard_normal((EXPERT_TOKENS, COLUMNS), np.float32), np.ones(COLUMNS, np.float32)
+    seconds = []
+    for width in (32, 64):
+        own = (experts(width, COLUMNS), experts(width, COLUMNS), experts(COLUMNS, width))
+        seconds.append(least(lambda own=own: moe_add(cpu, x.copy(), norm, 1e-6, router, TOP_K, *own), patience))
+    rest = 2 * seconds[0] - seconds[1] - least(lambda: native.linear(cpu, x, router), patience)
+    return rest * speed / (EXPERT_TOKENS * TOP_K * COLUMNS)
 
 
 def delta_cost(cpu: Cpu, speed: float, patience: float) -> float:
@@ -106,6 +130,7 @@ def main() -> None:
     print(f"delta = {delta_cost(cpu, speed, patience):.1f}")
     one, many = (attention_cost(cpu, tokens, speed, patience) for tokens in (1, ATTENTION_TOKENS))
     print(f"attention = {{ one = {one:.1f}, many = {many:.1f} }}")
+    print(f"routed = {routed_cost(cpu, speed, patience):.0f}")
     print(f"[{cpu.isa}.matrix]", flush=True)
     for name in options.types.split(","):
         costs = ", ".join(f"{cost:.1f}" for cost in matrix_costs(cpu, name, speed, patience))

@@ -31,7 +31,7 @@ from qwill.fit.kernels import packed_bytes
 from qwill.fit.machines import Host, Machine
 from qwill.fit.plan import PROGRAM_BYTES, Wish, cache_size, plan
 from qwill.fit.weights import PARTS, checkpoint_weights
-from qwill.model.loader import BYTES_TOGETHER
+from qwill.model.loader import MADE_TOGETHER
 from qwill.weights.hub import family_member
 from qwill.weights.load import Checkpoint, open_checkpoint
 from qwill.weights.random import random_checkpoint
@@ -55,7 +55,7 @@ def bench(arguments: list[str], one_thread: bool = False) -> dict[str, Any]:
 
 
 def drawn_memory(checkpoint: Checkpoint, context: int) -> int:
-    """The most that random weights take. They are drawn as a file would hold them, and packed when BYTES_TOGETHER of
+    """The most that random weights take. They are drawn as a file would hold them, and packed when MADE_TOGETHER of
     them wait; the table of embeddings stays as it is. Then come caches, and what a step takes between.
     """
     table = checkpoint.tensors.peek("embed_tokens.weight")
@@ -66,7 +66,7 @@ def drawn_memory(checkpoint: Checkpoint, context: int) -> int:
             waiting += tensor.nbytes
             held += packed_bytes(tensor.type, tensor.nbytes)
             most = max(most, held + waiting)
-            waiting = 0 if waiting >= BYTES_TOGETHER else waiting
+            waiting = 0 if waiting >= MADE_TOGETHER else waiting
     held += packed_bytes(table.type, table.nbytes) if tied else 0
     weights = checkpoint_weights(checkpoint)
     step = PROGRAM_BYTES - INTERPRETER

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qwill._native import Cpu as Native
 from qwill._native import available_isas
 
-from qwill.fit.estimate import Cards, Cpu, Share, decode, distinct_experts, prefill
+from qwill.fit.estimate import Cards, Cpu, Share, decode, expert_rows, prefill
 from qwill.fit.kernels import ROWS, kernels, packed_bytes
 from qwill.fit.machines import Gpu, Host
 from qwill.fit.weights import PARTS, Part, member_weights
@@ -106,19 +106,57 @@ def test_what_binds_is_named() -> None:
 
 
 @given(st.integers(1, 4096))
-def test_distinct_experts(tokens: int) -> None:
+def test_the_rows_of_all_experts_are_those_of_all_tokens(tokens: int) -> None:
     moe = MoeConfig(experts=256, top_k=8, intermediate_size=512, shared_intermediate_size=512)
-    distinct = distinct_experts(moe, tokens)
-    assert 8 * (1 - 1e-9) <= distinct <= min(256, 8 * tokens) * (1 + 1e-9)
+    rows = expert_rows(moe, tokens)
+    # What is left out is below RARE for each number, and at most 4096 numbers count at most 4096 rows.
+    assert 256 * sum(n * chance for n, chance in rows) == pytest.approx(8 * tokens, rel=1e-3)
+    assert sum(chance for _, chance in rows) == pytest.approx(1 - (1 - 8 / 256) ** tokens, abs=1e-5)
 
 
-def test_distinct_experts_against_drawing_them() -> None:
+def test_all_tokens_choose_all_experts_where_each_takes_all() -> None:
+    moe = MoeConfig(experts=4, top_k=4, intermediate_size=1, shared_intermediate_size=1)
+    assert expert_rows(moe, 7) == ((7, 1.0),)
+
+
+def test_rows_of_experts_against_drawing_them() -> None:
     moe = MoeConfig(experts=64, top_k=6, intermediate_size=1, shared_intermediate_size=1)
     rng = np.random.default_rng()
     for tokens in (2, 7, 30):
-        drawn = [len({int(e) for _ in range(tokens) for e in rng.choice(64, 6, replace=False)}) for _ in range(400)]
-        # at most 4 in standard deviation, so 0.2 of the mean of 400; five of them
-        assert np.mean(drawn) == pytest.approx(distinct_experts(moe, tokens), abs=1.0)
+        drawn = rng.random((400, tokens, 64)).argsort(axis=2)[:, :, :6]
+        counts = np.stack([np.bincount(each.ravel(), minlength=64) for each in drawn])
+        for n, chance in expert_rows(moe, tokens):
+            # The mean over 64 experts varies less than if each were by itself: five deviations of 25,600 draws.
+            assert np.mean(counts == n) == pytest.approx(chance, abs=5 * (chance / 25_600) ** 0.5 + 1e-4), (tokens, n)
+
+
+def test_a_weight_is_computed_in_tiles() -> None:
+    """17 rows are four tiles of four and one row, which takes more than a quarter of a tile."""
+    own = kernels("avx512_bf16")
+    for name in ("Q8_0", "Q4_K"):
+        costs = [own.matrix_cost(TYPES[name], rows) for rows in (16, 17, 18, 19, 20)]
+        assert costs == sorted(costs)
+        assert (costs[1] - costs[0]) > 0.35 * (costs[4] - costs[0])
+        assert costs[0] == 2 * own.matrix[name][ROWS.index(16)]
+    assert own.matrix_cost(TYPES["Q8_0"], 1) == 2 * own.matrix["Q8_0"][0]
+
+
+def test_only_the_first_rows_are_multiplied_while_a_matrix_is_read() -> None:
+    part = Part("feed-forward", TYPES["Q8_0"], 1 << 20, TYPES["Q8_0"].row_bytes(1 << 20))
+    few, many = (Cpu(host()).matrices(part, part.elements, rows) for rows in (4, 512))
+    assert few.after == 0
+    assert many.memory == few.memory
+    assert many.after == pytest.approx(many.compute - few.compute)
+    # Two cores of 937e9 operations: 512 rows take what kernels.toml says, after the first four.
+    assert many.compute == pytest.approx(2 * (1 << 20) * kernels("avx512_bf16").matrix["Q8_0"][-1] / 937e9)
+
+
+def test_prompts_take_longer_with_experts_than_with_dense_weights_of_their_size() -> None:
+    """16 rows an expert hide less of the reading: against the same bytes and products in one network."""
+    weights = member_weights("Qwen3.5-35B-A3B", "Q8_0", vision=False)
+    terms = {term.what: term for term in prefill(weights, on(Cpu(host())), 512).terms if term.what == "experts"}
+    experts = terms["experts"]
+    assert experts.seconds > experts.compute + 0.3 * experts.memory
 
 
 @pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16", "neon"])
@@ -126,7 +164,7 @@ def test_every_type_has_costs_on_every_instruction_set(isa: str) -> None:
     own = kernels(isa)
     assert own.matrix.keys() == TYPES.keys()
     for name, tensor_type in TYPES.items():
-        costs = [own.matrix_cost(tensor_type, rows) for rows in (1, 1.5, 2, 3, 8, 100, 512, 1000)]
+        costs = [own.matrix_cost(tensor_type, rows) for rows in (1, 2, 3, 4, 5, 8, 100, 512, 1000)]
         assert all(later >= 0.7 * earlier > 0 for earlier, later in pairwise(costs)), name
         assert len(own.matrix[name]) == len(ROWS)
 

@@ -4,6 +4,11 @@ Each piece of work has two times: that of its bytes at the bandwidth of what hol
 the rate of what computes them. They overlap, but not wholly: together they take the root of the sum of their squares.
 That rule stands between what was measured on two cores, where memory is slow for each and hides most of the computing,
 and on one alone, where less is hidden: there Q5_K and Q6_K are a quarter slower than it says.
+A matrix is read while its first rows of activations are multiplied, as many as the kernels take at once
+(kernels.TILE_ROWS); the others find it in a core's cache, and their operations come on top.
+
+An expert is multiplied with the rows that choose it. Their number is binomial, if each token's choice is as good as
+random: in a step of 512 tokens an expert of 256, of which each takes 8, has 16 on average and some have 8.
 
 On the CPU both times are those of qwill's kernels (kernels.toml). qwill does not compute on graphics processors; for
 them the estimate is a roofline: GPU_READS of the bandwidth, GPU_COMPUTES of the tensor rate, and GPU_LAYER_SECONDS for
@@ -13,9 +18,10 @@ the launches of a layer, for an engine that does.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from typing import NamedTuple, Protocol
 
-from qwill.fit.kernels import kernels, packed_bytes, read_shares, value_operations
+from qwill.fit.kernels import TILE_ROWS, kernels, packed_bytes, read_shares, value_operations
 from qwill.fit.machines import Gpu, Host
 from qwill.fit.weights import EMBEDDING, EXPERTS, FEED_FORWARD, HEAD, MIXERS, Part, Weights
 from qwill.model.config import MoeConfig, TextConfig
@@ -29,6 +35,8 @@ PROMPT_TOKENS = 512  # of the prompt whose speed is told, as `qwill bench` measu
 # "Python" of docs/performance.md (4.9% of 18.4 ms with 24 layers, 1.9% of 100 ms with 32), and sampling.
 CPU_STEP_SECONDS, CPU_LAYER_SECONDS = 0.3e-3, 30e-6
 
+RARE = 1e-9  # chances below that do not count
+
 # Stated, not measured here.
 GPU_READS, GPU_COMPUTES = 0.7, 0.5
 GPU_LAYER_SECONDS = 60e-6  # a dozen launches of kernels
@@ -38,16 +46,19 @@ LINK_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Term:
-    """A piece of work: seconds that its bytes and its operations take at least."""
+    """A piece of work: seconds that its bytes and its operations take at least; `after`: those of the operations that
+    come when the bytes are there.
+    """
 
     what: str
     where: str
     memory: float = 0.0
     compute: float = 0.0
+    after: float = 0.0
 
     @property
     def seconds(self) -> float:
-        return math.hypot(self.memory, self.compute)
+        return math.hypot(self.memory, self.compute - self.after) + self.after
 
 
 @dataclass(frozen=True)
@@ -78,13 +89,21 @@ class Speed:
         return f"{first}: {by[first] / self.seconds:.0%} of the time"
 
 
+class Times(NamedTuple):
+    """Seconds that a matrix takes: see `Term`."""
+
+    memory: float
+    compute: float
+    after: float
+
+
 class Device(Protocol):
     """What holds a share of a model and computes with it."""
 
     @property
     def name(self) -> str: ...
-    def matrices(self, part: Part, elements: float, rows: float) -> tuple[float, float]:
-        """Seconds to read, and to compute, `elements` of a part once with `rows` rows."""
+    def matrices(self, part: Part, elements: float, rows: int) -> Times:
+        """Of `elements` of a part, read once and multiplied with `rows` rows."""
 
     def states(self, nbytes: float, operations: float) -> tuple[float, float]:
         """Seconds for recurrent states of so many bytes, of which so many elements are updated."""
@@ -92,8 +111,10 @@ class Device(Protocol):
     def attention(self, nbytes: float, operations: float, queries: float) -> tuple[float, float]:
         """Seconds for keys and values of so many bytes."""
 
-    def step_seconds(self, layers: int, values: int) -> float:
-        """That a step takes in so many layers beside all that, with so many elements of hidden states."""
+    def step_seconds(self, layers: int, values: int, routed: int) -> float:
+        """That a step takes in so many layers beside all that, with so many elements of hidden states; `routed` of
+        them go into experts and come back.
+        """
 
 
 @dataclass(frozen=True)
@@ -106,10 +127,12 @@ class Cpu:
     def name(self) -> str:
         return "CPU"
 
-    def matrices(self, part: Part, elements: float, rows: float) -> tuple[float, float]:
+    def matrices(self, part: Part, elements: float, rows: int) -> Times:
         nbytes = packed_bytes(part.type, part.nbytes) * elements / part.elements
-        cost = kernels(self.host.isa).matrix_cost(part.type, rows)
-        return nbytes / (self.host.bandwidth * read_shares().weights), elements * cost / self.host.rate
+        own = kernels(self.host.isa)
+        cost, first = (own.matrix_cost(part.type, count) for count in (rows, min(rows, TILE_ROWS)))
+        read = nbytes / (self.host.bandwidth * read_shares().weights)
+        return Times(read, elements * cost / self.host.rate, elements * (cost - first) / self.host.rate)
 
     def states(self, nbytes: float, operations: float) -> tuple[float, float]:
         cost = kernels(self.host.isa).delta
@@ -119,8 +142,9 @@ class Cpu:
         cost = kernels(self.host.isa).attention_cost(queries)
         return nbytes / (self.host.bandwidth * read_shares().keys_and_values), operations * cost / self.host.rate
 
-    def step_seconds(self, layers: int, values: int) -> float:
-        return CPU_STEP_SECONDS + layers * (CPU_LAYER_SECONDS + values * value_operations() / self.host.rate)
+    def step_seconds(self, layers: int, values: int, routed: int) -> float:
+        operations = values * value_operations() + routed * kernels(self.host.isa).routed
+        return CPU_STEP_SECONDS + layers * (CPU_LAYER_SECONDS + operations / self.host.rate)
 
 
 @dataclass(frozen=True)
@@ -134,10 +158,10 @@ class Cards:
     def name(self) -> str:
         return self.gpu.name if self.count == 1 else f"{self.count}x {self.gpu.name}"
 
-    def matrices(self, part: Part, elements: float, rows: float) -> tuple[float, float]:
+    def matrices(self, part: Part, elements: float, rows: int) -> Times:
         rate = self.gpu.fp8 or self.gpu.bf16 if part.type.name == "F8_E4M3" else self.gpu.bf16
         nbytes = part.nbytes * elements / part.elements
-        return self._read(nbytes), 2 * elements * rows / (rate * self.count * GPU_COMPUTES)
+        return Times(self._read(nbytes), 2 * elements * rows / (rate * self.count * GPU_COMPUTES), 0.0)
 
     def states(self, nbytes: float, operations: float) -> tuple[float, float]:
         return self._read(nbytes), 8 * operations / (self.gpu.bf16 * self.count * GPU_COMPUTES)
@@ -145,7 +169,7 @@ class Cards:
     def attention(self, nbytes: float, operations: float, queries: float) -> tuple[float, float]:
         return self._read(nbytes), operations / (self.gpu.bf16 * self.count * GPU_COMPUTES)
 
-    def step_seconds(self, layers: int, values: int) -> float:
+    def step_seconds(self, layers: int, values: int, routed: int) -> float:
         exchange = 2 * EXCHANGE_SECONDS if self.count > 1 else 0.0
         return layers * (GPU_LAYER_SECONDS + exchange)
 
@@ -200,9 +224,17 @@ def prefill(
     return Speed(tokens, tuple(terms))
 
 
-def distinct_experts(moe: MoeConfig, tokens: float) -> float:
-    """How many different experts of a layer see `tokens` tokens, if each token's choice is as good as random."""
-    return moe.experts * (1 - (1 - moe.top_k / moe.experts) ** tokens)
+@cache
+def expert_rows(moe: MoeConfig, tokens: int) -> tuple[tuple[int, float], ...]:
+    """Numbers of rows that an expert of a layer may get of `tokens` tokens, from 1 on, and the chance of each: the
+    binomial distribution, without its ends below RARE.
+    """
+    share = moe.top_k / moe.experts
+    if share == 1:
+        return ((tokens, 1.0),)
+    odds, chances = math.log(share / (1 - share)), math.lgamma(tokens + 1) + tokens * math.log1p(-share)
+    logs = ((n, chances + n * odds - math.lgamma(n + 1) - math.lgamma(tokens - n + 1)) for n in range(1, tokens + 1))
+    return tuple((n, math.exp(log)) for n, log in logs if log > math.log(RARE))
 
 
 def _step(weights: Weights, shares: Sequence[Share], work: _Work, kv_type: TensorType) -> Iterable[Term]:
@@ -216,7 +248,9 @@ def _step(weights: Weights, shares: Sequence[Share], work: _Work, kv_type: Tenso
             yield from _mixing(share, work, text, kv_type)
         if share.parts or share.cache:
             layers = text.layers * max(share.parts.get(MIXERS, 0.0), share.parts.get(EXPERTS, 0.0))
-            own = share.device.step_seconds(round(layers), work.tokens * text.hidden_size)
+            values = work.tokens * text.hidden_size
+            routed = values * text.moe.top_k if text.moe is not None and EXPERTS in share.parts else 0
+            own = share.device.step_seconds(round(layers), values, routed)
             yield Term("launches and small operations", share.device.name, compute=own)
 
 
@@ -228,25 +262,29 @@ def _is_head(part: Part, weights: Weights) -> bool:
 def _part(share: Share, part: Part, elements: float, work: _Work, text: TextConfig, head: bool) -> Iterable[Term]:
     if head:
         if work.logits:
-            yield _matrices(share, part, elements, work.logits, "the head")
+            yield _matrices(share, part, elements, ((work.logits, 1.0),), "the head")
     elif part.name == EXPERTS and text.moe is not None:
-        distinct = distinct_experts(text.moe, work.tokens)
-        rows = work.tokens * text.moe.top_k / distinct
-        yield _matrices(share, part, elements * distinct / text.moe.experts, rows, "experts")
+        yield _matrices(share, part, elements, expert_rows(text.moe, work.tokens), "experts")
     elif part.name in (MIXERS, FEED_FORWARD):
-        yield _matrices(share, part, elements, work.tokens, "weights")
+        yield _matrices(share, part, elements, ((work.tokens, 1.0),), "weights")
 
 
-def _matrices(share: Share, part: Part, elements: float, rows: float, what: str) -> Term:
-    memory, compute = share.device.matrices(part, elements, rows)
-    term = Term(what, share.device.name, memory, compute)
+def _matrices(share: Share, part: Part, elements: float, rows: Iterable[tuple[int, float]], what: str) -> Term:
+    """rows: with how many, and for which share of the elements."""
+    term = Term(what, share.device.name, *_times(share.device, part, elements, rows))
     if share.card is not None:
         # Many tokens pay for bringing weights to the card, which computes faster.
-        link = part.nbytes * elements / part.elements / (share.card.gpu.link * LINK_SHARE)
-        read, computed = share.card.matrices(part, elements, rows)
-        brought = Term(f"{what} over PCIe", share.card.name, link, max(read, computed))
+        link = part.nbytes * elements * sum(held for _, held in rows) / part.elements
+        read, computed, _ = _times(share.card, part, elements, rows)
+        seconds = link / (share.card.gpu.link * LINK_SHARE)
+        brought = Term(f"{what} over PCIe", share.card.name, seconds, max(read, computed))
         return min(term, brought, key=lambda each: each.seconds)
     return term
+
+
+def _times(device: Device, part: Part, elements: float, rows: Iterable[tuple[int, float]]) -> Times:
+    each = [device.matrices(part, elements * held, count) for count, held in rows]
+    return Times(*(sum(seconds) for seconds in zip(*each, strict=True)))
 
 
 def _mixing(share: Share, work: _Work, text: TextConfig, kv_type: TensorType) -> Iterable[Term]:

@@ -2,6 +2,7 @@
 
 import tomllib
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from qwill.quant.types import TensorType
 
 ROWS = (1, 2, 4, 8, 16, 64, 512)  # of activations together, for which the costs of matrices were measured
+TILE_ROWS = 4  # that the kernels multiply together (csrc/generic/linear/activations.h)
 # Not measured: the same algorithms over vectors of other widths.
 MEASURED_AS = {"neon": "avx2", "scalar": "avx2"}
 
@@ -20,18 +22,20 @@ class Kernels:
 
     matrix: dict[str, tuple[float, ...]]
     delta: float
+    routed: float  # for each value of a token and each of its experts: what takes it there and back
     attention_one: float
     attention_many: float
 
-    def matrix_cost(self, tensor_type: TensorType, rows: float) -> float:
-        """Operations for each weight that is multiplied with `rows` rows together."""
-        costs = self.matrix[tensor_type.name]
-        if rows <= ROWS[0]:
-            return 2 * costs[0]
-        place = min(bisect_right(ROWS, rows), len(ROWS) - 1)
-        low, high = ROWS[place - 1], ROWS[place]
-        slope = (costs[place] - costs[place - 1]) / (high - low)
-        return 2 * (costs[place - 1] + slope * (rows - low))
+    def matrix_cost(self, tensor_type: TensorType, rows: int) -> float:
+        """Operations for each weight that is multiplied with `rows` rows together: whole tiles, and a smaller one of
+        the rest. It takes the share of a whole tile that as many rows alone take of TILE_ROWS.
+        """
+        costs, rest = self.matrix[tensor_type.name], rows % TILE_ROWS
+        whole = _between(costs, rows - rest)
+        if rest == 0:
+            return 2 * whole
+        share = _between(costs, rest) / _between(costs, TILE_ROWS)
+        return 2 * (whole + share * (_between(costs, rows - rest + TILE_ROWS) - whole))
 
     def attention_cost(self, queries: float) -> float:
         """Operations for each multiplication and each addition, of so many queries of a sequence together."""
@@ -47,6 +51,15 @@ class ReadShares:
     keys_and_values: float
 
 
+def _between(costs: Sequence[float], rows: int) -> float:
+    """The cost for a number of rows, on a line between the two of ROWS beside it; nothing for none."""
+    if rows == 0:
+        return 0.0
+    place = max(min(bisect_right(ROWS, rows), len(ROWS) - 1), 1)
+    low, high = ROWS[place - 1], ROWS[place]
+    return costs[place - 1] + (costs[place] - costs[place - 1]) / (high - low) * (rows - low)
+
+
 @cache
 def _table() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("kernels.toml").read_text("utf-8"))
@@ -56,7 +69,7 @@ def kernels(isa: str) -> Kernels:
     """What the kernels of an instruction set cost."""
     own = _table()[MEASURED_AS.get(isa, isa)]
     costs = {name: tuple(row) for name, row in own["matrix"].items()}
-    return Kernels(costs, own["delta"], own["attention"]["one"], own["attention"]["many"])
+    return Kernels(costs, own["delta"], own["routed"], own["attention"]["one"], own["attention"]["many"])
 
 
 def read_shares() -> ReadShares:
