@@ -202,6 +202,11 @@ struct Packing {
                 const int64_t row = panel * kPanelRows + r;
                 rows[r] = row < args->rows ? part + row * bytes : nullptr;
             }
+            // Sixteen rows at a time are too many places for the processor's own look-ahead.
+            const int64_t next = std::min((panel + 2) * kPanelRows, args->rows) * bytes;
+            for (int64_t at = (panel + 1) * kPanelRows * bytes; at < next; at += AlignedBuffer::kCacheLine) {
+                __builtin_prefetch(part + at);
+            }
             auto* out = const_cast<uint8_t*>(weight->parts[static_cast<size_t>(expert)]) + panel * weight->panel_bytes;
             good &= pack_panel(rows, args->columns, out);
         }
