@@ -1,5 +1,6 @@
 """Loading a model for the command line, with a progress bar when it takes more than a second."""
 
+import gc
 import sys
 import time
 from types import TracebackType
@@ -16,10 +17,15 @@ PATIENCE = 1.0  # seconds without a bar
 
 def load_model(model: "str | Checkpoint", **options: Any) -> "LLM":
     """The model of that name, or of an open checkpoint; `options` are those of `LLM`."""
-    from qwill.llm import LLM
+    gc.disable()  # what is made from here on stays, so nothing is gained by looking through it
+    try:
+        from qwill.llm import LLM
 
-    with LoadingBar() as bar:
-        return LLM(model, progress=bar.update, **options)
+        with LoadingBar() as bar:
+            return LLM(model, progress=bar.update, **options)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class LoadingBar:
