@@ -174,6 +174,16 @@ def test_a_damaged_weight(run: Run, tiny: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x*"))
 
 
+@pytest.mark.parametrize(("kind", "warned"), [("IQ2_XS", True), ("IQ3_S", False)])
+def test_a_warning_where_importance_is_badly_needed(kind: str, warned: bool, run: Run, tmp_path: Path) -> None:
+    rules = f'[[rules]]\ntensors = ["attn_gate*"]\ntype = "{kind}"\nreason = "none"\n'
+    (tmp_path / "mine.toml").write_text(f'description = "mine"\ndefault = "Q8_0"\n{rules}')
+    result = run("quantize", "demo", "--recipe", tmp_path / "mine.toml", "--dry-run")
+    assert result.code == 0
+    warning = f"qwill: {kind} without importance loses much; gather it with qwill imatrix and give --imatrix"
+    assert result.err.splitlines() == [warning] * warned
+
+
 SLOW = """
 import sys, time
 from qwill.cli import main

@@ -17,6 +17,7 @@ from model.harness import Ours, assert_same_logits, random_prompt
 
 from qwill.convert import output, quantize
 from qwill.convert.quantize import plan_model, plan_vision, write_gguf
+from qwill.convert.source import Watch
 from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel, UserError
 from qwill.media.image import ImageSettings
 from qwill.media.video import VideoSettings
@@ -344,6 +345,24 @@ def test_nothing_is_left_of_a_failure(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(CheckpointError, match=r"blk\.2\.ffn_down\.weight holds NaN \(row 7, column 5\)"):
         convert(made.folder, tmp_path / "it.gguf", threads=2)
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+@pytest.mark.parametrize("form", ["folder", "file"])
+def test_a_source_that_is_cut_off_between_looking_and_reading(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pages are gone: touching them would end the process."""
+    made = folder(tmp_path / "hf", {})
+    source = made.folder / "model.safetensors"
+    if form == "file":
+        source = convert(made.folder, tmp_path / "source.gguf", FLOAT32)
+    plan = plan_model(made.folder if form == "folder" else source, load_recipe("Q8_0"))
+    monkeypatch.setattr(Watch, "check", lambda _: None)
+    os.truncate(source, source.stat().st_size // 2)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(CheckpointError, match=rf"{source.name}: was cut off while it was read"):
+        write_gguf(plan, tmp_path / "it.gguf", threads=2)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_what_cannot_be_converted(experts: TinyCheckpoint, dense: TinyCheckpoint, tmp_path: Path) -> None:

@@ -142,6 +142,33 @@ def test_one_part_keeps_its_name(tmp_path: Path) -> None:
     assert part_paths(Path("x/a.gguf"), 2)[1] == Path("x/a-00002-of-00002.gguf")
 
 
+def test_what_was_written_before_goes_when_the_new_parts_are_there(tmp_path: Path) -> None:
+    """Parts of another number, and the whole file; nothing that is read, and nothing of another name."""
+    tensors = {f"t{i}": np.full(8, i, np.float32) for i in range(4)}
+    others = [tmp_path / name for name in ("it.gguf.txt", "it-00001-of-00002-x.gguf", "other-00001-of-00003.gguf")]
+    for other in others:
+        other.write_text("mine")
+    four = write(tmp_path / "it.gguf", {}, tensors, split_bytes=32)
+    assert len(four) == 4
+    for options in ({"split_bytes": 64}, {}):
+        with pytest.raises(InvalidArgument, match=r"it-00001-of-00004\.gguf: exists; .*--force"):
+            write(tmp_path / "it.gguf", {}, tensors, **options)
+    two = write(tmp_path / "it.gguf", {}, tensors, split_bytes=64, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == sorted([*two, *others])
+    one = write(tmp_path / "it.gguf", {}, tensors, sources=two)
+    assert sorted(tmp_path.iterdir()) == sorted([*one, *two, *others])
+    four = write(tmp_path / "it.gguf", {}, tensors, split_bytes=32, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == sorted([*four, *others])
+
+
+def test_what_was_written_before_stays_when_writing_fails(tmp_path: Path) -> None:
+    tensors = {f"t{i}": np.full(8, i, np.float32) for i in range(4)}
+    before = write(tmp_path / "it.gguf", {}, tensors, split_bytes=32)
+    with pytest.raises(KeyboardInterrupt), GgufWriter(tmp_path / "it.gguf", {}, [], overwrite=True):
+        raise KeyboardInterrupt
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def write_halves_and_stop(folder: Path) -> None:
     infos = [TensorInfo("a", (8,), F32), TensorInfo("b", (8,), F32)]
     with GgufWriter(folder / "x.gguf", {}, infos, split_bytes=32) as writer:

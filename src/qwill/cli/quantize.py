@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def _make_file(arguments: argparse.Namespace) -> None:
-    from qwill.convert.quantize import plan_model, plan_vision, write_gguf
+    from qwill.convert.quantize import badly_needs_importance, plan_model, plan_vision, write_gguf
 
     source, target = resolve_model(arguments.source), Path(arguments.target or f"dry-run{SUFFIX}")
     if target.suffix != SUFFIX:
@@ -83,6 +84,12 @@ def _make_file(arguments: argparse.Namespace) -> None:
     else:
         recipe = None if _keeps(arguments) else _recipe(arguments)
         conversion = plan_model(source, recipe, _importance(arguments), not arguments.no_mtp)
+    needy = badly_needs_importance(conversion)
+    if needy:
+        print(
+            f"qwill: {', '.join(needy)} without importance loses much; gather it with qwill imatrix and give --imatrix",
+            file=sys.stderr,
+        )
     if arguments.dry_run:
         _tell(_planned(conversion), conversion.file_bytes(arguments.split_max_size), "")
         return

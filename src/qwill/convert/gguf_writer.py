@@ -4,8 +4,9 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Files may be 
 first part has all metadata, every part says which of how many it is, and tensors are never divided.
 """
 
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -64,7 +65,8 @@ class GgufWriter(TensorStream):
     """One GGUF file, or its parts; its tensors are written in the order of `tensors`.
 
     split_bytes: begins a new part before it would hold more bytes of tensors than that. Files that fit into one part
-    keep the name `path`, parts are called NAME-00001-of-0000N.gguf. Used as a context manager; see `Output` for what
+    keep the name `path`, parts are called NAME-00001-of-0000N.gguf. What an earlier writer of `path` made in another
+    number of parts is overwritten, too, but for files of `sources`. Used as a context manager; see `Output` for what
     happens on errors.
     """
 
@@ -75,6 +77,7 @@ class GgufWriter(TensorStream):
         tensors: Sequence[TensorInfo],
         split_bytes: int | None = None,
         overwrite: bool = False,
+        sources: Collection[Path] = (),
     ) -> None:
         names = [tensor.name for tensor in tensors]
         assert len(set(names)) == len(names), "a tensor's name stands twice"
@@ -82,7 +85,9 @@ class GgufWriter(TensorStream):
         self.paths = part_paths(path, len(parts))
         begins = headers(metadata, parts)
         self.nbytes = sum(map(len, begins)) + sum(_padded(tensor.nbytes) for tensor in tensors)
-        output = Output(self.paths, self.nbytes, overwrite)
+        read = {file.resolve() for file in sources}
+        outdated = [file for file in _written_before(path, self.paths) if file.resolve() not in read]
+        output = Output(self.paths, self.nbytes, overwrite, outdated)
         super().__init__(output, begins, parts, multiple=DEFAULT_ALIGNMENT)
 
 
@@ -91,6 +96,14 @@ def part_paths(path: Path, count: int) -> list[Path]:
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+
+
+def _written_before(path: Path, paths: Sequence[Path]) -> list[Path]:
+    """Files of the same name, whole or in parts, beside those that are to be written."""
+    if not path.parent.is_dir():
+        return []
+    part = re.compile(re.escape(path.stem) + r"(-\d{5}-of-\d{5})?\.gguf")
+    return sorted(file for file in path.parent.iterdir() if part.fullmatch(file.name) and file not in paths)
 
 
 def file_bytes(metadata: Mapping[str, Any], tensors: Sequence[TensorInfo], split_bytes: int | None = None) -> int:

@@ -37,13 +37,17 @@ class Output:
     """Files written one after the other beside their final names, and renamed together at the end.
 
     As a context manager: what was written is kept when the block is left in order, and removed when an error or
-    Ctrl-C leaves it. Raises UserError when the disk has no room for `needed` bytes or is full later, InvalidArgument
+    Ctrl-C leaves it. `outdated` files, which stand for the same under other names, are removed when the new ones are
+    in their places. Raises UserError when the disk has no room for `needed` bytes or is full later, InvalidArgument
     when a file exists and `overwrite` was not asked for.
     """
 
-    def __init__(self, paths: Sequence[Path], needed: int, overwrite: bool = False) -> None:
+    def __init__(
+        self, paths: Sequence[Path], needed: int, overwrite: bool = False, outdated: Sequence[Path] = ()
+    ) -> None:
         self._paths = list(paths)
-        for path in self._paths:
+        self._outdated = list(outdated)
+        for path in (*self._paths, *self._outdated):
             check_absent(path, overwrite)
         check_free_space(self._paths[0], needed)
         self._file: BinaryIO | None = None
@@ -82,6 +86,8 @@ class Output:
                 for path in self._paths:
                     os.replace(_partial(path), path)
                 self._made = []
+                for path in self._outdated:
+                    _remove(path)
         finally:
             self.discard()
 
@@ -119,6 +125,13 @@ class Output:
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         self._made += reversed(missing)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: is of an earlier file and cannot be removed ({error.strerror}); remove it") from error
 
 
 def _partial(path: Path) -> Path:

@@ -35,6 +35,8 @@ from qwill.weights.load import open_checkpoint
 CHUNK_VALUES = 1 << 21
 ROWS_TOGETHER = 16  # encoders take so many rows at once
 LARGEST_HALF = 65_504.0
+NEED_IMPORTANCE = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"}
+TABLES = ("token_embd.weight", "output.weight")  # of them nothing is gathered
 VISION_FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}  # numbers of general.file_type
 
 Progress = Callable[[int], None]
@@ -106,6 +108,17 @@ def plan_model(
     return Conversion(metadata, with_factors(tensors, types), types, watch, importance)
 
 
+def badly_needs_importance(conversion: Conversion) -> list[str]:
+    """Types in a file for which llama-quantize insists on importance, where nothing is known of it."""
+    if conversion.importance is not None:
+        return []
+    matrices = (tensor for tensor in conversion.tensors if tensor.name not in TABLES)
+    types = {
+        conversion.types[tensor.name].name for tensor in matrices if not tensor.can_copy(conversion.types[tensor.name])
+    }
+    return sorted(types & NEED_IMPORTANCE)
+
+
 def _check_encoders(tensors: Sequence[SourceTensor], types: Mapping[str, TensorType]) -> None:
     for tensor in tensors:
         target = types[tensor.name]
@@ -161,7 +174,9 @@ def write_gguf(
     `progress` is called with bytes as they are written. Raises UserError when the target exists or is part of the
     source, when the disk is full, when a weight is not finite or the source changes; then nothing is left behind.
     """
-    writer = GgufWriter(destination, conversion.metadata, conversion.infos, split_bytes, overwrite)
+    writer = GgufWriter(
+        destination, conversion.metadata, conversion.infos, split_bytes, overwrite, conversion.watch.files
+    )
     own = {file.resolve() for file in conversion.watch.files} & {path.resolve() for path in writer.paths}
     if own:
         raise InvalidArgument(f"{own.pop()}: is what is read; give the result another name")

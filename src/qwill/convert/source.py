@@ -22,7 +22,7 @@ from qwill.weights.finite import is_finite
 from qwill.weights.gguf import GgufFile
 from qwill.weights.lazy import LazyParts
 from qwill.weights.load import Checkpoint
-from qwill.weights.mapped import RawTensor, give_back
+from qwill.weights.mapped import RawTensor, give_back, read_bytes
 from qwill.weights.names import gguf_name, place_gguf
 from qwill.weights.tensor import Tensor
 
@@ -114,7 +114,11 @@ class SourceTensor:
         if isinstance(self.parts, LazyParts):
             return self.parts.rows(part, np.arange(begin, end) if self.row_order is None else self.row_order[begin:end])
         rows = self._part(part)
-        return rows[begin:end] if self.row_order is None else rows[self.row_order[begin:end]]
+        if self.row_order is None:
+            return read_bytes(rows[begin:end])
+        order = self.row_order[begin:end]
+        runs = np.split(order, np.flatnonzero(np.diff(order) != 1) + 1)
+        return np.concatenate([read_bytes(rows[run[0] : run[-1] + 1]) for run in runs])
 
     def _part(self, part: int) -> np.ndarray:
         return self.parts[part].reshape(-1).view(np.uint8).reshape(-1, self.type.row_bytes(self.width))

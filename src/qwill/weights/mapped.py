@@ -28,6 +28,10 @@ class RawTensor(NamedTuple):
         return f"{self.file} ({self.name})"
 
 
+class _MappedFile(mmap.mmap):
+    path: Path
+
+
 def map_file(path: Path) -> np.ndarray:
     """The bytes of a file as a read-only uint8 array backed by mmap.
 
@@ -38,7 +42,9 @@ def map_file(path: Path) -> np.ndarray:
             size = file.seek(0, 2)
             if size == 0:
                 raise CheckpointError(f"{path}: the file is empty, download it again")
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            mapping = _MappedFile(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapping.path = path
+            return np.frombuffer(mapping, np.uint8)
     except FileNotFoundError as error:
         raise ModelNotFound(f"{path}: no such file") from error
     except OSError as error:
@@ -48,6 +54,30 @@ def map_file(path: Path) -> np.ndarray:
 def is_mapped(view: np.ndarray) -> bool:
     """Whether an array's bytes lie in a mapped file: the system can read them again after it dropped them."""
     return _mapping(view) is not None
+
+
+def read_bytes(view: np.ndarray) -> np.ndarray:
+    """The bytes of a contiguous view of a mapped file, uint8 of its shape, read from the file now; of other arrays the
+    array itself.
+
+    To touch pages that a file has lost ends the process; this raises CheckpointError instead.
+    """
+    mapping = _mapping(view)
+    if not isinstance(mapping, _MappedFile):
+        return view
+    begin = view.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+    out = np.empty(view.shape, np.uint8)
+    try:
+        with mapping.path.open("rb", buffering=0) as file:
+            file.seek(begin)
+            rest = out.data.cast("B")
+            while rest and (count := file.readinto(rest)):
+                rest = rest[count:]
+    except OSError as error:
+        raise CheckpointError(f"{mapping.path}: cannot be read ({error.strerror})") from error
+    if rest:
+        raise CheckpointError(f"{mapping.path}: was cut off while it was read; start again when nobody writes to it")
+    return out
 
 
 def give_back(view: np.ndarray) -> None:
