@@ -2,7 +2,8 @@
 //
 // An encoder minimises the weighted squared error sum(weight * (value - decoded value)^2) of a block. The weights are those
 // of its columns, the same in every row, 1 on average and never 0: the importance (mean square of what the column is multiplied
-// by) mixed with kEvenShare that all columns have alike, since it was measured on some text only. Values are finite.
+// by) mixed with a share that all columns have alike, since it was measured on some text only. Values are finite. Q3_K weighs a
+// value by its size too (k_scale.h).
 //
 // There are two kinds of encoders, found by overloading on the block's type:
 //   void encode(const float* values, const float* weights, Block& block)       one block: Block::elements values and weights
@@ -15,6 +16,7 @@
 
 namespace qwill { namespace QWILL_ISA_NS { namespace encode {
 
-constexpr double kEvenShare = 0.2;
+// Of a column's weight. What Q3_K gives up for weighing by size leaves less room for it.
+constexpr double kEvenShare = 0.2, kQ3EvenShare = 0.07;
 
 }}}  // namespace qwill::QWILL_ISA_NS::encode

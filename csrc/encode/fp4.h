@@ -11,19 +11,19 @@ namespace qwill { namespace QWILL_ISA_NS { namespace encode {
 
 // The numbers of E2M1, doubled: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives.
 struct E2M1Levels {
+    // They lie 1, 2 or 4 apart: so far apart are floats past 1.5 * 2^23 times that, where adding rounds, ties to even.
     QWILL_INLINE F32x16 nearest(F32x16 a) const {
-        const F32x16 size = min(broadcast(12.0f), abs(a));
-        const F32x16 by_two = round_whole(size * broadcast(0.5f)), by_four = round_whole(size * broadcast(0.25f));
-        const F32x16 large = select_less(size, broadcast(8.0f), by_two + by_two, by_four * broadcast(4.0f));
-        const F32x16 level = select_less(size, broadcast(4.0f), round_whole(size), large);
-        return select_less(a, zero(), zero() - level, level);
+        const F32x16 held = min(broadcast(12.0f), max(broadcast(-12.0f), a)), size = abs(held);
+        const F32x16 large = select_less(size, broadcast(8.0f), broadcast(2.0f * 12582912.0f), broadcast(4.0f * 12582912.0f));
+        const F32x16 shift = select_less(size, broadcast(4.0f), broadcast(12582912.0f), large);
+        return (held + shift) - shift;
     }
 };
 
-// The codes of doubled numbers.
+// The codes of doubled numbers, those of -12 .. 12.
 inline uint8_t e2m1_code(int8_t doubled) {
-    constexpr uint8_t codes[13] = {0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7};
-    return static_cast<uint8_t>(doubled < 0 ? codes[-doubled] | 8 : codes[doubled]);
+    constexpr uint8_t codes[25] = {15, 0, 0, 0, 14, 0, 13, 0, 12, 11, 10, 9, 0, 1, 2, 3, 4, 0, 5, 0, 6, 0, 0, 0, 7};
+    return codes[doubled + 12];
 }
 
 // For each lane, of the codes at `offsets` from a first guess, the one of least error; `halved(code)` is half of its scale,

@@ -46,7 +46,7 @@ inline void encode(const Tile<32>& tile, const float* weights, formats::BlockIQ4
 
 inline void encode(const Tile<256>& tile, const float* weights, formats::BlockIQ4_XS* blocks) {
     const IQ4Levels levels;
-    const GroupScales<8> scales = search_super_scale<8, 32>(tile, weights, levels, kIQ4Steps, {-32.0f, 31.0f}, {2, 1, 2});
+    const GroupScales<8> scales = search_super_scale<8, 32>(tile, ColumnWeights{weights}, levels, kIQ4Steps, {-32.0f, 31.0f}, {2, 1, 2});
     Quants<256> quants;
     put_quants<8, 32>(tile, levels, scales, quants);
     to_indices(quants);

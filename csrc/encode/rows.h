@@ -92,14 +92,14 @@ inline int64_t block_elements(int type_id) {
 }
 
 // See encode.h.
-inline std::vector<float> column_weights(const float* importance, int64_t columns) {
+inline std::vector<float> column_weights(const float* importance, int64_t columns, double even_share) {
     std::vector<float> weights(static_cast<size_t>(columns), 1.0f);
     double sum = 0.0;
     if (importance != nullptr) for (int64_t i = 0; i < columns; ++i) sum += static_cast<double>(importance[i]);
     if (sum <= 0.0) return weights;
-    const double factor = (1.0 - kEvenShare) * static_cast<double>(columns) / sum;
+    const double factor = (1.0 - even_share) * static_cast<double>(columns) / sum;
     for (int64_t i = 0; i < columns; ++i) {
-        weights[static_cast<size_t>(i)] = static_cast<float>(kEvenShare + factor * static_cast<double>(importance[i]));
+        weights[static_cast<size_t>(i)] = static_cast<float>(even_share + factor * static_cast<double>(importance[i]));
     }
     return weights;
 }
@@ -108,7 +108,8 @@ inline void encode(const EncodeArgs& args, ThreadPool& pool) {
     const EncodeRows encode_rows = row_encoder(args.type);
     const formats::RowCodec codec = formats::codec(args.type);
     const int64_t row_bytes = args.columns / codec.block_elements * codec.block_bytes;
-    const std::vector<float> weights = column_weights(args.importance, args.columns);
+    const double even_share = args.type == static_cast<int>(formats::TensorTypeId::Q3_K) ? kQ3EvenShare : kEvenShare;
+    const std::vector<float> weights = column_weights(args.importance, args.columns, even_share);
     pool.run((args.rows + kLanes - 1) / kLanes, [&](int64_t task, int) {
         const int64_t row = task * kLanes;
         encode_rows(args.values + row * args.columns, std::min(kLanes, args.rows - row), args.columns, weights.data(),

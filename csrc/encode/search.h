@@ -22,10 +22,16 @@ struct Uniform {
     }
 };
 
-// Weights of a group's values: those of its columns, or others for each lane.
+// Weights of a group's values: those of its columns, others for each row too, or others for each lane.
 struct ColumnWeights {
     const float* weights;
     QWILL_INLINE F32x16 operator[](int i) const { return broadcast(weights[i]); }
+    ColumnWeights after(int columns) const { return {weights + columns}; }
+};
+struct TileWeights {
+    const float (*weights)[kLanes];
+    QWILL_INLINE F32x16 operator[](int i) const { return load(weights[i]); }
+    TileWeights after(int columns) const { return {weights + columns}; }
 };
 struct LaneWeights {
     const F32x16* weights;

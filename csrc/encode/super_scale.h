@@ -25,13 +25,13 @@ struct SuperSearch {
 };
 
 // The group's whole number, near `guess`, of the least error; returns what it gives.
-template <int n, class Levels>
-inline ScaleSums best_step(const float (*x)[kLanes], const float* weights, const Levels& levels, const Uniform& range, F32x16 scale,
+template <int n, class Levels, class Weights>
+inline ScaleSums best_step(const float (*x)[kLanes], const Weights& weights, const Levels& levels, const Uniform& range, F32x16 scale,
                            F32x16 guess, int neighbours, F32x16& step) {
     ScaleSums best{};
     for (int offset = -neighbours; offset <= neighbours; ++offset) {
         const F32x16 tried = range.nearest(guess + broadcast(static_cast<float>(offset))), group_scale = scale * tried;
-        const ScaleSums sums = scale_sums<n>(x, ColumnWeights{weights}, group_scale, reciprocal(group_scale), levels);
+        const ScaleSums sums = scale_sums<n>(x, weights, group_scale, reciprocal(group_scale), levels);
         const auto take = [&](F32x16 now, F32x16 before) {
             return offset == -neighbours ? now : select_less(sums.error, best.error, now, before);
         };
@@ -41,14 +41,13 @@ inline ScaleSums best_step(const float (*x)[kLanes], const float* weights, const
     return best;
 }
 
-template <int groups, int n, class Levels, size_t count>
-inline GroupScales<groups> search_super_scale(const Tile<groups * n>& tile, const float* weights, const Levels& levels,
+template <int groups, int n, class Levels, class Weights, size_t count>
+inline GroupScales<groups> search_super_scale(const Tile<groups * n>& tile, const Weights& weights, const Levels& levels,
                                               const float (&steps)[count], const Uniform& range, const SuperSearch& search) {
     alignas(64) float own[groups][kLanes];
     F32x16 curvature[groups];
     for (int group = 0; group < groups; ++group) {
-        const ScaleFit fit = search_scale<n>(tile.values + n * group, ColumnWeights{weights + n * group}, levels, steps,
-                                             search.refinements);
+        const ScaleFit fit = search_scale<n>(tile.values + n * group, weights.after(n * group), levels, steps, search.refinements);
         store(own[group], fit.scale);
         curvature[group] = fit.curvature;
     }
@@ -63,8 +62,8 @@ inline GroupScales<groups> search_super_scale(const Tile<groups * n>& tile, cons
         F32x16 tried[groups], error = zero(), slope = zero(), square = zero();
         for (int group = 0; group < groups; ++group) {
             const F32x16 guess = range.nearest(load(own[group]) * inverse);
-            const ScaleSums sums = best_step<n>(tile.values + n * group, weights + n * group, levels, range, rounded.values, guess,
-                                                search.neighbours, tried[group]);
+            const ScaleSums sums = best_step<n>(tile.values + n * group, weights.after(n * group), levels, range, rounded.values,
+                                                guess, search.neighbours, tried[group]);
             error = error + sums.error;
             slope = slope + tried[group] * sums.slope;
             square = square + tried[group] * tried[group] * sums.curvature;
