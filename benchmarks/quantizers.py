@@ -1,6 +1,6 @@
 """Size against divergence for every type: files by qwill's quantizer and by llama.cpp's, of the demonstration model.
 
-    QWILL_LLAMA_CPP=... QWILL_LLAMA_BIN=... python benchmarks/quantizers.py [--texts 60] [--types Q4_K_M] [--write]
+    QWILL_LLAMA_CPP=... QWILL_LLAMA_BIN=... python benchmarks/quantizers.py [--types Q4_K_M] [--draws 6] [--write]
 
 Both make each file from the same float32 values with the same importance matrix, gathered by qwill from conversations
 of the kind that the model was trained on. Held-out conversations tell the divergence (Kullback and Leibler's, nats)
@@ -101,9 +101,12 @@ class Bench:
         )
         self.exact = divergence.ours(self.base, self.texts)
 
-    def row(self, name: str, pure: bool) -> Row:
+    def importance_for(self, name: str, pure: bool) -> Importance:
+        return self.with_table if pure and name.startswith(("IQ2", "IQ1")) else self.importance
+
+    def made(self, name: str, pure: bool, importance: Importance) -> tuple[Path, Path | None]:
+        """The type's file by both quantizers; llama.cpp has no dynamic recipes."""
         recipe = Recipe(name, "", TYPES[name], fallbacks=True) if pure else load_recipe(name)
-        importance = self.with_table if pure and name.startswith(("IQ2", "IQ1")) else self.importance
         ours, matrix = self.scratch / "ours.gguf", self.scratch / "imatrix.gguf"
         write_importance(matrix, importance, overwrite=True)
         write_gguf(plan_model(self.base, recipe, importance), ours, overwrite=True, threads=2)
@@ -112,20 +115,50 @@ class Bench:
             options = ["--pure"] if pure else []
             kind = PURE[name] if pure else name
             theirs = peer.quantize(self.base, self.scratch / "theirs.gguf", kind, *options, "--imatrix", matrix)
+        return ours, theirs
+
+    def row(self, name: str, pure: bool) -> Row:
+        ours, theirs = self.made(name, pure, self.importance_for(name, pure))
         own = self.measure(ours)
         if theirs is None:
             return Row.of(name, pure, own, None)
         return Row.of(name, pure, own, own if same_tensors(ours, theirs) else self.measure(theirs))
 
-    def measure(self, file: Path) -> File:
-        tensors = gguf.GGUFReader(file).tensors
+    def varied(self, name: str, pure: bool, draws: int) -> str:
+        """The ratio of the weights' divergence over files of a slightly other importance each, and its standard error.
+
+        Every column's is varied by a tenth: the errors are as large, and meet otherwise.
+        """
+        means: list[tuple[float, ...]] = []
+        for draw in range(draws):
+            rng, importance = np.random.default_rng(draw), self.importance_for(name, pure)
+            statistics = {
+                tensor: replace(known, sums=(known.sums * rng.lognormal(0, 0.1, known.sums.shape)).astype(np.float32))
+                for tensor, known in importance.statistics.items()
+            }
+            files = self.made(name, pure, replace(importance, statistics=statistics))
+            means.append(tuple(mean(self.of_weights(file)) for file in files if file))
+        values = np.array(means)
+        deviations = values.std(axis=0, ddof=1) / values.mean(axis=0)
+        if values.shape[1] == 1:
+            return f"deviation {deviations[0]:.3f}"
+        ratio = values[:, 0].mean() / values[:, 1].mean()
+        error = ratio * np.sqrt((deviations**2).sum() / draws)
+        return f"{ratio:.3f} ± {error:.3f}, deviations {deviations[0]:.3f} and {deviations[1]:.3f}"
+
+    def of_weights(self, file: Path) -> list[np.ndarray]:
+        """Divergences of each text's tokens with the file decoded to float32."""
         decoded = self.scratch / "decoded.gguf"
         write_gguf(plan_model(file, load_recipe("F32")), decoded, overwrite=True, threads=2)
+        return divergence.divergences(self.exact, divergence.ours(decoded, self.texts))
+
+    def measure(self, file: Path) -> File:
+        tensors = gguf.GGUFReader(file).tensors
         return File(
             sum(int(tensor.n_bytes) for tensor in tensors),
             {tensor.name: tensor.tensor_type.name for tensor in tensors},
             divergence.divergences(self.exact, divergence.ours(file, self.texts)),
-            divergence.divergences(self.exact, divergence.ours(decoded, self.texts)),
+            self.of_weights(file),
         )
 
 
@@ -210,6 +243,7 @@ def main() -> None:
     parser.add_argument("--pure", nargs="*", default=PURE, help="single types")
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--draws", type=int, default=0, help="instead: the luck of the rounding, of so many files each")
     parser.add_argument("--rows", type=Path, help="a file that keeps what was measured; a run goes on from it")
     parser.add_argument("--write", action="store_true", help="into docs/")
     arguments = parser.parse_args()
@@ -218,16 +252,21 @@ def main() -> None:
         kept = [Row(**json.loads(text)) for text in arguments.rows.read_text().splitlines()]
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(Path(place), arguments.texts, arguments.seed)
-        print(f"{bench.tokens[0]:,} tokens, importance of {bench.tokens[1]:,} tokens\n{HEADER}")
+        print(f"{bench.tokens[0]:,} tokens, importance of {bench.tokens[1]:,} tokens")
+        wanted = [(name, pure) for pure, names in ((False, arguments.types), (True, arguments.pure)) for name in names]
+        if arguments.draws:
+            for name, pure in wanted:
+                print(f"{'pure ' if pure else ''}{name}: {bench.varied(name, pure, arguments.draws)}", flush=True)
+            return
+        print(HEADER)
         rows: list[Row] = []
-        for pure, names in ((False, arguments.types), (True, arguments.pure)):
-            for name in names:
-                known = [row for row in kept if (row.name, row.pure) == (name, pure)]
-                rows.append(known[0] if known else bench.row(name, pure))
-                print(line(rows[-1]), flush=True)
-                if arguments.rows and not known:
-                    with arguments.rows.open("a") as file:
-                        print(json.dumps(asdict(rows[-1])), file=file)
+        for name, pure in wanted:
+            known = [row for row in kept if (row.name, row.pure) == (name, pure)]
+            rows.append(known[0] if known else bench.row(name, pure))
+            print(line(rows[-1]), flush=True)
+            if arguments.rows and not known:
+                with arguments.rows.open("a") as file:
+                    print(json.dumps(asdict(rows[-1])), file=file)
     if arguments.write:
         told = (
             f"{arguments.texts} held-out conversations of {bench.tokens[0]:,} tokens; importance of"
