@@ -1,6 +1,7 @@
 """`qwill serve` as a process: it starts, drains at SIGTERM, and comes back after kill -9 with what it had written."""
 
 import json
+import logging
 import re
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 from server.running import PATIENCE, until
 
 from qwill import cli
+from qwill.server.run import LogLine
 from qwill.server.usage import read_usage
 
 QUESTION = "Please remember this: " + "one two three four " * 40
@@ -113,6 +115,19 @@ def test_the_log_has_no_prompts_and_is_json() -> None:
     assert "Confidential" not in log
 
 
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """A server's process has its log and its switches for itself; this one goes on with other tests."""
+    root, interval = logging.getLogger(), sys.getswitchinterval()
+    level = root.level
+    yield
+    for handler in [one for one in root.handlers if isinstance(one.formatter, LogLine)]:
+        root.removeHandler(handler)
+    root.setLevel(level)
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("own_log")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

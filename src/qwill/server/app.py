@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -18,7 +18,6 @@ from qwill.server.models import Models
 from qwill.server.ollama import chat as ollama_chat
 from qwill.server.ollama import models as ollama_models
 from qwill.server.openai import chat, completions, responses
-from qwill.server.routes import check_body
 from qwill.server.service import Service
 from qwill.server.settings import Settings
 from qwill.server.watch import Watch
@@ -57,7 +56,7 @@ class Application:
         self._settings = settings
         self.api = Api(
             title="qwill", version=__version__, description="Qwen 3.5 on the hardware you have.",
-            redoc_url=None, docs_url=None, strict_content_type=False, dependencies=[Depends(check_body)],
+            redoc_url=None, docs_url=None, strict_content_type=False,
         )  # fmt: skip
         for router in ROUTERS:
             self.api.include_router(router)

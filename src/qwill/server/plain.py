@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse, Response
 
@@ -13,10 +13,10 @@ from qwill.server.errors import Refusal
 from qwill.server.http import JSON
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest
-from qwill.server.routes import service
+from qwill.server.routes import routes, service
 from qwill.server.schemas import REFUSALS, Strict, answered
 
-router = APIRouter()
+router = routes()
 MOST_CHARACTERS = 1_000_000  # of a text that is turned into tokens
 METRICS = "text/plain; version=0.0.4"
 

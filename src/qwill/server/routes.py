@@ -1,9 +1,12 @@
 """What routes take from a request."""
 
 import math
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from starlette.requests import Request
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from qwill.server.errors import TOO_DEEP, Refusal
 from qwill.server.service import Caller, Service
@@ -23,7 +26,25 @@ def caller(request: Request) -> Caller:
     return Caller(request.state.caller_key, request.state.request_id)
 
 
-async def check_body(request: Request) -> None:
+class CheckedRoute(APIRoute):
+    """A route whose bodies are looked at before FastAPI reads them: as a dependency of it that took twice as long."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            await _check_body(request)
+            return await handle(request)
+
+        return checked
+
+
+def routes() -> APIRouter:
+    """A router, to which a file adds its routes."""
+    return APIRouter(route_class=CheckedRoute)
+
+
+async def _check_body(request: Request) -> None:
     """Refuses what Python reads though it is no JSON, and nesting that no code that walks through it could follow."""
     if not await request.body():
         return

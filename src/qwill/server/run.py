@@ -1,6 +1,7 @@
 """Runs the application: a socket, uvicorn, signals, the log."""
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -68,6 +69,9 @@ def serve(settings: Settings, models: Callable[[], Models]) -> None:
 async def _serve(settings: Settings, models: Callable[[], Models], listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     async with Application(settings, models()) as application:
+        # What a start leaves is there to stay; to look for garbage in it holds up all streams for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         print(f"qwill serves at http://{_in_address(host)}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
         await Server(configuration(settings, application), application).serve([listening])
 
@@ -85,7 +89,8 @@ def configuration(settings: Settings, application: Application) -> uvicorn.Confi
     """How uvicorn serves the application."""
     return uvicorn.Config(
         application.asgi, access_log=False, log_config=None, timeout_graceful_shutdown=round(settings.drain_seconds),
-        timeout_keep_alive=75, backlog=BACKLOG, server_header=False, ws="none", lifespan="off", http=Protocol,
+        timeout_keep_alive=75, backlog=BACKLOG, server_header=False, proxy_headers=False, ws="none", lifespan="off",
+        http=Protocol,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta
@@ -14,10 +14,10 @@ from qwill.server.anthropic.schemas import Conversation, MessagesRequest
 from qwill.server.anthropic.signatures import sign
 from qwill.server.errors import refusal_of
 from qwill.server.http import JSON, Stream, event, whole
-from qwill.server.routes import caller, service
+from qwill.server.routes import caller, routes, service
 from qwill.server.service import Asked
 
-router = APIRouter()
+router = routes()
 PATH = "/v1/messages"
 PING = event({"type": "ping"}, "ping")
 

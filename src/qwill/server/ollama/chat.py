@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from qwill.answer import Completion, StreamDelta, TokenLogprob
@@ -23,11 +23,11 @@ from qwill.server.ollama.asking import (
     is_streamed,
 )
 from qwill.server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaRequest
-from qwill.server.routes import caller, service
+from qwill.server.routes import caller, routes, service
 from qwill.server.service import Ask, Asked
 from qwill.text.tokenizer import Tokenizer
 
-router = APIRouter()
+router = routes()
 Call = tuple[int, str, dict[str, Any]]  # its place among the answer's calls, the function's name, the arguments
 Shape = Callable[[str, str, Sequence[Call]], dict[str, Any]]
 

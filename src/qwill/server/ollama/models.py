@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from qwill import options
@@ -24,14 +24,14 @@ from qwill.server.http import JSON
 from qwill.server.models import Served
 from qwill.server.ollama.answers import PS_ANSWERS, REFUSED, SHOW_ANSWERS, TAGS_ANSWERS, VERSION_ANSWERS
 from qwill.server.ollama.schemas import OllamaShowRequest
-from qwill.server.routes import service
+from qwill.server.routes import routes, service
 from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.hub import resolve_model
 from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 
 log = logging.getLogger("qwill.server")
-router = APIRouter()
+router = routes()
 API_VERSION = "0.14.0"  # of Ollama, whose API this is; clients decide by it what they may ask
 TAG = ":latest"  # Ollama's names have one
 NEVER = "9999-12-31T23:59:59Z"  # clients want a time

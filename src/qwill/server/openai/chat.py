@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta, TokenLogprob
@@ -16,11 +16,11 @@ from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
-from qwill.server.routes import caller, service
+from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import answered
 from qwill.server.service import Asked
 
-router = APIRouter()
+router = routes()
 MARK = "\N{BLACK SQUARE}" * 8  # stands for a text
 DONE = b"data: [DONE]\n\n"
 # The dialect knows no other words: a runaway that was ended is told by `stop_reason`.

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -17,11 +17,11 @@ from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import sampling_params, structure
 from qwill.server.openai.chat import DONE, REASONS, usage
 from qwill.server.openai.chat_schemas import IGNORED, Sampling
-from qwill.server.routes import caller, service
+from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import ResponseFormat, answered
 from qwill.server.service import Ask, Asked
 
-router = APIRouter()
+router = routes()
 IGNORED_HERE = IGNORED & Sampling.model_fields.keys()
 DEFAULT_TOKENS = 16  # as the OpenAI API has it
 Ids = Annotated[list[int], Field(min_length=1)]

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from qwill.answer import Completion
@@ -23,11 +23,11 @@ from qwill.server.openai.responses_schemas import (
     RetrieveQuery,
 )
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
-from qwill.server.routes import caller, service
+from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import REFUSALS, answered
 from qwill.server.service import Asked
 
-router = APIRouter()
+router = routes()
 TOO_COMPLEX = "the structure of the answer became too complex to follow; ask for a simpler one"
 
 
