@@ -356,7 +356,9 @@ def _tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     if checkpoint.vocabulary is None:
         return None
     words = checkpoint.vocabulary
-    return Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types, words.pre)
+    tokenizer = Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types, words.pre)
+    words.give_back()
+    return tokenizer
 
 
 def _eos_ids(checkpoint: Checkpoint, tokenizer: Tokenizer | None) -> frozenset[int]:

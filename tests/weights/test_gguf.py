@@ -88,6 +88,8 @@ def test_string_arrays_behave_like_lists(
         assert int.from_bytes(buffer[begin : begin + 8].tobytes(), "little") == end - begin - 8
         assert buffer[begin + 8 : end].tobytes().decode() == string
         begin = end
+    array.give_back()
+    assert list(array) == strings
 
 
 @pytest.mark.parametrize("alignment", [None, 8, 64])

@@ -28,6 +28,7 @@ def test_what_lies_in_a_file_and_what_does_not(tmp_path: Path) -> None:
     mapped = map_file(file)
     assert is_mapped(mapped)
     assert is_mapped(mapped[12:20].view(np.uint32)[:1])
+    assert is_mapped(np.frombuffer(memoryview(mapped)[5:], np.uint8))
     assert not is_mapped(mapped.copy())
     assert not is_mapped(np.frombuffer(bytes(8), np.uint8))
 

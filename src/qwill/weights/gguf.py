@@ -18,7 +18,7 @@ import numpy as np
 from qwill._native import read_strings, string_ends
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import BY_GGUF_ID
-from qwill.weights.mapped import RawTensor, map_file
+from qwill.weights.mapped import RawTensor, give_back, map_file
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 20
@@ -68,6 +68,10 @@ class StringArray(Sequence[str]):
     def stored(self) -> tuple[np.ndarray, int, np.ndarray]:
         """The file's bytes (uint8), the position of the first string's length, and where each string ends (int64)."""
         return self._buffer, self._start, self._ends
+
+    def give_back(self) -> None:
+        """Lets the system drop the pages of the file that the strings lie in, until they are read again."""
+        give_back(self._buffer[self._start : int(self._ends[-1]) if len(self._ends) else self._start])
 
 
 @dataclass(frozen=True)

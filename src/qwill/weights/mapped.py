@@ -97,7 +97,6 @@ def give_back(view: np.ndarray) -> None:
 def _mapping(view: np.ndarray) -> mmap.mmap | None:
     """The mapped file that holds an array's bytes."""
     owner: object = view
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    owner = owner.obj if isinstance(owner, memoryview) else owner
+    while isinstance(owner, np.ndarray | memoryview):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
     return owner if isinstance(owner, mmap.mmap) else None

@@ -36,6 +36,12 @@ class Vocabulary:
         ids = np.flatnonzero((self.token_types != NORMAL_TOKEN) & (self.token_types != UNUSED_TOKEN))
         return {self.tokens[int(i)]: int(i) for i in ids}
 
+    def give_back(self) -> None:
+        """Lets the system drop the file's pages with tokens and merges, once they are in a tokenizer: 10 MB."""
+        for strings in (self.tokens, self.merges):
+            if isinstance(strings, StringArray):
+                strings.give_back()
+
 
 def read_vocabulary(file: GgufFile) -> Vocabulary:
     """Raises CheckpointError when a part is missing or the parts contradict each other."""
