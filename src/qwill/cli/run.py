@@ -109,8 +109,9 @@ def execute(arguments: argparse.Namespace) -> None:
 def answer_object(completion: Completion) -> dict[str, Any]:
     """What --json shows. Its keys are promised to stay."""
     answer = asdict(completion)
-    if completion.logprobs is None:
-        del answer["logprobs"]
+    for rare in ("logprobs", "cut_call"):
+        if answer[rare] is None:
+            del answer[rare]
     return answer
 
 

@@ -29,11 +29,11 @@ GPU, RAM, UNIFIED, DISK = "GPU", "RAM", "unified memory", "disk"
 # In this order they go to the fastest memory. Of experts a token needs few, of untied embeddings a row.
 ORDER = (CACHES, MIXERS, FEED_FORWARD, HEAD, DRAFT_HEAD, VISION, EXPERTS, EMBEDDING)
 
-# Of `qwill bench FILE -p 512` beside packed weights, caches and the table of embeddings, measured with the 0.8B in
-# three types (196 to 212 MB): interpreter and libraries 45 MB, what a step of 512 tokens takes between 55 MB; and for
-# each token of the vocabulary its strings in the tokenizer and in the file's header.
-PROGRAM_BYTES = 100_000_000
-BYTES_PER_WORD = 400
+# Of `qwill bench FILE -p 512` beside packed weights and caches, measured with the 0.8B in three types: interpreter and
+# libraries 45 MB, what a step of 512 tokens takes between 60 MB; and for each token of the vocabulary its string and
+# merge in the tokenizer's table, and where they lie in the file.
+PROGRAM_BYTES = 105_000_000
+BYTES_PER_WORD = 100
 CARD_BYTES = 800_000_000  # of each card: the driver's context and what kernels need between; stated, not measured here
 LEAST_CONTEXT = 256  # below that nobody is helped
 
@@ -243,13 +243,10 @@ def _memories(machine: Machine, weights: Weights) -> Iterator[_Memory]:
 
 
 def ram_bytes(part: Part, tied: bool) -> int:
-    """Of a part that lies packed for qwill's kernels. The table of embeddings is looked up in the file as it is; if it
-    is tied, which makes it the head, too, it is there twice.
+    """Of a part that lies packed for qwill's kernels. The table of embeddings is looked up in the file as it is, whose
+    pages are given back; if it is tied, which makes it the head, too, it is packed as well.
     """
-    packed = packed_bytes(part.type, part.nbytes)
-    if part.name != EMBEDDING:
-        return packed
-    return part.nbytes + (packed if tied else 0)
+    return part.nbytes if part.name == EMBEDDING and not tied else packed_bytes(part.type, part.nbytes)
 
 
 def _piece(weights: Weights, name: str) -> int:
