@@ -16,11 +16,12 @@ from qwill.model.config import model_config
 from qwill.model.model import Model
 from qwill.model.parameters import parameter_count
 from qwill.ops import native_operations
+from qwill.quant.codecs import decode
 from qwill.quant.recipes import names
 from qwill.quant.types import TYPES
 from qwill.weights.load import memory_needed
-from qwill.weights.random import plan, random_checkpoint
-from qwill.weights.random_blocks import random_blocks
+from qwill.weights.random import EMBEDDING_DEVIATION, plan, random_checkpoint
+from qwill.weights.random_blocks import STANDARD_DEVIATION, random_blocks
 from qwill.weights.tensor import Tensor
 
 DRAWN = (
@@ -116,3 +117,14 @@ def test_fewer_layers() -> None:
     checkpoint = random_checkpoint("tiny", tiny_family_config(), "Q8_0", layers=2)
     assert model_config(checkpoint.config).text.layers == 2
     assert not any(tensor.name.startswith("layers.2.") for tensor in checkpoint.tensors)
+
+
+@pytest.mark.parametrize(
+    ("name", "deviation"), [("embed_tokens", EMBEDDING_DEVIATION), ("lm_head", STANDARD_DEVIATION)]
+)
+def test_embeddings_outweigh_what_the_layers_add(name: str, deviation: float) -> None:
+    """Or all tokens would be alike behind the first layer, and go to the same experts."""
+    tensors = random_checkpoint("tiny", tiny_family_config(moe=True, tied=False), "Q8_0").tensors
+    shape = tensors.peek(f"{name}.weight").shape
+    taken = tensors.take(f"{name}.weight", shape)
+    assert decode(taken.type, taken.parts[0], shape).std() == pytest.approx(deviation, rel=0.05)

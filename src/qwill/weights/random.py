@@ -14,11 +14,14 @@ import numpy as np
 
 from qwill.quant.recipes import load_recipe
 from qwill.weights.load import Checkpoint
-from qwill.weights.random_blocks import random_blocks
+from qwill.weights.random_blocks import STANDARD_DEVIATION, random_blocks
 from qwill.weights.shapes import TypedShape, typed_shapes
 from qwill.weights.tensor import Tensor, TensorSet
 
 DEFAULT_MIX = "Q4_K_M"
+# Of the embeddings' values. The first layer adds about 4 to all tokens alike; were they not larger, all tokens would go
+# to the same half of the experts, while a trained router spreads them.
+EMBEDDING_DEVIATION = 16.0
 
 
 def plan(text: dict[str, Any], mix: str) -> list[TypedShape]:
@@ -40,7 +43,8 @@ def draw(tensor: TypedShape, rng: np.random.Generator) -> tuple[np.ndarray, ...]
         values = rng.normal(0, 0.5, tensor.shape).astype(np.float32)
     else:
         experts = tensor.shape[0] if len(tensor.shape) == 3 else 1
-        return tuple(random_blocks(tensor.type, prod(tensor.shape) // experts, rng) for _ in range(experts))
+        deviation = EMBEDDING_DEVIATION if tensor.name == "embed_tokens.weight" else STANDARD_DEVIATION
+        return tuple(random_blocks(tensor.type, prod(tensor.shape) // experts, rng, deviation) for _ in range(experts))
     return (values.reshape(-1).view(np.uint8),)
 
 
