@@ -60,14 +60,13 @@ def drawn_memory(checkpoint: Checkpoint, context: int) -> int:
     """
     table = checkpoint.tensors.peek("embed_tokens.weight")
     tied = "lm_head.weight" not in checkpoint.tensors
-    held, waiting, most = table.nbytes, 0, 0
+    held, waiting, most = table.nbytes + (packed_bytes(table.type, table.nbytes) if tied else 0), 0, 0
     for tensor in checkpoint.tensors:
         if tensor is not table:
             waiting += tensor.nbytes
             held += packed_bytes(tensor.type, tensor.nbytes)
             most = max(most, held + waiting)
             waiting = 0 if waiting >= MADE_TOGETHER else waiting
-    held += packed_bytes(table.type, table.nbytes) if tied else 0
     weights = checkpoint_weights(checkpoint)
     step = PROGRAM_BYTES - INTERPRETER
     return INTERPRETER + max(most, held + waiting, held + step + cache_size(weights, Wish(context)))

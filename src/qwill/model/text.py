@@ -27,16 +27,17 @@ class TextModel:
         # Packing checks the values, so a tied table is not looked through twice.
         read = loader.table if has_head else loader.raw
         self._embeddings = read("embed_tokens.weight", config.vocab_size, config.hidden_size)
+        # Before the layers: the largest tensor waits to be packed while little else is held.
+        if has_head:
+            self._head = loader.weight("lm_head.weight", config.vocab_size, config.hidden_size)
+        else:
+            self._head = loader.tied_weight(self._embeddings)
         self._layers = []
         for index, kind in enumerate(config.layer_types):
             own = loader.scope(f"layers.{index}")
             mixer = GatedAttention(own, config) if kind == "full_attention" else GatedDeltaNet(own, config)
             self._layers.append((mixer, feed_forward(own, config)))
         self._norm = loader.vector("norm.weight", config.hidden_size)
-        if has_head:
-            self._head = loader.weight("lm_head.weight", config.vocab_size, config.hidden_size)
-        else:
-            self._head = loader.tied_weight(self._embeddings)
         self._draft_heads: list[Any] | None = None  # parts of the head, once it is packed
         self._draft_ids = np.empty(0, np.int64)
 
