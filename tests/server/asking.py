@@ -5,8 +5,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pydantic
 
 from server.running import PATIENCE
+
+
+class Person(pydantic.BaseModel):
+    """What `ABOUT_ANNA` asks for, in words that the demonstration model was trained on."""
+
+    name: str
+    age: int
+
+
+ANNA = Person(name="Anna", age=31)
+ABOUT_ANNA = (
+    "Read: This is Anna. Age 31.\nPut it into JSON of this schema: "
+    '{"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}'
+)
 
 
 def send(method: str, url: str, timeout: float = PATIENCE, **more: Any) -> httpx.Response:

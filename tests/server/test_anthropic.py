@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import pydantic
 import pytest
 
 from qwill.server.keys import Key, Keys
 from qwill.server.settings import Settings
 from server.anthropic_parts import IMAGE, PARIS, SUM, WEATHER, assistant, result, use, user
-from server.asking import streamed
+from server.asking import ABOUT_ANNA, ANNA, Person, streamed
 from server.running import Running, running
 
 THINKING = {"type": "enabled", "budget_tokens": 2048}
@@ -220,18 +219,13 @@ def test_a_picture_that_a_call_gave(client: anthropic.Anthropic) -> None:
 
 
 def test_structured(client: anthropic.Anthropic) -> None:
-    class Person(pydantic.BaseModel):
-        name: str
-        age: int
-
-    text = "Anna is 31 years old."
-    parsed = client.messages.parse(**request(text, output_format=Person))
-    assert isinstance(parsed.parsed_output, Person)
+    parsed = client.messages.parse(**request(ABOUT_ANNA, output_format=Person))
+    assert parsed.parsed_output == ANNA
     schema = {"type": "json_schema", "schema": Person.model_json_schema()}
-    older = ask(client, text, extra_body=GREEDY | {"output_format": schema})
-    assert Person.model_validate_json(older.content[0].text) == parsed.parsed_output
+    older = ask(client, ABOUT_ANNA, extra_body=GREEDY | {"output_format": schema})
+    assert Person.model_validate_json(older.content[0].text) == ANNA
     with pytest.raises(anthropic.BadRequestError, match="exclude each other"):
-        ask(client, text, output_config={"format": schema}, extra_body={"output_format": schema})
+        ask(client, ABOUT_ANNA, output_config={"format": schema}, extra_body={"output_format": schema})
 
 
 SYSTEM = [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}]

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import pydantic
 import pytest
 
-from server.asking import send
+from server.asking import ABOUT_ANNA, ANNA, Person, send
 from server.running import Running
 
 PICTURE = Path(__file__).parents[2] / "docs" / "red_circle.png"
@@ -160,14 +159,10 @@ def test_a_picture(client: openai.OpenAI) -> None:
 
 
 def test_structured(client: openai.OpenAI) -> None:
-    class Person(pydantic.BaseModel):
-        name: str
-        age: int
-
     parsed = client.chat.completions.parse(
-        model="demo", messages=[{"role": "user", "content": "Anna is 31 years old."}], response_format=Person, seed=3
+        model="demo", messages=[{"role": "user", "content": ABOUT_ANNA}], response_format=Person, temperature=0
     )
-    assert isinstance(parsed.choices[0].message.parsed, Person)
+    assert parsed.choices[0].message.parsed == ANNA
     either = ask(client, SUM, extra_body={"guided_regex": "yes|no"})
     assert either.choices[0].message.content in ("yes", "no")
     anything = ask(client, SUM, response_format={"type": "json_object"}, max_tokens=300)

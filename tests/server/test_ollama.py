@@ -10,13 +10,12 @@ from typing import Any
 
 import httpx
 import ollama
-import pydantic
 import pytest
 
 from qwill.server.models import Served
 from qwill.server.ollama.asking import chat_ask
 from qwill.server.ollama.schemas import OllamaChatRequest
-from server.asking import send
+from server.asking import ABOUT_ANNA, ANNA, Person, send
 from server.running import OPTIONS, Running, running
 
 PICTURE = Path(__file__).parents[2] / "docs" / "red_circle.png"
@@ -139,13 +138,9 @@ def test_a_picture(client: ollama.Client, server: Running) -> None:
 
 
 def test_structured(client: ollama.Client) -> None:
-    class Person(pydantic.BaseModel):
-        name: str
-        age: int
-
     for think in (True, False):
-        answer = ask(client, "Anna is 31 years old.", format=Person.model_json_schema(), think=think)
-        Person.model_validate_json(answer.message.content)
+        answer = ask(client, ABOUT_ANNA, format=Person.model_json_schema(), think=think, options={"temperature": 0})
+        assert Person.model_validate_json(answer.message.content) == ANNA
     anything = ask(client, SUM, format="json", think=False, options={"num_predict": 200})
     if anything.done_reason == "stop":
         assert isinstance(json.loads(anything.message.content), dict)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import pydantic
 import pytest
 from openai.types import responses as types
 
 from qwill.server.openai.responses_answers import ResponseAnswer
-from server.asking import send
+from server.asking import ABOUT_ANNA, ANNA, Person, send
 from server.responses_client import SUM, ask, client_of, events_of, plain, told
 from server.running import Running
 from server.stepping import failing_once
@@ -182,18 +181,12 @@ def test_a_picture(client: openai.OpenAI) -> None:
     assert again.usage.input_tokens > answer.usage.input_tokens
 
 
-class Person(pydantic.BaseModel):
-    name: str
-    age: int
-
-
 def test_structured(client: openai.OpenAI) -> None:
-    text = "Anna is 31 years old."
-    parsed = client.responses.parse(model="demo", input=text, text_format=Person, temperature=0)
-    assert isinstance(parsed.output_parsed, Person)
-    with client.responses.stream(model="demo", input=text, text_format=Person, temperature=0) as stream:
+    parsed = client.responses.parse(model="demo", input=ABOUT_ANNA, text_format=Person, temperature=0)
+    assert parsed.output_parsed == ANNA
+    with client.responses.stream(model="demo", input=ABOUT_ANNA, text_format=Person, temperature=0) as stream:
         assert stream.get_final_response().output_parsed == parsed.output_parsed
-    again: Any = [{"role": "user", "content": text}, *parsed.output, {"role": "user", "content": SUM}]
+    again: Any = [{"role": "user", "content": ABOUT_ANNA}, *parsed.output, {"role": "user", "content": SUM}]
     assert ask(client, again).output_text
     anything = ask(client, SUM, text={"format": {"type": "json_object"}}, max_output_tokens=300)
     if anything.status == "completed":
