@@ -23,8 +23,10 @@ WIDEST_DESKTOP = 2  # cards; more of them stand in a server
 
 @dataclass(frozen=True)
 class Host:
-    """Processor and memory. bandwidth: bytes per second that all cores read together; rate: operations per second of
-    int8 dot products; both as `qwill.fit` measures them.
+    """Processor and memory, 0 bytes where it was not told how much is beside the cards.
+
+    bandwidth: bytes per second that all cores read together; rate: operations per second of int8 dot products; both as
+    `qwill.fit` measures them.
     """
 
     name: str
@@ -107,7 +109,7 @@ def named_machine(text: str) -> Machine:
         ram = ram or 0
     if host is not None:
         installed = host.memory_bytes if ram is None else ram
-        host = replace(host, memory_bytes=max(installed - SYSTEM_BYTES, 0))
+        host = replace(host, memory_bytes=max(installed - SYSTEM_BYTES, min(installed, 1)))
     return Machine(text.strip(), host, tuple(gpus), watts=watts, usd=usd)
 
 
