@@ -5,12 +5,12 @@ comes out for numbers that are the same everywhere. A kernel that adds in anothe
 sets alike: the failing test shows the new one. Left out are experts, whose router takes exp from the C library.
 """
 
-import hashlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from digests import digest
 from kernels import ISAS, cpu_of, normal
 from test_attention import make_case as attention_case
 from test_gated_delta import make_case as gated_delta_case
@@ -50,13 +50,6 @@ class Numbers:
 
     def choice(self, values: Any, count: int, replace: bool) -> np.ndarray:
         return self._stream.choice(values, count, replace)
-
-
-def digest(*arrays: np.ndarray) -> str:
-    result = hashlib.sha256()
-    for array in arrays:
-        result.update(array.tobytes())
-    return result.hexdigest()[:16]
 
 
 @pytest.fixture
