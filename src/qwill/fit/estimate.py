@@ -269,7 +269,7 @@ def _part(share: Share, part: Part, elements: float, work: _Work, text: TextConf
         yield _matrices(share, part, elements, ((work.tokens, 1.0),), "weights")
 
 
-def _matrices(share: Share, part: Part, elements: float, rows: Iterable[tuple[int, float]], what: str) -> Term:
+def _matrices(share: Share, part: Part, elements: float, rows: Sequence[tuple[int, float]], what: str) -> Term:
     """rows: with how many, and for which share of the elements."""
     term = Term(what, share.device.name, *_times(share.device, part, elements, rows))
     if share.card is not None:
@@ -282,7 +282,7 @@ def _matrices(share: Share, part: Part, elements: float, rows: Iterable[tuple[in
     return term
 
 
-def _times(device: Device, part: Part, elements: float, rows: Iterable[tuple[int, float]]) -> Times:
+def _times(device: Device, part: Part, elements: float, rows: Sequence[tuple[int, float]]) -> Times:
     each = [device.matrices(part, elements * held, count) for count, held in rows]
     return Times(*(sum(seconds) for seconds in zip(*each, strict=True)))
 
