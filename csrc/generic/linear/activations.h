@@ -56,7 +56,7 @@ struct Tile {
 struct PanelData {
     const uint8_t* data;
     const float* scales;  // FP8: one for each 128 columns; else null
-    int64_t ahead;        // how far behind `data` the panel lies that is multiplied next; 0: not to be fetched yet
+    const uint8_t* next;  // what is read after this panel and is to be fetched meanwhile; null: this one was read before, too
 };
 
 // Which forms of the activations a set of weights reads.

@@ -12,10 +12,11 @@ namespace qwill { namespace QWILL_ISA_NS {
 
 template <int N, int P>
 void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
-    constexpr int64_t kSumPairs = 64, kPairBytes = kPanelRows * 4, kLookAhead = 4096;
+    constexpr int64_t kSumPairs = 64, kPairBytes = kPanelRows * 4;
     const uint8_t* weights[P];
     const uint32_t* x = tile.pairs;
-    const int64_t ahead = panels[0].ahead;
+    constexpr bool kWhole = N == kTileTokens;  // what is fetched: integer_tile.h
+    const bool fetching = panels[0].next != nullptr;
     F32x16 total[P][N];
     unroll<P>([&](auto p) QWILL_INLINE {
         weights[p] = panels[p].data;
@@ -24,15 +25,18 @@ void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float
     const int64_t pairs = (columns + 1) / 2;
     for (int64_t first = 0; first < pairs; first += kSumPairs) {
         const int64_t end = first + kSumPairs < pairs ? first + kSumPairs : pairs;
+        const uint8_t* fetched[P];  // while pair `first` and its neighbours are multiplied
         F32x16 sum[P][N][2];
         unroll<P>([&](auto p) QWILL_INLINE {
+            fetched[p] = panels[p].next;
+            if (kWhole && fetching) fetched[p] += kPairBytes * first;
+            if (!kWhole && end < pairs) fetched[p] = weights[p] + kPairBytes * end;
             unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
         });
         const auto add_pair = [&](int64_t k, auto chain) QWILL_INLINE {
             unroll<P>([&](auto p) QWILL_INLINE {
                 const uint8_t* place = weights[p] + kPairBytes * k;
-                if constexpr (N == 1) __builtin_prefetch(place + kLookAhead);
-                if (N == kTileTokens && ahead != 0) __builtin_prefetch(place + ahead, 0, 2);
+                if (fetching) __builtin_prefetch(fetched[p] + kPairBytes * (k - first), 0, kWhole ? 2 : 3);
                 const BF16Pairs w = load_pairs(place);
                 unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][chain] = dot2(sum[p][t][chain], w, broadcast_pair(x + k * N + t)); });
             });

@@ -4,6 +4,7 @@
 // over its experts in ascending order, the shared one last, whatever else is in the batch.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "generic/linear/project.h"
@@ -28,43 +29,48 @@ struct Stage {
     Tile* hidden_tiles;
     float* hidden;  // [slots, intermediate]
 
+    // The expert whose weights are read after those of group g.
+    int64_t after(int64_t g) const { return groups[g + 1 < group_count ? g + 1 : g].expert; }
     int64_t token(int64_t slot) const { return tokens != nullptr ? tokens[slot] : slot; }
 };
 
+// Panels [first, last) of a group's gate and up matrices. They lie one behind the other: going through a few panels of every
+// expert in turn is a quarter slower, because a jump in memory costs as much as reading many kilobytes.
 struct PanelRange {
     const Stage* stage;
+    const Group* group;
     int64_t first, last;
 };
 
-// hidden = silu(gate n) * (up n) for panels [first, last) of every group.
+// hidden = silu(gate n) * (up n) for the panels of a group.
 inline void gate_and_up(const PanelRange& range, float* scratch) {
     const Stage& stage = *range.stage;
+    const Group& group = *range.group;
     const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up;
+    const bool packed = gate.panel_bytes != 0 && up.panel_bytes != 0;
     float* up_scratch = scratch + Panel::scratch_size(gate);
-    for (int64_t g = 0; g < stage.group_count; ++g) {
-        const Group& group = stage.groups[g];
-        const int64_t step = gate.panel_bytes == 0 || up.panel_bytes == 0 ? group.tiles : tiles_per_block(gate.columns);
-        for (int64_t block = 0; block < group.tiles; block += step) {
-            const int64_t end = block + step < group.tiles ? block + step : group.tiles;
-            for (int64_t p = range.first; p < range.last; ++p) {
-                Panel gate_panel(gate, group.expert, p, scratch), up_panel(up, group.expert, p, up_scratch);
-                if (gate.type == up.type) {
-                    gate_panel.unfold(end - block, scratch);
-                    up_panel.unfold(end - block, up_scratch);
-                }
-                const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
-                if (block == 0) gate_panel.fetch_next(gate.panel_bytes);
-                for (int64_t i = block; i < end; ++i) {
-                    const Tile& tile = stage.inputs[group.first_tile + i];
-                    TileProducts products;
-                    Panel::multiply_two(gate_panel, up_panel, tile, products.values);
-                    gate_panel.fetch_next(0);
-                    const float *gates = products.values, *ups = gates + kPanelRows * tile.tokens;
-                    for (int t = 0; t < tile.tokens; ++t) {
-                        float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;
-                        const F32x16 value = silu(load(gates + kPanelRows * t)) * load(ups + kPanelRows * t);
-                        n == kPanelRows ? store(out, value) : store_first(out, value, n);
-                    }
+    const int64_t step = packed ? tiles_per_block(gate.columns) : group.tiles;
+    for (int64_t block = 0; block < group.tiles; block += step) {
+        const int64_t end = block + step < group.tiles ? block + step : group.tiles;
+        for (int64_t p = range.first; p < range.last; ++p) {
+            Panel gate_panel(gate, group.expert, p, scratch), up_panel(up, group.expert, p, up_scratch);
+            if (gate.type == up.type) {
+                gate_panel.unfold(end - block, scratch);
+                up_panel.unfold(end - block, up_scratch);
+            }
+            const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
+            for (int64_t i = block; i < end; ++i) {
+                const Tile& tile = stage.inputs[group.first_tile + i];
+                const bool fetching = i == 0 && packed;
+                gate_panel.fetch(fetching ? panel_address(gate, group.expert, p + 1) : nullptr);
+                up_panel.fetch(fetching ? panel_address(up, group.expert, p + 1) : nullptr);
+                TileProducts products;
+                Panel::multiply_two(gate_panel, up_panel, tile, products.values);
+                const float *gates = products.values, *ups = gates + kPanelRows * tile.tokens;
+                for (int t = 0; t < tile.tokens; ++t) {
+                    float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;
+                    const F32x16 value = silu(load(gates + kPanelRows * t)) * load(ups + kPanelRows * t);
+                    n == kPanelRows ? store(out, value) : store_first(out, value, n);
                 }
             }
         }
@@ -77,7 +83,7 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
     const int64_t width = down.panels() * kPanelRows;
     for (int64_t g = 0; g < stage.group_count; ++g) {
         const Group& group = stage.groups[g];
-        over_panels(down, group.expert, first, last, stage.hidden_tiles + group.first_tile, group.tiles, scratch,
+        over_panels(down, group.expert, stage.after(g), first, last, stage.hidden_tiles + group.first_tile, group.tiles, scratch,
                     [&](int64_t p, const Tile& tile, const float* products) {
             for (int t = 0; t < tile.tokens; ++t) {
                 const int64_t slot = group.first + tile.first + t;
@@ -89,6 +95,24 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
     }
 }
 
+// Splits a stage's gate and up matrices into ranges that take about as long, a range within a group.
+inline void add_ranges(const Stage& stage, const ThreadPool& pool, std::vector<PanelRange>& ranges) {
+    constexpr int64_t kReading = 4;  // tokens that are multiplied while a panel is read
+    const int64_t panels = stage.mlp->gate->panels();
+    const auto cost = [](const Group& group) { return kReading + group.count; };
+    int64_t all = 0;
+    for (int64_t g = 0; g < stage.group_count; ++g) all += panels * cost(stage.groups[g]);
+    const int64_t share = pool.threads() == 1 ? all : all / (pool.threads() * 8) + 1;
+    for (int64_t g = 0; g < stage.group_count; ++g) {
+        const Group& group = stage.groups[g];
+        const int64_t parts = std::min(ceil_div(panels * cost(group), share), panels);
+        const int64_t step = ceil_div(panels, parts);
+        for (int64_t first = 0; first < panels; first += step) {
+            ranges.push_back({&stage, &group, first, std::min(first + step, panels)});
+        }
+    }
+}
+
 // Runs the stages, whose input tiles are filled, and adds their sum to the residual.
 inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t tokens, ThreadPool& pool,
                        Workspace& workspace) {
@@ -97,10 +121,7 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
     for (int64_t s = 0; s < count; ++s) {
         Stage& stage = stages[s];
         const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up, &down = *stage.mlp->down;
-        const int64_t step = panels_per_task(gate.panels(), pool);
-        for (int64_t first = 0; first < gate.panels(); first += step) {
-            ranges.push_back({&stage, first, first + step < gate.panels() ? first + step : gate.panels()});
-        }
+        add_ranges(stage, pool, ranges);
         for (const int64_t size : {Panel::scratch_size(gate) + Panel::scratch_size(up), 2 * Panel::scratch_size(down)}) {
             scratch_size = size > scratch_size ? size : scratch_size;
         }
@@ -137,7 +158,8 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
     const Weight& any_down = *stages[0].mlp->down;
     const int64_t hidden_size = any_down.rows, panels = any_down.panels(), width = panels * kPanelRows;
     float* sum = workspace.take<float>(tokens * width);
-    const int64_t step = panels_per_task(panels, pool);
+    // Fewer tasks for many groups: more panels of an expert in a row.
+    const int64_t step = stages[0].group_count > 1 ? ceil_div(panels, 2 * pool.threads()) : panels_per_task(panels, pool);
     pool.run(ceil_div(panels, step), [&](int64_t task, int thread) {
         const int64_t first = task * step, last = first + step < panels ? first + step : panels;
         const int64_t row = first * kPanelRows, end = last * kPanelRows < hidden_size ? last * kPanelRows : hidden_size;

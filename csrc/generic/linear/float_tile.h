@@ -33,21 +33,30 @@ struct E4M3Element {
 
 template <typename Element, int N, int P>
 void float_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
-    const typename Element::Stored* weights[P];
+    using Stored = typename Element::Stored;
+    constexpr int64_t kInLine = 64 / (kPanelRows * static_cast<int64_t>(sizeof(Stored)));  // columns
+    constexpr bool kWhole = N == kTileTokens;  // what is fetched: integer_tile.h
+    const bool fetching = panels[0].next != nullptr;
+    const Stored* weights[P];
     const float* x = tile.values;
     F32x16 total[P][N];
     unroll<P>([&](auto p) QWILL_INLINE {
-        weights[p] = reinterpret_cast<const typename Element::Stored*>(panels[p].data);
+        weights[p] = reinterpret_cast<const Stored*>(panels[p].data);
         unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
     });
     for (int64_t first = 0; first < columns; first += kSumColumns) {
         const int64_t end = first + kSumColumns < columns ? first + kSumColumns : columns;
+        const Stored* fetched[P];  // while column `first` and its neighbours are multiplied
         F32x16 sum[P][N][2];
         unroll<P>([&](auto p) QWILL_INLINE {
+            fetched[p] = reinterpret_cast<const Stored*>(panels[p].next);
+            if (kWhole && fetching) fetched[p] += kPanelRows * first;
+            if (!kWhole && end < columns) fetched[p] = weights[p] + kPanelRows * end;
             unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
         });
         const auto add_column = [&](int64_t k, auto chain) QWILL_INLINE {
             unroll<P>([&](auto p) QWILL_INLINE {
+                if (fetching && k % kInLine == 0) __builtin_prefetch(fetched[p] + kPanelRows * (k - first), 0, kWhole ? 2 : 3);
                 const F32x16 w = Element::load16(weights[p] + kPanelRows * k);
                 unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][chain] = fma(w, broadcast(x[k * N + t]), sum[p][t][chain]); });
             });

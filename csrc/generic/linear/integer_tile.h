@@ -13,7 +13,7 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-constexpr int64_t kLookAhead = 3072;  // bytes
+constexpr int64_t kLookAhead = 3072;  // bytes, at least
 
 // Into the first cache (3) or the second (2).
 template <int64_t bytes, int cache>
@@ -55,28 +55,39 @@ template <typename Format, int N, int P>
 void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
     constexpr int kSums = Format::kSums;  // in 32 columns: 2 when there is a scale for every 16
     constexpr int64_t kTogether = Format::kScaled / 32;  // blocks of 32 columns with one scale of the activations
-    constexpr int64_t kBlockBytes = Format::kSpanBytes * 32 / Format::kColumns;
+    constexpr int64_t kSpansAhead = (kLookAhead + Format::kSpanBytes - 1) / Format::kSpanBytes;
     const QuantizedTile<Format::kScaled> x(Format::kScaled == 32 ? tile.quantized : tile.coarse, columns, N);
     const int32_t* x_quants = x.quants;
     const int32_t* bias = kSums == 2 ? x.bias16 : x.bias32;
     const float* x_scale = x.scale;
     const float* x_sum = kSums == 2 ? x.sum16 : x.sum32;
-    const int64_t ahead = panels[0].ahead;
-    const uint8_t* span[P];
+    // Memory is waited for unless it is asked early; the processor's own look-ahead is short of what a kernel reads, and ends
+    // with a panel. Few tokens are multiplied faster than a panel arrives: what comes in a few spans is fetched. Many leave
+    // the time for the whole next panel, which the second cache has room for.
+    constexpr bool kWhole = N == kTileTokens;
+    const bool fetching = panels[0].next != nullptr;
+    int64_t spans = (columns + Format::kColumns - 1) / Format::kColumns;  // left of this panel
+    const uint8_t *span[P], *fetched[P];
     F32x16 total[P][N];
     unroll<P>([&](auto p) QWILL_INLINE {
         span[p] = panels[p].data;
+        fetched[p] = panels[p].next;
         unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
     });
     for (int64_t first = 0; first < columns / 32; first += kTogether) {
         const int64_t place = first % (Format::kColumns / 32);  // in the span
+        if (fetching && place == 0) {
+            unroll<P>([&](auto p) QWILL_INLINE {
+                if constexpr (!kWhole) fetched[p] = spans > kSpansAhead ? span[p] + kSpansAhead * Format::kSpanBytes
+                                                   : panels[p].next + (kSpansAhead - spans) * Format::kSpanBytes;
+                prefetch<Format::kBytes, kWhole ? 2 : 3>(fetched[p]);
+            });
+        }
         F32x16 scaled[P][N];
         unroll<P>([&](auto p) QWILL_INLINE { unroll<N>([&](auto t) QWILL_INLINE { scaled[p][t] = zero(); }); });
         for (int64_t b = place; b < place + kTogether; ++b) {
             const int64_t quants = Format::kBytes + Format::kQuantBytes * b;
-            // Memory is waited for unless it is asked early; the processor's own look-ahead is short of what a kernel reads.
-            if constexpr (N == 1) unroll<P>([&](auto p) QWILL_INLINE { prefetch<kBlockBytes, 3>(span[p] + quants + kLookAhead); });
-            if (N == kTileTokens && ahead != 0) unroll<P>([&](auto p) QWILL_INLINE { prefetch<kBlockBytes, 2>(span[p] + quants + ahead); });
+            if (fetching) unroll<P>([&](auto p) QWILL_INLINE { prefetch<Format::kQuantBytes, kWhole ? 2 : 3>(fetched[p] + quants); });
             unroll<kSums>([&](auto s) QWILL_INLINE {
                 I32x16 sum[P][N];
                 unroll<N>([&](auto t) QWILL_INLINE {
@@ -102,7 +113,13 @@ void integer_tile(const PanelData* panels, int64_t columns, const Tile& tile, fl
             unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = fma(scaled[p][t], broadcast(x_scale[t]), total[p][t]); });
         });
         x_scale += N;
-        if (place + kTogether == Format::kColumns / 32) unroll<P>([&](auto p) QWILL_INLINE { span[p] += Format::kSpanBytes; });
+        if (place + kTogether == Format::kColumns / 32) {
+            --spans;
+            unroll<P>([&](auto p) QWILL_INLINE {
+                span[p] += Format::kSpanBytes;
+                if (kWhole && fetching) fetched[p] += Format::kSpanBytes;
+            });
+        }
     }
     unroll<P>([&](auto p) QWILL_INLINE {
         unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * (p * N + t), total[p][t]); });

@@ -33,9 +33,23 @@ struct alignas(64) TileProducts {
     float values[2 * kTileTokens * kPanelRows];
 };
 
+// Where a packed panel lies; "behind" the last one, most likely, what is read next.
+inline const uint8_t* panel_address(const Weight& weight, int64_t expert, int64_t panel) {
+    return weight.parts[static_cast<size_t>(expert)] + panel * weight.panel_bytes;
+}
+
+// What is read after panel `p` of [first, last), `step` panels at a time: the panel behind it, or after the last ones panels
+// from `first` on of the expert `after`, if that is another one.
+inline const uint8_t* next_panel(const Weight& weight, int64_t expert, int64_t after, int64_t p, int64_t step, int64_t first,
+                                 int64_t last) {
+    if (after == expert || p + step < last) return panel_address(weight, expert, p + step);
+    return panel_address(weight, after, first + (p + step - last) % (last - first));
+}
+
 // Calls body(panel, tile, products [tokens][16]) for panels [first, last) and all tiles, a block of tiles at a time.
+// Those of expert `after` follow.
 template <typename Body>
-inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int64_t last, const Tile* tiles,
+inline void over_panels(const Weight& weight, int64_t expert, int64_t after, int64_t first, int64_t last, const Tile* tiles,
                         int64_t count, float* scratch, const Body& body) {
     const bool packed = weight.panel_bytes != 0;
     const int64_t step = packed ? tiles_per_block(weight.columns) : count;  // decoding is done once for all tiles
@@ -47,17 +61,19 @@ inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int
             Panel one(weight, expert, p, nullptr), two(weight, expert, p + 1, nullptr);
             one.unfold(end - block, scratch);
             two.unfold(end - block, scratch + Panel::scratch_size(weight));
-            if (block == 0) one.fetch_next(2 * weight.panel_bytes);
             for (int64_t i = block; i < end; ++i) {
+                const bool fetching = i == 0;  // later the panels are near, and so are the next
+                one.fetch(fetching ? next_panel(weight, expert, after, p, 2, first, last) : nullptr);
+                two.fetch(fetching ? next_panel(weight, expert, after, p + 1, 2, first, last) : nullptr);
                 Panel::multiply_two(one, two, tiles[i], out.values);
-                one.fetch_next(0);
                 body(p, tiles[i], out.values);
                 body(p + 1, tiles[i], out.values + kPanelRows * tiles[i].tokens);
             }
         }
         for (; p < last; ++p) {
-            const Panel panel(weight, expert, p, scratch);
+            Panel panel(weight, expert, p, scratch);
             for (int64_t i = block; i < end; ++i) {
+                panel.fetch(packed && i == 0 ? next_panel(weight, expert, after, p, 1, first, last) : nullptr);
                 panel.multiply(tiles[i], out.values);
                 body(p, tiles[i], out.values);
             }
@@ -138,7 +154,7 @@ inline void project(const Projection* projections, int64_t weights, const Tile* 
             const Projection& projection = projections[i];
             const int64_t own = projection.weight->panels();
             if (first < own) {
-                over_panels(*projection.weight, 0, first, last < own ? last : own, tiles, count,
+                over_panels(*projection.weight, 0, 0, first, last < own ? last : own, tiles, count,
                             scratch + thread * scratch_size, [&](int64_t p, const Tile& tile, const float* products) {
                     for (int t = 0; t < tile.tokens; ++t) {
                         finish_row(projection, tile.first + t, p * kPanelRows, load(products + kPanelRows * t));

@@ -278,8 +278,8 @@ public:
     // out[token][16]
     void multiply(const Tile& tile, float* out) const { kernels_->tiles[tile.tokens - 1](&data_, columns_, tile, out); }
 
-    // The next multiplication fetches the panel that lies so far behind this one into a cache.
-    void fetch_next(int64_t ahead) { data_.ahead = ahead; }
+    // The next multiplication fetches a panel, or nothing.
+    void fetch(const uint8_t* next) { data_.next = next; }
 
     // out[panel][token][16] of two panels with the same columns.
     static void multiply_two(const Panel& a, const Panel& b, const Tile& tile, float* out) {
@@ -295,8 +295,14 @@ public:
                 a.kernels_->full(both, a.columns_, tile, out);
             }
         } else {
-            a.multiply(tile, out);
-            b.multiply(tile, out + kPanelRows * tile.tokens);
+            // One after the other: behind the first comes the second.
+            PanelData one = a.data_, two = b.data_;
+            if (one.next != nullptr) {
+                two.next = one.next;
+                one.next = two.data;
+            }
+            a.kernels_->tiles[tile.tokens - 1](&one, a.columns_, tile, out);
+            b.kernels_->tiles[tile.tokens - 1](&two, b.columns_, tile, out + kPanelRows * tile.tokens);
         }
     }
 
@@ -326,7 +332,7 @@ private:
 
     const TypeKernels* kernels_;
     int64_t columns_;
-    PanelData data_{nullptr, nullptr, 0}, unfolded_{nullptr, nullptr, 0};
+    PanelData data_{nullptr, nullptr, nullptr}, unfolded_{nullptr, nullptr, nullptr};
 };
 
 }}  // namespace qwill::QWILL_ISA_NS
