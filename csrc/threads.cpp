@@ -36,7 +36,7 @@ bool spin_until(const Done& done, std::chrono::microseconds limit) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : shares_(new Share[static_cast<size_t>(threads)]) {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
@@ -50,10 +50,13 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::drain(int thread) {
-    for (;;) {
-        const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
-        if (index >= tasks_) return;
-        entry_(context_, index, thread);
+    for (int i = 0; i < threads(); ++i) {
+        Share& share = shares_[static_cast<size_t>((thread + i) % threads())];
+        for (;;) {
+            const int64_t index = share.next.fetch_add(1, std::memory_order_relaxed);
+            if (index >= share.end) break;
+            entry_(context_, index, thread);
+        }
     }
 }
 
@@ -80,8 +83,11 @@ void ThreadPool::dispatch(int64_t tasks, Entry entry, const void* context) {
     std::lock_guard<std::mutex> job(job_mutex_);
     entry_ = entry;
     context_ = context;
-    tasks_ = tasks;
-    next_.store(0, std::memory_order_relaxed);
+    for (int64_t i = 0; i < threads(); ++i) {
+        Share& share = shares_[static_cast<size_t>(i)];
+        share.next.store(tasks * i / threads(), std::memory_order_relaxed);
+        share.end = tasks * (i + 1) / threads();
+    }
     open_.store(true);
     bool asleep = false;
     {

@@ -156,8 +156,9 @@ struct DeltaHead {
 
 // Runs the tokens over Vectors * 16 columns of the state, from `column` on, or over `lanes` columns when Partial. `state`
 // is the first of these columns, with rows of `stride`. Each token takes one pass: it decays and updates the state, reads its
-// own output, and reads what the next token's key will find there.
-template <int Vectors, bool Partial>
+// own output, and reads what the next token's key will find there. When Fetching, the next head's state comes into the
+// second cache meanwhile: memory would be idle while this one's, which is there already, is gone through again.
+template <int Vectors, bool Partial, bool Fetching = false>
 inline void delta_columns(const DeltaHead& head, float* state, int64_t stride, int64_t column, int64_t lanes) {
     const auto get = [&](const float* p) { if constexpr (Partial) return load_first(p, lanes); else return load(p); };
     const auto put = [&](float* p, F32x16 a) { if constexpr (Partial) store_first(p, a, lanes); else store(p, a); };
@@ -190,7 +191,10 @@ inline void delta_columns(const DeltaHead& head, float* state, int64_t stride, i
         } else {
             for (int64_t i = 0; i < head.key_dim; ++i) {
                 const F32x16 ki = broadcast(k[i]), qi = broadcast(q[i]);
-                unroll<Vectors>([&](auto j) { step(i, j, ki, qi); });
+                unroll<Vectors>([&](auto j) {
+                    if constexpr (Fetching) __builtin_prefetch(state + (head.key_dim + i) * stride + 16 * j, 0, 2);
+                    step(i, j, ki, qi);
+                });
             }
         }
         unroll<Vectors>([&](auto j) { put(head.out + t * head.out_stride + column + 16 * j, out[j]); });
@@ -215,7 +219,7 @@ inline void delta_rule(const DeltaHead& head) {
     int64_t column = 0;
     if (head.count == 1) {
         for (; column + 16 * kWide <= stride; column += 16 * kWide) {
-            delta_columns<kWide, false>(head, head.state + column, stride, column, 16);
+            delta_columns<kWide, false, true>(head, head.state + column, stride, column, 16);
         }
     }
     for (; column + 16 * kDeltaVectors <= stride; column += 16 * kDeltaVectors) {
