@@ -102,10 +102,11 @@ def overhead(cpu: Cpu) -> None:
     print(f"rms_norm of 16 floats: {(time.perf_counter() - start) / calls * 1e6:.2f} us a call")
     tiny = [normal(1, n) for n in (3, 1, 1, 1)]
     parameters = [normal(1, 3), normal(1), normal(1), normal(1)]
-    states, starts, slots = (normal(1, 0, 3), normal(1, 1, 1, 1)), np.array([0, 1], np.int32), np.zeros(1, np.int32)
+    states = normal(1, 0, 3), normal(1, 1, 1, 1), np.zeros((1, 0, 5), np.float32)
+    starts, none, kept = np.array([0, 1], np.int32), np.zeros(1, np.int32), np.ones(1, np.int32)
     start = time.perf_counter()
     for _ in range(calls):
-        gated_delta(cpu, *tiny, *parameters, 1e-6, *states, starts, slots, 1, False)
+        gated_delta(cpu, *tiny, *parameters, 1e-6, *states, starts, none, none, kept, 1, False)
     print(f"gated_delta of one head of one float: {(time.perf_counter() - start) / calls * 1e6:.2f} us a call")
 
 

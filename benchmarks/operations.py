@@ -81,7 +81,7 @@ def measure(cpu: Cpu, name: str, rows: int, columns: int, tokens: int, bandwidth
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--isa", default="", help=f"one of {', '.join(available_isas())}; the best if not given")
+    parser.add_argument("--isa", default=available_isas()[-1], help=f"one of {', '.join(available_isas())}")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--types", default="Q8_0,Q4_K,Q6_K,Q5_K,Q4_0,BF16,F32")
     parser.add_argument("--tokens", type=int, default=64)
