@@ -59,6 +59,15 @@ struct PanelData {
     const uint8_t* next;  // what is read after this panel and is to be fetched meanwhile; null: this one was read before, too
 };
 
+// What is fetched while values [first, end) of a panel's `count` are multiplied: as many of the next panel, where the whole of it
+// is fetched (integer_tile.h says when), or else what follows them.
+template <bool whole, typename Stored>
+QWILL_INLINE inline const Stored* fetched_values(const PanelData& panel, int64_t first, int64_t end, int64_t count) {
+    const auto* next = reinterpret_cast<const Stored*>(panel.next);
+    if (whole) return next != nullptr ? next + first : nullptr;
+    return end < count ? reinterpret_cast<const Stored*>(panel.data) + end : next;
+}
+
 // Which forms of the activations a set of weights reads.
 struct Forms {
     bool values = false, quantized = false, coarse = false, pairs = false;

@@ -15,7 +15,7 @@ void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float
     constexpr int64_t kSumPairs = 64, kPairBytes = kPanelRows * 4;
     const uint8_t* weights[P];
     const uint32_t* x = tile.pairs;
-    constexpr bool kWhole = N == kTileTokens;  // what is fetched: integer_tile.h
+    constexpr bool kWhole = N == kTileTokens;
     const bool fetching = panels[0].next != nullptr;
     F32x16 total[P][N];
     unroll<P>([&](auto p) QWILL_INLINE {
@@ -28,9 +28,7 @@ void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float
         const uint8_t* fetched[P];  // while pair `first` and its neighbours are multiplied
         F32x16 sum[P][N][2];
         unroll<P>([&](auto p) QWILL_INLINE {
-            fetched[p] = panels[p].next;
-            if (kWhole && fetching) fetched[p] += kPairBytes * first;
-            if (!kWhole && end < pairs) fetched[p] = weights[p] + kPairBytes * end;
+            fetched[p] = fetched_values<kWhole, uint8_t>(panels[p], kPairBytes * first, kPairBytes * end, kPairBytes * pairs);
             unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
         });
         const auto add_pair = [&](int64_t k, auto chain) QWILL_INLINE {

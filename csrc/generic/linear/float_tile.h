@@ -35,7 +35,7 @@ template <typename Element, int N, int P>
 void float_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
     using Stored = typename Element::Stored;
     constexpr int64_t kInLine = 64 / (kPanelRows * static_cast<int64_t>(sizeof(Stored)));  // columns
-    constexpr bool kWhole = N == kTileTokens;  // what is fetched: integer_tile.h
+    constexpr bool kWhole = N == kTileTokens;
     const bool fetching = panels[0].next != nullptr;
     const Stored* weights[P];
     const float* x = tile.values;
@@ -49,9 +49,7 @@ void float_tile(const PanelData* panels, int64_t columns, const Tile& tile, floa
         const Stored* fetched[P];  // while column `first` and its neighbours are multiplied
         F32x16 sum[P][N][2];
         unroll<P>([&](auto p) QWILL_INLINE {
-            fetched[p] = reinterpret_cast<const Stored*>(panels[p].next);
-            if (kWhole && fetching) fetched[p] += kPanelRows * first;
-            if (!kWhole && end < columns) fetched[p] = weights[p] + kPanelRows * end;
+            fetched[p] = fetched_values<kWhole, Stored>(panels[p], kPanelRows * first, kPanelRows * end, kPanelRows * columns);
             unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
         });
         const auto add_column = [&](int64_t k, auto chain) QWILL_INLINE {
