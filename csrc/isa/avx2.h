@@ -191,6 +191,14 @@ inline F32x16 load_e4m3(const uint8_t* p) {
     return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(half)), factor),
             _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)), factor)};
 }
+inline __m256i pack_words(__m256i a, __m256i b, __m256i c, __m256i d) {
+    return _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+}
+inline void store_i8_words(int32_t* p, const I32x16 (&rows)[4]) {
+    auto* out = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(out, pack_words(rows[0].lo, rows[1].lo, rows[2].lo, rows[3].lo));
+    _mm256_storeu_si256(out + 1, pack_words(rows[0].hi, rows[1].hi, rows[2].hi, rows[3].hi));
+}
 inline void store_i8(int8_t* p, I32x16 a) {
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xd8);
     const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));

@@ -127,6 +127,10 @@ inline F32x16 load_e4m3(const uint8_t* p) {
     const __m256i magnitude = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
     return {_mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, magnitude)), _mm512_set1_ps(256.0f))};
 }
+inline void store_i8_words(int32_t* p, const I32x16 (&rows)[4]) {
+    const __m512i first = _mm512_packs_epi32(rows[0].v, rows[1].v), second = _mm512_packs_epi32(rows[2].v, rows[3].v);
+    _mm512_storeu_si512(p, _mm512_packs_epi16(first, second));
+}
 inline void store_i8(int8_t* p, I32x16 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v)); }
 inline int32_t reduce_add(I32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 

@@ -184,6 +184,16 @@ inline F32x16 load_e4m3(const uint8_t* p) {
     const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_high_u8(bytes);
     return {convert(vget_low_u16(low)), convert(vget_high_u16(low)), convert(vget_low_u16(high)), convert(vget_high_u16(high))};
 }
+inline void store_words(int32_t* p, int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) {
+    const int16x8_t first = vcombine_s16(vmovn_s32(a), vmovn_s32(b)), second = vcombine_s16(vmovn_s32(c), vmovn_s32(d));
+    vst1q_s8(reinterpret_cast<int8_t*>(p), vcombine_s8(vmovn_s16(first), vmovn_s16(second)));
+}
+inline void store_i8_words(int32_t* p, const I32x16 (&rows)[4]) {
+    store_words(p, rows[0].v0, rows[1].v0, rows[2].v0, rows[3].v0);
+    store_words(p + 4, rows[0].v1, rows[1].v1, rows[2].v1, rows[3].v1);
+    store_words(p + 8, rows[0].v2, rows[1].v2, rows[2].v2, rows[3].v2);
+    store_words(p + 12, rows[0].v3, rows[1].v3, rows[2].v3, rows[3].v3);
+}
 inline void store_i8(int8_t* p, I32x16 a) {
     const int16x8_t low = vcombine_s16(vmovn_s32(a.v0), vmovn_s32(a.v1)), high = vcombine_s16(vmovn_s32(a.v2), vmovn_s32(a.v3));
     vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));

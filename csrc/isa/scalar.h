@@ -196,6 +196,11 @@ inline F32x16 load_e4m3(const uint8_t* p) {
         return 256.0f * f16_to_f32(static_cast<uint16_t>((p[i] & 0x80) << 8 | (p[i] & 0x7f) << 7));
     });
 }
+// Word 4 * i + r: lanes 4 * i to 4 * i + 3 of row r.
+inline void store_i8_words(int32_t* p, const I32x16 (&rows)[4]) {
+    auto* bytes = reinterpret_cast<int8_t*>(p);
+    for (int i = 0; i < 64; ++i) bytes[i] = static_cast<int8_t>(rows[i / 4 % 4].v[i / 16 * 4 + i % 4]);
+}
 inline void store_i8(int8_t* p, const I32x16& a) { for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(a.v[i]); }
 inline int32_t reduce_add(const I32x16& a) {
     int32_t sum = 0;

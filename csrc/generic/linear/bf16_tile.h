@@ -1,7 +1,7 @@
-// Products of BF16 weights and activations rounded to BF16: P panels of sixteen rows by N tokens.
+// Products of BF16 weights and activations rounded to BF16: a panel of sixteen rows by N tokens.
 //
 // A panel holds for every pair of columns the sixteen rows' two values. Sums are taken over 64 pairs in two chains (even and
-// odd pairs), then added up: one order of additions for every N, P and instruction set.
+// odd pairs), then added up: one order of additions for every N and instruction set.
 #pragma once
 
 #include "formats/half.h"
@@ -10,34 +10,25 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-template <int N, int P>
-void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
+template <int N>
+void bf16_tile(const PanelData& panel, int64_t columns, const Tile& tile, float* out) {
     constexpr int64_t kSumPairs = 64, kPairBytes = kPanelRows * 4;
-    const uint8_t* weights[P];
     const uint32_t* x = tile.pairs;
     constexpr bool kWhole = N == kTileTokens;
-    const bool fetching = panels[0].next != nullptr;
-    F32x16 total[P][N];
-    unroll<P>([&](auto p) QWILL_INLINE {
-        weights[p] = panels[p].data;
-        unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
-    });
+    const bool fetching = panel.next != nullptr;
+    F32x16 total[N];
+    unroll<N>([&](auto t) QWILL_INLINE { total[t] = zero(); });
     const int64_t pairs = (columns + 1) / 2;
     for (int64_t first = 0; first < pairs; first += kSumPairs) {
         const int64_t end = first + kSumPairs < pairs ? first + kSumPairs : pairs;
-        const uint8_t* fetched[P];  // while pair `first` and its neighbours are multiplied
-        F32x16 sum[P][N][2];
-        unroll<P>([&](auto p) QWILL_INLINE {
-            fetched[p] = fetched_values<kWhole, uint8_t>(panels[p], kPairBytes * first, kPairBytes * end, kPairBytes * pairs);
-            unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
-        });
+        // While pair `first` and its neighbours are multiplied.
+        const auto* fetched = fetched_values<kWhole, uint8_t>(panel, kPairBytes * first, kPairBytes * end, kPairBytes * pairs);
+        F32x16 sum[N][2];
+        unroll<N>([&](auto t) QWILL_INLINE { sum[t][0] = sum[t][1] = zero(); });
         const auto add_pair = [&](int64_t k, auto chain) QWILL_INLINE {
-            unroll<P>([&](auto p) QWILL_INLINE {
-                const uint8_t* place = weights[p] + kPairBytes * k;
-                if (fetching) __builtin_prefetch(fetched[p] + kPairBytes * (k - first), 0, kWhole ? 2 : 3);
-                const BF16Pairs w = load_pairs(place);
-                unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][chain] = dot2(sum[p][t][chain], w, broadcast_pair(x + k * N + t)); });
-            });
+            if (fetching) __builtin_prefetch(fetched + kPairBytes * (k - first), 0, kWhole ? 2 : 3);
+            const BF16Pairs w = load_pairs(panel.data + kPairBytes * k);
+            unroll<N>([&](auto t) QWILL_INLINE { sum[t][chain] = dot2(sum[t][chain], w, broadcast_pair(x + k * N + t)); });
         };
         int64_t k = first;
         for (; k + 2 <= end; k += 2) {
@@ -45,13 +36,9 @@ void bf16_tile(const PanelData* panels, int64_t columns, const Tile& tile, float
             add_pair(k + 1, std::integral_constant<int, 1>{});
         }
         if (k < end) add_pair(k, std::integral_constant<int, 0>{});
-        unroll<P>([&](auto p) QWILL_INLINE {
-            unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = total[p][t] + (sum[p][t][0] + sum[p][t][1]); });
-        });
+        unroll<N>([&](auto t) QWILL_INLINE { total[t] = total[t] + (sum[t][0] + sum[t][1]); });
     }
-    unroll<P>([&](auto p) QWILL_INLINE {
-        unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * (p * N + t), total[p][t]); });
-    });
+    unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * t, total[t]); });
 }
 
 inline int64_t bf16_panel_bytes(int64_t columns) { return (columns + 1) / 2 * kPanelRows * 4; }

@@ -54,22 +54,20 @@ inline void gate_and_up(const PanelRange& range, float* scratch) {
         const int64_t end = block + step < group.tiles ? block + step : group.tiles;
         for (int64_t p = range.first; p < range.last; ++p) {
             Panel gate_panel(gate, group.expert, p, scratch), up_panel(up, group.expert, p, up_scratch);
-            if (gate.type == up.type) {
-                gate_panel.unfold(end - block, scratch);
-                up_panel.unfold(end - block, up_scratch);
-            }
+            gate_panel.unfold(end - block, scratch);
+            up_panel.unfold(end - block, up_scratch);
             const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
             for (int64_t i = block; i < end; ++i) {
                 const Tile& tile = stage.inputs[group.first_tile + i];
                 const bool fetching = i == 0 && packed;
-                gate_panel.fetch(fetching ? panel_address(gate, group.expert, p + 1) : nullptr);
-                up_panel.fetch(fetching ? panel_address(up, group.expert, p + 1) : nullptr);
-                TileProducts products;
-                Panel::multiply_two(gate_panel, up_panel, tile, products.values);
-                const float *gates = products.values, *ups = gates + kPanelRows * tile.tokens;
+                gate_panel.fetch(fetching ? panel_address(up, group.expert, p) : nullptr);
+                up_panel.fetch(fetching ? panel_address(gate, group.expert, p + 1) : nullptr);
+                TileProducts gates, ups;
+                gate_panel.multiply(tile, gates.values);
+                up_panel.multiply(tile, ups.values);
                 for (int t = 0; t < tile.tokens; ++t) {
                     float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;
-                    const F32x16 value = silu(load(gates + kPanelRows * t)) * load(ups + kPanelRows * t);
+                    const F32x16 value = silu(load(gates.values + kPanelRows * t)) * load(ups.values + kPanelRows * t);
                     n == kPanelRows ? store(out, value) : store_first(out, value, n);
                 }
             }
@@ -122,7 +120,7 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
         Stage& stage = stages[s];
         const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up, &down = *stage.mlp->down;
         add_ranges(stage, pool, ranges);
-        for (const int64_t size : {Panel::scratch_size(gate) + Panel::scratch_size(up), 2 * Panel::scratch_size(down)}) {
+        for (const int64_t size : {Panel::scratch_size(gate) + Panel::scratch_size(up), Panel::scratch_size(down)}) {
             scratch_size = size > scratch_size ? size : scratch_size;
         }
         Forms forms;

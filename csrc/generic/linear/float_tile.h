@@ -1,7 +1,7 @@
-// Products of F32, F16 and FP8 weights and float activations: P panels of sixteen rows by N tokens.
+// Products of F32, F16 and FP8 weights and float activations: a panel of sixteen rows by N tokens.
 //
 // A panel holds for every column the sixteen rows' values. Sums are taken over 128 columns in two chains (even and odd
-// columns), then added up: less rounding than one long sum, and one order of additions for every N and P.
+// columns), then added up: less rounding than one long sum, and one order of additions for every N.
 #pragma once
 
 #include <cstdint>
@@ -31,33 +31,26 @@ struct E4M3Element {
     static bool finite(uint8_t x) { return (x & 0x7fu) != 0x7fu; }
 };
 
-template <typename Element, int N, int P>
-void float_tile(const PanelData* panels, int64_t columns, const Tile& tile, float* out) {
+template <typename Element, int N>
+void float_tile(const PanelData& panel, int64_t columns, const Tile& tile, float* out) {
     using Stored = typename Element::Stored;
     constexpr int64_t kInLine = 64 / (kPanelRows * static_cast<int64_t>(sizeof(Stored)));  // columns
     constexpr bool kWhole = N == kTileTokens;
-    const bool fetching = panels[0].next != nullptr;
-    const Stored* weights[P];
+    const bool fetching = panel.next != nullptr;
+    const auto* weights = reinterpret_cast<const Stored*>(panel.data);
     const float* x = tile.values;
-    F32x16 total[P][N];
-    unroll<P>([&](auto p) QWILL_INLINE {
-        weights[p] = reinterpret_cast<const Stored*>(panels[p].data);
-        unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = zero(); });
-    });
+    F32x16 total[N];
+    unroll<N>([&](auto t) QWILL_INLINE { total[t] = zero(); });
     for (int64_t first = 0; first < columns; first += kSumColumns) {
         const int64_t end = first + kSumColumns < columns ? first + kSumColumns : columns;
-        const Stored* fetched[P];  // while column `first` and its neighbours are multiplied
-        F32x16 sum[P][N][2];
-        unroll<P>([&](auto p) QWILL_INLINE {
-            fetched[p] = fetched_values<kWhole, Stored>(panels[p], kPanelRows * first, kPanelRows * end, kPanelRows * columns);
-            unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][0] = sum[p][t][1] = zero(); });
-        });
+        // While column `first` and its neighbours are multiplied.
+        const auto* fetched = fetched_values<kWhole, Stored>(panel, kPanelRows * first, kPanelRows * end, kPanelRows * columns);
+        F32x16 sum[N][2];
+        unroll<N>([&](auto t) QWILL_INLINE { sum[t][0] = sum[t][1] = zero(); });
         const auto add_column = [&](int64_t k, auto chain) QWILL_INLINE {
-            unroll<P>([&](auto p) QWILL_INLINE {
-                if (fetching && k % kInLine == 0) __builtin_prefetch(fetched[p] + kPanelRows * (k - first), 0, kWhole ? 2 : 3);
-                const F32x16 w = Element::load16(weights[p] + kPanelRows * k);
-                unroll<N>([&](auto t) QWILL_INLINE { sum[p][t][chain] = fma(w, broadcast(x[k * N + t]), sum[p][t][chain]); });
-            });
+            if (fetching && k % kInLine == 0) __builtin_prefetch(fetched + kPanelRows * (k - first), 0, kWhole ? 2 : 3);
+            const F32x16 w = Element::load16(weights + kPanelRows * k);
+            unroll<N>([&](auto t) QWILL_INLINE { sum[t][chain] = fma(w, broadcast(x[k * N + t]), sum[t][chain]); });
         };
         int64_t k = first;
         for (; k + 2 <= end; k += 2) {
@@ -65,15 +58,10 @@ void float_tile(const PanelData* panels, int64_t columns, const Tile& tile, floa
             add_column(k + 1, std::integral_constant<int, 1>{});
         }
         if (k < end) add_column(k, std::integral_constant<int, 0>{});
-        unroll<P>([&](auto p) QWILL_INLINE {
-            const float* scales = panels[p].scales;
-            const F32x16 scale = broadcast(scales != nullptr ? scales[first / kSumColumns] : 1.0f);
-            unroll<N>([&](auto t) QWILL_INLINE { total[p][t] = fma(sum[p][t][0] + sum[p][t][1], scale, total[p][t]); });
-        });
+        const F32x16 scale = broadcast(panel.scales != nullptr ? panel.scales[first / kSumColumns] : 1.0f);
+        unroll<N>([&](auto t) QWILL_INLINE { total[t] = fma(sum[t][0] + sum[t][1], scale, total[t]); });
     }
-    unroll<P>([&](auto p) QWILL_INLINE {
-        unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * (p * N + t), total[p][t]); });
-    });
+    unroll<N>([&](auto t) QWILL_INLINE { store(out + kPanelRows * t, total[t]); });
 }
 
 template <typename Element>

@@ -183,21 +183,16 @@ struct Format : ScaleLayout {
     static constexpr int kBits = bits;
     // Whether taking codes apart costs enough to do it once for many tokens: not for bytes, nor, with many registers, for
     // plain nibbles.
-    static constexpr bool kUnfolds = bits != 8 && (bits != 4 || Meaning::kLooksUp || kRegisters < 32);
+    static constexpr bool kUnfolds = bits != 8;
     static constexpr int64_t kQuantBytes = Codes<bits>::kBytes;
     static constexpr int64_t kSpanBytes = ScaleLayout::kBytes + ScaleLayout::kColumns / 32 * kQuantBytes;
     static int64_t panel_bytes(int64_t columns) {
         return (columns + ScaleLayout::kColumns - 1) / ScaleLayout::kColumns * kSpanBytes;
     }
-    // each(panel, group, code) for 2 * pairs groups from 2 * first on, of every panel; the 32 columns lie at `quants` in
-    // its span.
-    template <int panels, int first, int pairs, typename Each>
-    static QWILL_INLINE inline void each_group(const uint8_t* const* span, int64_t quants, const Each& each) {
-        unroll<pairs>([&](auto v) QWILL_INLINE {
-            unroll<panels>([&](auto p) QWILL_INLINE {
-                Codes<bits>::template groups<first + v>(span[p] + quants, [&](auto g, const U8x64& code) QWILL_INLINE { each(p, g, code); });
-            });
-        });
+    // each(group, code) for 2 * pairs groups from 2 * first on of the 32 columns at `quants`.
+    template <int first, int pairs, typename Each>
+    static QWILL_INLINE inline void each_group(const uint8_t* quants, const Each& each) {
+        unroll<pairs>([&](auto v) QWILL_INLINE { Codes<bits>::template groups<first + v>(quants, each); });
     }
     static QWILL_INLINE inline auto operand(const U8x64& code) { return Meaning::operand(code); }
 };

@@ -2,11 +2,14 @@
 #pragma once
 
 #include "generic/linear/types.h"
+#include "generic/math.h"
+#include "generic/rms_norm.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-// Activations of a block of tokens that is multiplied by one panel after another; it should stay in a core's own cache.
-constexpr int64_t kBlockBytes = 512 << 10;
+// Activations of a block of tokens that is multiplied by one panel after another, two bytes a value, of which half are read
+// again and again and should stay in a core's own cache.
+constexpr int64_t kBlockBytes = 1024 << 10;
 
 // Panels in one task: enough tasks to even out unequal threads, few enough that a panel's neighbours stay in one thread.
 inline int64_t panels_per_task(int64_t panels, const ThreadPool& pool) {
@@ -28,9 +31,9 @@ inline int64_t tiles_per_block(int64_t columns) {
     return tiles > 1 ? tiles : 1;
 }
 
-// Room for the products of one tile with two panels.
+// The products of a tile with a panel.
 struct alignas(64) TileProducts {
-    float values[2 * kTileTokens * kPanelRows];
+    float values[kTileTokens * kPanelRows];
 };
 
 // Where a packed panel lies; "behind" the last one, most likely, what is read next.
@@ -38,12 +41,11 @@ inline const uint8_t* panel_address(const Weight& weight, int64_t expert, int64_
     return weight.parts[static_cast<size_t>(expert)] + panel * weight.panel_bytes;
 }
 
-// What is read after panel `p` of [first, last), `step` panels at a time: the panel behind it, or after the last ones panels
-// from `first` on of the expert `after`, if that is another one.
-inline const uint8_t* next_panel(const Weight& weight, int64_t expert, int64_t after, int64_t p, int64_t step, int64_t first,
-                                 int64_t last) {
-    if (after == expert || p + step < last) return panel_address(weight, expert, p + step);
-    return panel_address(weight, after, first + (p + step - last) % (last - first));
+// What is read after panel `p` of [first, last): the one behind it, or after the last one panel `first` of the expert `after`,
+// if that is another one.
+inline const uint8_t* next_panel(const Weight& weight, int64_t expert, int64_t after, int64_t p, int64_t first, int64_t last) {
+    if (after == expert || p + 1 < last) return panel_address(weight, expert, p + 1);
+    return panel_address(weight, after, first);
 }
 
 // Calls body(panel, tile, products [tokens][16]) for panels [first, last) and all tiles, a block of tiles at a time.
@@ -56,24 +58,12 @@ inline void over_panels(const Weight& weight, int64_t expert, int64_t after, int
     TileProducts out;
     for (int64_t block = 0; block < count; block += step) {
         const int64_t end = block + step < count ? block + step : count;
-        int64_t p = first;
-        for (; packed && p + 2 <= last; p += 2) {
-            Panel one(weight, expert, p, nullptr), two(weight, expert, p + 1, nullptr);
-            one.unfold(end - block, scratch);
-            two.unfold(end - block, scratch + Panel::scratch_size(weight));
-            for (int64_t i = block; i < end; ++i) {
-                const bool fetching = i == 0;  // later the panels are near, and so are the next
-                one.fetch(fetching ? next_panel(weight, expert, after, p, 2, first, last) : nullptr);
-                two.fetch(fetching ? next_panel(weight, expert, after, p + 1, 2, first, last) : nullptr);
-                Panel::multiply_two(one, two, tiles[i], out.values);
-                body(p, tiles[i], out.values);
-                body(p + 1, tiles[i], out.values + kPanelRows * tiles[i].tokens);
-            }
-        }
-        for (; p < last; ++p) {
+        for (int64_t p = first; p < last; ++p) {
             Panel panel(weight, expert, p, scratch);
+            panel.unfold(end - block, scratch);
             for (int64_t i = block; i < end; ++i) {
-                panel.fetch(packed && i == 0 ? next_panel(weight, expert, after, p, 1, first, last) : nullptr);
+                // Later the panel is near, and so is the next.
+                panel.fetch(packed && i == 0 ? next_panel(weight, expert, after, p, first, last) : nullptr);
                 panel.multiply(tiles[i], out.values);
                 body(p, tiles[i], out.values);
             }
@@ -110,6 +100,7 @@ inline F32x16 activate(F32x16 x, Activation activation) {
 inline void finish_row(const Projection& projection, int64_t token, int64_t row, F32x16 value) {
     const int64_t rows = projection.weight->rows, n = rows - row < kPanelRows ? rows - row : kPanelRows;
     float* out = projection.out + token * rows + row;
+    __builtin_prefetch(out + kTileTokens * rows, 1);  // the next tile's: a row is too far from the last for the processor to foresee
     const bool whole = n == kPanelRows;
     if (projection.bias != nullptr) {
         const float* bias = projection.bias + row;
@@ -142,7 +133,7 @@ inline void project(const Projection* projections, int64_t weights, const Tile* 
                     Workspace& workspace) {
     int64_t panels = 0, scratch_size = 0;
     for (int64_t i = 0; i < weights; ++i) {
-        const int64_t size = 2 * Panel::scratch_size(*projections[i].weight);
+        const int64_t size = Panel::scratch_size(*projections[i].weight);
         scratch_size = size > scratch_size ? size : scratch_size;
         panels += projections[i].weight->panels();
     }

@@ -14,8 +14,8 @@
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-// out[panel][token][16]
-using TileKernel = void (*)(const PanelData* panels, int64_t columns, const Tile& tile, float* out);
+// out[token][16]
+using TileKernel = void (*)(const PanelData& panel, int64_t columns, const Tile& tile, float* out);
 
 // The form of the activations that a type of weights is multiplied by.
 enum class Form { values, quantized, coarse, pairs };
@@ -24,12 +24,11 @@ struct TypeKernels {
     int64_t (*panel_bytes)(int64_t columns);  // null: not packed but decoded while multiplying
     bool (*pack_panel)(const uint8_t* const* rows, int64_t columns, uint8_t* panel);
     Form form;
-    TileKernel tiles[kTileTokens];  // one panel by 1, 2 .. kTileTokens tokens
-    TileKernel full;      // kTilePanels panels by kTileTokens tokens
-    // Null where unfolding gains nothing.
+    TileKernel tiles[kTileTokens];  // by 1, 2 .. kTileTokens tokens
+    // For full tiles; null where unfolding gains nothing.
     int64_t (*unfolded_bytes)(int64_t columns) = nullptr;
     void (*unfold)(const uint8_t* panel, int64_t columns, uint8_t* out) = nullptr;
-    TileKernel full_unfolded = nullptr;
+    TileKernel unfolded_tile = nullptr;
 };
 
 // The kernels for 1, 2 .. kTileTokens tokens; kernel(n) gives that for n.
@@ -42,12 +41,12 @@ template <typename Packer>
 constexpr TypeKernels integer_type() {
     using Format = typename Packer::Format;
     TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, Format::kScaled == 32 ? Form::quantized : Form::coarse,
-        {}, integer_tile<Format, kTileTokens, kTilePanels>};
-    set_tiles(kernels, [](auto n) { return integer_tile<Format, n, 1>; });
+        {}};
+    set_tiles(kernels, [](auto n) { return integer_tile<Format, n>; });
     if constexpr (kUnfoldTiles > 0 && Format::kUnfolds) {
         kernels.unfolded_bytes = UnfoldedFormat<Format>::panel_bytes;
         kernels.unfold = unfold_panel<Format>;
-        kernels.full_unfolded = integer_tile<UnfoldedFormat<Format>, kTileTokens, kTilePanels>;
+        kernels.unfolded_tile = integer_tile<UnfoldedFormat<Format>, kTileTokens>;
     }
     return kernels;
 }
@@ -57,9 +56,8 @@ struct IntegerType {
 };
 template <typename Element>
 constexpr TypeKernels float_type() {
-    TypeKernels kernels = {float_panel_bytes<Element>, pack_float_panel<Element>, Form::values,
-        {}, float_tile<Element, kTileTokens, kTilePanels>};
-    set_tiles(kernels, [](auto n) { return float_tile<Element, n, 1>; });
+    TypeKernels kernels = {float_panel_bytes<Element>, pack_float_panel<Element>, Form::values, {}};
+    set_tiles(kernels, [](auto n) { return float_tile<Element, n>; });
     return kernels;
 }
 template <typename Element>
@@ -67,8 +65,8 @@ struct FloatType {
     static constexpr TypeKernels kernels = float_type<Element>();
 };
 constexpr TypeKernels bf16_type() {
-    TypeKernels kernels = {bf16_panel_bytes, pack_bf16_panel<BF16Rows>, Form::pairs, {}, bf16_tile<kTileTokens, kTilePanels>};
-    set_tiles(kernels, [](auto n) { return bf16_tile<n, 1>; });
+    TypeKernels kernels = {bf16_panel_bytes, pack_bf16_panel<BF16Rows>, Form::pairs, {}};
+    set_tiles(kernels, [](auto n) { return bf16_tile<n>; });
     return kernels;
 }
 struct BF16Type {
@@ -265,7 +263,7 @@ public:
         }
     }
 
-    // For a panel that full tiles are multiplied by, `tiles` of them.
+    // For many tiles, of which `tiles` are multiplied one after the other.
     void unfold(int64_t tiles, float* scratch) {
         if constexpr (kUnfoldTiles > 0) {
             if (kernels_->unfold == nullptr || tiles < kUnfoldTiles) return;
@@ -275,34 +273,15 @@ public:
         }
     }
 
-    // out[token][16]
-    void multiply(const Tile& tile, float* out) const { kernels_->tiles[tile.tokens - 1](&data_, columns_, tile, out); }
-
     // The next multiplication fetches a panel, or nothing.
     void fetch(const uint8_t* next) { data_.next = next; }
 
-    // out[panel][token][16] of two panels with the same columns.
-    static void multiply_two(const Panel& a, const Panel& b, const Tile& tile, float* out) {
-        if (kTilePanels == 1 && tile.tokens == kTileTokens && a.unfolded_.data != nullptr) {
-            a.kernels_->full_unfolded(&a.unfolded_, a.columns_, tile, out);
-            b.kernels_->full_unfolded(&b.unfolded_, b.columns_, tile, out + kPanelRows * tile.tokens);
-        } else if (kTilePanels == 2 && tile.tokens == kTileTokens && a.kernels_ == b.kernels_) {
-            if (a.unfolded_.data != nullptr) {
-                const PanelData both[2] = {a.unfolded_, b.unfolded_};
-                a.kernels_->full_unfolded(both, a.columns_, tile, out);
-            } else {
-                const PanelData both[2] = {a.data_, b.data_};
-                a.kernels_->full(both, a.columns_, tile, out);
-            }
+    // out[token][16]
+    void multiply(const Tile& tile, float* out) const {
+        if (unfolded_.data != nullptr && tile.tokens == kTileTokens) {
+            kernels_->unfolded_tile(unfolded_, columns_, tile, out);
         } else {
-            // One after the other: behind the first comes the second.
-            PanelData one = a.data_, two = b.data_;
-            if (one.next != nullptr) {
-                two.next = one.next;
-                one.next = two.data;
-            }
-            a.kernels_->tiles[tile.tokens - 1](&one, a.columns_, tile, out);
-            b.kernels_->tiles[tile.tokens - 1](&two, b.columns_, tile, out + kPanelRows * tile.tokens);
+            kernels_->tiles[tile.tokens - 1](data_, columns_, tile, out);
         }
     }
 

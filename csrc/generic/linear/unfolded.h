@@ -35,8 +35,8 @@ void unfold_panel(const uint8_t* span, int64_t columns, uint8_t* out) {
             floats += Packed::kMinimum ? 32 : 16;
         }
         uint8_t* codes = out + Out::kBytes + Out::kQuantBytes * out_b;
-        Packed::template each_group<1, 0, 4>(&span, Packed::kBytes + Packed::kQuantBytes * b,
-            [&](auto, auto g, const U8x64& code) QWILL_INLINE { store_bytes(codes + 64 * g, Packed::Meaning::unfolded(code)); });
+        Packed::template each_group<0, 4>(span + Packed::kBytes + Packed::kQuantBytes * b,
+            [&](auto g, const U8x64& code) QWILL_INLINE { store_bytes(codes + 64 * g, Packed::Meaning::unfolded(code)); });
         if (b + 1 == Packed::kColumns / 32) span += Packed::kSpanBytes;
         if (out_b + 1 == Out::kColumns / 32) out += Out::kSpanBytes;
     }
