@@ -86,6 +86,7 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
             for (int t = 0; t < tile.tokens; ++t) {
                 const int64_t slot = group.first + tile.first + t;
                 float* place = sum + stage.token(slot) * width + p * kPanelRows;
+                __builtin_prefetch(place + kPanelRows, 1);  // the next panel's
                 const F32x16 factor = broadcast(stage.factors != nullptr ? stage.factors[slot] : 1.0f);
                 store(place, fma(load(products + kPanelRows * t), factor, load(place)));
             }

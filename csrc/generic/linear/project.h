@@ -48,6 +48,11 @@ inline const uint8_t* next_panel(const Weight& weight, int64_t expert, int64_t a
     return panel_address(weight, after, first);
 }
 
+// Fetches part `i` of `parts` into the second cache.
+inline void fetch_part(const uint8_t* data, int64_t bytes, int64_t i, int64_t parts) {
+    for (int64_t at = bytes * i / parts / 64 * 64; at < bytes * (i + 1) / parts; at += 64) __builtin_prefetch(data + at, 0, 2);
+}
+
 // Calls body(panel, tile, products [tokens][16]) for panels [first, last) and all tiles, a block of tiles at a time.
 // Those of expert `after` follow.
 template <typename Body>
@@ -61,9 +66,10 @@ inline void over_panels(const Weight& weight, int64_t expert, int64_t after, int
         for (int64_t p = first; p < last; ++p) {
             Panel panel(weight, expert, p, scratch);
             panel.unfold(end - block, scratch);
+            const uint8_t* next = packed ? next_panel(weight, expert, after, p, first, last) : nullptr;
             for (int64_t i = block; i < end; ++i) {
-                // Later the panel is near, and so is the next.
-                panel.fetch(packed && i == 0 ? next_panel(weight, expert, after, p, first, last) : nullptr);
+                if (panel.unfolded()) fetch_part(next, weight.panel_bytes, i - block, end - block);
+                panel.fetch(i == 0 ? next : nullptr);  // later the panel is near, and so is the next
                 panel.multiply(tiles[i], out.values);
                 body(p, tiles[i], out.values);
             }

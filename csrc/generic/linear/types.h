@@ -273,12 +273,14 @@ public:
         }
     }
 
-    // The next multiplication fetches a panel, or nothing.
+    bool unfolded() const { return unfolded_.data != nullptr; }
+
+    // The next multiplication fetches a panel, or nothing; not that of an unfolded one.
     void fetch(const uint8_t* next) { data_.next = next; }
 
     // out[token][16]
     void multiply(const Tile& tile, float* out) const {
-        if (unfolded_.data != nullptr && tile.tokens == kTileTokens) {
+        if (unfolded() && tile.tokens == kTileTokens) {
             kernels_->unfolded_tile(unfolded_, columns_, tile, out);
         } else {
             kernels_->tiles[tile.tokens - 1](data_, columns_, tile, out);

@@ -6,6 +6,7 @@ The head width and the page must be multiples of 16.
 import numpy as np
 
 from qwill._native import Cpu
+from qwill.ops.arrays import empty
 
 
 def attention(
@@ -25,7 +26,7 @@ def attention(
     contexts: np.ndarray,
     heads: int,
 ) -> np.ndarray:
-    out = np.empty((len(q_gate), heads * (k.shape[1] // k_pages.shape[1])), np.float32)
+    out = empty(len(q_gate), heads * (k.shape[1] // k_pages.shape[1]))
     run = cpu.attention
     if k_pages.dtype == np.float16:
         run, k_pages, v_pages = cpu.attention_half, k_pages.view(np.uint16), v_pages.view(np.uint16)

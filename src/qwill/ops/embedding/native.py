@@ -3,6 +3,7 @@
 import numpy as np
 
 from qwill._native import Cpu
+from qwill.ops.arrays import empty
 from qwill.quant.codecs import native_id
 from qwill.weights.mapped import give_back
 from qwill.weights.tensor import Tensor
@@ -19,7 +20,7 @@ def embedding(cpu: Cpu, table: Tensor, ids: np.ndarray) -> np.ndarray:
     """
     rows, columns = table.shape
     row_bytes = table.type.row_bytes(columns)
-    out = np.empty((len(ids), columns), np.float32)
+    out = empty(len(ids), columns)
     for begin in range(0, len(ids), ROWS_TOGETHER):
         some = slice(begin, begin + ROWS_TOGETHER)
         cpu.embedding(native_id(table.type), table.parts[0], rows, row_bytes, ids[some], out[some])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from qwill._native import Cpu
+from qwill.ops.arrays import empty
 
 
 def gated_delta(
@@ -26,7 +27,7 @@ def gated_delta(
     key_heads: int,
     tiled: bool,
 ) -> np.ndarray:
-    out = np.empty(z.shape, np.float32)
+    out = empty(*z.shape)
     cpu.gated_delta(
         qkv, z, b, a, conv_weight, A, dt_bias, norm, eps, conv_states, states, pending,
         starts, slots, replayed, kept, key_heads, tiled, out,

@@ -11,6 +11,7 @@ import numpy as np
 
 from qwill._native import Cpu, Weight, plan_weight
 from qwill.errors import CheckpointError
+from qwill.ops.arrays import empty
 from qwill.quant.codecs import native_id
 from qwill.weights.mapped import is_mapped
 from qwill.weights.tensor import Tensor
@@ -51,7 +52,7 @@ def linear(
     cpu: Cpu, x: np.ndarray, weight: Weight, bias: np.ndarray | None = None, activation: str = "none"
 ) -> np.ndarray:
     """activation(x Wᵀ + bias). x [tokens, cols] f32 → [tokens, rows] f32."""
-    out = np.empty((x.shape[0], weight.rows), np.float32)
+    out = empty(x.shape[0], weight.rows)
     cpu.linear(x, weight, bias, _ACTIVATIONS[activation], False, out)
     return out
 
@@ -63,7 +64,7 @@ def linear_add(cpu: Cpu, x: np.ndarray, weight: Weight, residual: np.ndarray, bi
 
 def norm_linear(cpu: Cpu, x: np.ndarray, scale: np.ndarray, eps: float, weights: Sequence[Weight]) -> list[np.ndarray]:
     """RMSNorm, then one projection per weight, all in one job. x [tokens, cols] → [tokens, rows of each]."""
-    outs = [np.empty((x.shape[0], weight.rows), np.float32) for weight in weights]
+    outs = [empty(x.shape[0], weight.rows) for weight in weights]
     cpu.norm_linear(x, scale, eps, weights, outs)
     return outs
 

@@ -3,15 +3,16 @@
 import numpy as np
 
 from qwill._native import Cpu
+from qwill.ops.arrays import empty
 
 
 def rms_norm(cpu: Cpu, x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-    out = np.empty(x.shape, np.float32)
+    out = empty(*x.shape)
     cpu.rms_norm(x, weight, eps, out)
     return out
 
 
 def layer_norm(cpu: Cpu, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:
-    out = np.empty(x.shape, np.float32)
+    out = empty(*x.shape)
     cpu.layer_norm(x, weight, bias, eps, out)
     return out
