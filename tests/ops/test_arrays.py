@@ -17,7 +17,9 @@ def no_blocks(monkeypatch):
 def test_large_arrays_begin_on_a_line():
     for shape in ((512, 1000), (70000,), (3, 5, 7000)):
         x = arrays.empty(*shape)
-        assert x.shape == shape and x.dtype == np.float32 and x.flags.c_contiguous and x.flags.writeable
+        assert (x.shape, x.dtype) == (shape, np.float32)
+        assert x.flags.c_contiguous
+        assert x.flags.writeable
         assert x.ctypes.data % 64 == 0
 
 
