@@ -19,7 +19,7 @@ from qwill.ops.norm.native import rms_norm
 from qwill.quant.types import TYPES
 from qwill.weights.tensor import Tensor
 
-TOKENS = (1, 2, 3, 5, 16, 33, 66)
+TOKENS = (1, 2, 3, 4, 5, 6, 7, 16, 33, 66)
 every_isa = pytest.mark.parametrize("isa", ISAS)
 every_type = pytest.mark.parametrize("name", FLOATS + PACKED + UNPACKED)
 

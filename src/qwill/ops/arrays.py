@@ -6,7 +6,8 @@ from threading import Lock
 
 import numpy as np
 
-# Smaller arrays come from the heap, where memory is used again anyhow. Larger ones are an image's, and go back to the system.
+# Smaller arrays come from the heap, where memory is used again anyhow. Larger ones are an image's and go back to the
+# system.
 SMALLEST, LARGEST = 256 << 10, 64 << 20
 _LINE = 64
 
@@ -35,9 +36,9 @@ _lock = Lock()
 def empty(*shape: int) -> np.ndarray:
     """Uninitialised float32 values.
 
-    Large arrays begin on a cache line's boundary, and their memory is used again once nothing refers to them: the system would
-    have to clear fresh pages, which takes a twentieth of the time of a prompt. There are as many blocks as arrays that
-    were in use together.
+    Large arrays begin on a cache line's boundary, and their memory is used again once nothing refers to them: the system
+    would have to clear fresh pages, which takes a twentieth of the time of a prompt. There are as many blocks as arrays
+    that were in use together.
     """
     size = prod(shape) * 4
     if not SMALLEST <= size <= LARGEST:
