@@ -36,9 +36,9 @@ _lock = Lock()
 def empty(*shape: int) -> np.ndarray:
     """Uninitialised float32 values.
 
-    Large arrays begin on a cache line's boundary, and their memory is used again once nothing refers to them: the system
-    would have to clear fresh pages, which takes a twentieth of the time of a prompt. There are as many blocks as arrays
-    that were in use together.
+    Large arrays begin on a cache line's boundary, and their memory is used again once nothing refers to them: clearing
+    fresh pages took the system a twentieth of the time of a prompt. There are as many blocks as arrays that were in use
+    together.
     """
     size = prod(shape) * 4
     if not SMALLEST <= size <= LARGEST:
