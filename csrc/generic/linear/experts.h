@@ -29,8 +29,11 @@ struct Stage {
     Tile* hidden_tiles;
     float* hidden;  // [slots, intermediate]
 
-    // The expert whose weights are read after those of group g.
-    int64_t after(int64_t g) const { return groups[g + 1 < group_count ? g + 1 : g].expert; }
+    // What is read after panels up to `last` of a group: those of the next group from `first` on.
+    const uint8_t* after(const Weight& weight, const Group& group, int64_t first, int64_t last) const {
+        const bool is_last = &group + 1 == groups + group_count;
+        return is_last ? panel_address(weight, group.expert, last) : panel_address(weight, (&group + 1)->expert, first);
+    }
     int64_t token(int64_t slot) const { return tokens != nullptr ? tokens[slot] : slot; }
 };
 
@@ -42,36 +45,34 @@ struct PanelRange {
     int64_t first, last;
 };
 
-// hidden = silu(gate n) * (up n) for the panels of a group.
+// hidden = silu(gate n) * (up n) for the panels of a group: many of gate and then as many of up, for a jump from one matrix to
+// the other costs as much, but no more than leave what gate gave in the cache.
 inline void gate_and_up(const PanelRange& range, float* scratch) {
+    constexpr int64_t kNearValues = 32 << 10;
     const Stage& stage = *range.stage;
     const Group& group = *range.group;
     const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up;
-    const bool packed = gate.panel_bytes != 0 && up.panel_bytes != 0;
-    float* up_scratch = scratch + Panel::scratch_size(gate);
-    const int64_t step = packed ? tiles_per_block(gate.columns) : group.tiles;
-    for (int64_t block = 0; block < group.tiles; block += step) {
-        const int64_t end = block + step < group.tiles ? block + step : group.tiles;
-        for (int64_t p = range.first; p < range.last; ++p) {
-            Panel gate_panel(gate, group.expert, p, scratch), up_panel(up, group.expert, p, up_scratch);
-            gate_panel.unfold(end - block, scratch);
-            up_panel.unfold(end - block, up_scratch);
-            const int64_t row = p * kPanelRows, n = gate.rows - row < kPanelRows ? gate.rows - row : kPanelRows;
-            for (int64_t i = block; i < end; ++i) {
-                const Tile& tile = stage.inputs[group.first_tile + i];
-                const bool fetching = i == 0 && packed;
-                gate_panel.fetch(fetching ? panel_address(up, group.expert, p) : nullptr);
-                up_panel.fetch(fetching ? panel_address(gate, group.expert, p + 1) : nullptr);
-                TileProducts gates, ups;
-                gate_panel.multiply(tile, gates.values);
-                up_panel.multiply(tile, ups.values);
-                for (int t = 0; t < tile.tokens; ++t) {
-                    float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;
-                    const F32x16 value = silu(load(gates.values + kPanelRows * t)) * load(ups.values + kPanelRows * t);
-                    n == kPanelRows ? store(out, value) : store_first(out, value, n);
-                }
-            }
+    const Tile* tiles = stage.inputs + group.first_tile;
+    const int64_t step = std::max<int64_t>(1, kNearValues / kPanelRows / group.count);
+    const auto over_hidden = [&](int64_t p, const Tile& tile, const float* products, auto value) {
+        const int64_t row = p * kPanelRows, n = std::min(gate.rows - row, kPanelRows);
+        for (int t = 0; t < tile.tokens; ++t) {
+            float* out = stage.hidden + (group.first + tile.first + t) * gate.rows + row;
+            if (n == kPanelRows) store(out, value(load(products + kPanelRows * t), load(out)));
+            else store_first(out, value(load(products + kPanelRows * t), load_first(out, n)), n);
         }
+    };
+    for (int64_t first = range.first; first < range.last; first += step) {
+        const int64_t last = std::min(first + step, range.last);
+        const uint8_t* after = last < gate.panels() ? panel_address(gate, group.expert, last) : stage.after(gate, group, 0, last);
+        over_panels(gate, group.expert, first, last, panel_address(up, group.expert, first), tiles, group.tiles, scratch,
+                    [&](int64_t p, const Tile& tile, const float* products) {
+            over_hidden(p, tile, products, [](F32x16 product, F32x16) { return product; });
+        });
+        over_panels(up, group.expert, first, last, after, tiles, group.tiles, scratch,
+                    [&](int64_t p, const Tile& tile, const float* products) {
+            over_hidden(p, tile, products, [](F32x16 product, F32x16 gates) { return silu(gates) * product; });
+        });
     }
 }
 
@@ -81,8 +82,8 @@ inline void add_down(const Stage& stage, int64_t first, int64_t last, float* sum
     const int64_t width = down.panels() * kPanelRows;
     for (int64_t g = 0; g < stage.group_count; ++g) {
         const Group& group = stage.groups[g];
-        over_panels(down, group.expert, stage.after(g), first, last, stage.hidden_tiles + group.first_tile, group.tiles, scratch,
-                    [&](int64_t p, const Tile& tile, const float* products) {
+        over_panels(down, group.expert, first, last, stage.after(down, group, first, last), stage.hidden_tiles + group.first_tile,
+                    group.tiles, scratch, [&](int64_t p, const Tile& tile, const float* products) {
             for (int t = 0; t < tile.tokens; ++t) {
                 const int64_t slot = group.first + tile.first + t;
                 float* place = sum + stage.token(slot) * width + p * kPanelRows;
@@ -121,9 +122,7 @@ inline void run_stages(Stage* stages, int64_t count, float* residual, int64_t to
         Stage& stage = stages[s];
         const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up, &down = *stage.mlp->down;
         add_ranges(stage, pool, ranges);
-        for (const int64_t size : {Panel::scratch_size(gate) + Panel::scratch_size(up), Panel::scratch_size(down)}) {
-            scratch_size = size > scratch_size ? size : scratch_size;
-        }
+        for (const Weight* weight : {&gate, &up, &down}) scratch_size = std::max(scratch_size, Panel::scratch_size(*weight));
         Forms forms;
         add_forms(forms, down);
         stage.hidden = workspace.take<float>(stage.slots * gate.rows);

@@ -41,22 +41,15 @@ inline const uint8_t* panel_address(const Weight& weight, int64_t expert, int64_
     return weight.parts[static_cast<size_t>(expert)] + panel * weight.panel_bytes;
 }
 
-// What is read after panel `p` of [first, last): the one behind it, or after the last one panel `first` of the expert `after`,
-// if that is another one.
-inline const uint8_t* next_panel(const Weight& weight, int64_t expert, int64_t after, int64_t p, int64_t first, int64_t last) {
-    if (after == expert || p + 1 < last) return panel_address(weight, expert, p + 1);
-    return panel_address(weight, after, first);
-}
-
 // Fetches part `i` of `parts` into the second cache.
 inline void fetch_part(const uint8_t* data, int64_t bytes, int64_t i, int64_t parts) {
     for (int64_t at = bytes * i / parts / 64 * 64; at < bytes * (i + 1) / parts; at += 64) __builtin_prefetch(data + at, 0, 2);
 }
 
-// Calls body(panel, tile, products [tokens][16]) for panels [first, last) and all tiles, a block of tiles at a time.
-// Those of expert `after` follow.
+// Calls body(panel, tile, products [tokens][16]) for panels [first, last) and all tiles, a block of tiles at a time. What
+// lies at `after` is read next.
 template <typename Body>
-inline void over_panels(const Weight& weight, int64_t expert, int64_t after, int64_t first, int64_t last, const Tile* tiles,
+inline void over_panels(const Weight& weight, int64_t expert, int64_t first, int64_t last, const uint8_t* after, const Tile* tiles,
                         int64_t count, float* scratch, const Body& body) {
     const bool packed = weight.panel_bytes != 0;
     const int64_t step = packed ? tiles_per_block(weight.columns) : count;  // decoding is done once for all tiles
@@ -66,7 +59,7 @@ inline void over_panels(const Weight& weight, int64_t expert, int64_t after, int
         for (int64_t p = first; p < last; ++p) {
             Panel panel(weight, expert, p, scratch);
             panel.unfold(end - block, scratch);
-            const uint8_t* next = packed ? next_panel(weight, expert, after, p, first, last) : nullptr;
+            const uint8_t* next = !packed ? nullptr : p + 1 < last ? panel_address(weight, expert, p + 1) : after;
             for (int64_t i = block; i < end; ++i) {
                 if (panel.unfolded()) fetch_part(next, weight.panel_bytes, i - block, end - block);
                 panel.fetch(i == 0 ? next : nullptr);  // later the panel is near, and so is the next
@@ -149,9 +142,9 @@ inline void project(const Projection* projections, int64_t weights, const Tile* 
         int64_t first = task * step, last = first + step < panels ? first + step : panels;
         for (int64_t i = 0; i < weights && first < last; ++i) {
             const Projection& projection = projections[i];
-            const int64_t own = projection.weight->panels();
+            const int64_t own = projection.weight->panels(), end = last < own ? last : own;
             if (first < own) {
-                over_panels(*projection.weight, 0, 0, first, last < own ? last : own, tiles, count,
+                over_panels(*projection.weight, 0, first, end, panel_address(*projection.weight, 0, end), tiles, count,
                             scratch + thread * scratch_size, [&](int64_t p, const Tile& tile, const float* products) {
                     for (int t = 0; t < tile.tokens; ++t) {
                         finish_row(projection, tile.first + t, p * kPanelRows, load(products + kPanelRows * t));
