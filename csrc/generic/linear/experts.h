@@ -48,7 +48,7 @@ struct PanelRange {
 // hidden = silu(gate n) * (up n) for the panels of a group: many of gate and then as many of up, for a jump from one matrix to
 // the other costs as much, but no more than leave what gate gave in the cache.
 inline void gate_and_up(const PanelRange& range, float* scratch) {
-    constexpr int64_t kNearValues = 32 << 10;
+    constexpr int64_t kNearValues = 32 << 10;  // of gate, floats
     const Stage& stage = *range.stage;
     const Group& group = *range.group;
     const Weight &gate = *stage.mlp->gate, &up = *stage.mlp->up;
