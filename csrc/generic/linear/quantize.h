@@ -1,7 +1,6 @@
 // Activations rounded to int8.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 
 #include "generic/unroll.h"
@@ -27,6 +26,15 @@ struct QuantizedTile {
 // Below this largest magnitude values count as zero: 127 / magnitude must stay finite.
 constexpr float kSmallestMagnitude = 1e-30f;
 
+// The scale of values up to a magnitude, and what they are multiplied by.
+struct Rounding {
+    float scale, inverse;
+
+    explicit Rounding(float magnitude) : scale(magnitude / 127.0f), inverse(127.0f / magnitude) {
+        if (magnitude < kSmallestMagnitude) scale = inverse = 0.0f;
+    }
+};
+
 // Puts blocks [first, last) of 32 columns of row x into a tile as token t; the first begins a scale.
 template <int kScaled>
 inline void quantize_row(const float* x, int64_t first, int64_t last, const QuantizedTile<kScaled>& tile, int64_t t) {
@@ -36,10 +44,9 @@ inline void quantize_row(const float* x, int64_t first, int64_t last, const Quan
         if (block % (kScaled / 32) == 0) {
             F32x16 largest = zero();
             unroll<kScaled / 16>([&](auto i) QWILL_INLINE { largest = max(largest, abs(load(x + 32 * block + 16 * i))); });
-            const float magnitude = reduce_max(largest);
-            const bool tiny = magnitude < kSmallestMagnitude;
-            inverse = broadcast(tiny ? 0.0f : 127.0f / magnitude);
-            tile.scale[block / (kScaled / 32) * tokens + t] = tiny ? 0.0f : magnitude / 127.0f;
+            const Rounding rounding(reduce_max(largest));
+            inverse = broadcast(rounding.inverse);
+            tile.scale[block / (kScaled / 32) * tokens + t] = rounding.scale;
         }
         int32_t sums[2];
         int8_t quants[32];
@@ -78,9 +85,9 @@ inline void quantize_four(const float* const* x, int64_t last, const QuantizedTi
                 magnitude[i] = reduce_max(largest);
             });
             for (int i = 0; i < kScales * 4; ++i) {
-                const bool tiny = magnitude[i] < kSmallestMagnitude;
-                inverses[i] = tiny ? 0.0f : 127.0f / magnitude[i];
-                scales[i] = tiny ? 0.0f : magnitude[i] / 127.0f;
+                const Rounding rounding(magnitude[i]);
+                inverses[i] = rounding.inverse;
+                scales[i] = rounding.scale;
             }
             unroll<kScales * 4>([&](auto i) QWILL_INLINE { inverse[i / 4][i % 4] = broadcast(inverses[i]); });
             put(tile.scale, at / kScaled, scales, kScales);
