@@ -74,7 +74,7 @@ inline void quantize_four(const float* const* x, int64_t last, const QuantizedTi
     const auto put = [&](auto* array, int64_t row, const auto* values, int rows) QWILL_INLINE {
         for (int i = 0; i < rows; ++i) std::memcpy(array + (row + i) * tokens + t, values + 4 * i, 16);
     };
-    F32x16 inverse[kScales][4];
+    F32x16 inverse[kScales][4] = {};  // set at the first of the blocks, which GCC 13 does not see
     for (int64_t at = 0; at < 32 * last; at += 64) {
         if (at % kScaled == 0) {
             float magnitude[kScales * 4], scales[kScales * 4], inverses[kScales * 4];
