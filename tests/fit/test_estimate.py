@@ -131,32 +131,33 @@ def test_rows_of_experts_against_drawing_them() -> None:
 
 
 def test_a_weight_is_computed_in_tiles() -> None:
-    """17 rows are four tiles of four and one row, which takes more than a quarter of a tile."""
+    """17 rows are two tiles of eight and one row, which takes more than an eighth of a tile."""
     own = kernels("avx512_bf16")
     for name in ("Q8_0", "Q4_K"):
-        costs = [own.matrix_cost(TYPES[name], rows) for rows in (16, 17, 18, 19, 20)]
+        costs = [own.matrix_cost(TYPES[name], rows) for rows in range(16, 25)]
         assert costs == sorted(costs)
-        assert (costs[1] - costs[0]) > 0.35 * (costs[4] - costs[0])
+        assert (costs[1] - costs[0]) > 0.2 * (costs[8] - costs[0])
         assert costs[0] == 2 * own.matrix[name][ROWS.index(16)]
     assert own.matrix_cost(TYPES["Q8_0"], 1) == 2 * own.matrix["Q8_0"][0]
 
 
-def test_only_the_first_rows_are_multiplied_while_a_matrix_is_read() -> None:
+def test_a_matrix_is_read_once_for_all_its_rows() -> None:
     part = Part("feed-forward", TYPES["Q8_0"], 1 << 20, TYPES["Q8_0"].row_bytes(1 << 20))
-    few, many = (Cpu(host()).matrices(part, part.elements, rows) for rows in (4, 512))
-    assert few.after == 0
-    assert many.memory == few.memory
-    assert many.after == pytest.approx(many.compute - few.compute)
-    # Two cores of 937e9 operations: 512 rows take what kernels.toml says, after the first four.
-    assert many.compute == pytest.approx(2 * (1 << 20) * kernels("avx512_bf16").matrix["Q8_0"][-1] / 937e9)
+    (read, few), (again, many) = (Cpu(host()).matrices(part, part.elements, rows) for rows in (8, 512))
+    assert read == again
+    # Two cores of 937e9 operations: what kernels.toml says for each number of rows.
+    costs = kernels("avx512_bf16").matrix["Q8_0"]
+    assert few == pytest.approx(2 * (1 << 20) * costs[ROWS.index(8)] / 937e9)
+    assert many == pytest.approx(2 * (1 << 20) * costs[-1] / 937e9)
 
 
 def test_prompts_take_longer_with_experts_than_with_dense_weights_of_their_size() -> None:
-    """16 rows an expert hide less of the reading: against the same bytes and products in one network."""
+    """16 rows an expert hide less of the reading than 512 rows of a dense weight."""
     weights = member_weights("Qwen3.5-35B-A3B", "Q8_0", vision=False)
-    terms = {term.what: term for term in prefill(weights, on(Cpu(host())), 512).terms if term.what == "experts"}
-    experts = terms["experts"]
-    assert experts.seconds > experts.compute + 0.3 * experts.memory
+    terms = prefill(weights, on(Cpu(host())), 512).terms
+    (experts,) = (term for term in terms if term.what == "experts")
+    assert experts.seconds > 1.1 * experts.compute
+    assert all(term.seconds < 1.01 * term.compute for term in terms if term.what == "weights")
 
 
 @pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16", "neon"])

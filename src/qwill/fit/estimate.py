@@ -4,8 +4,7 @@ Each piece of work has two times: that of its bytes at the bandwidth of what hol
 the rate of what computes them. They overlap, but not wholly: together they take the root of the sum of their squares.
 That rule stands between what was measured on two cores, where memory is slow for each and hides most of the computing,
 and on one alone, where less is hidden: there Q5_K and Q6_K are a quarter slower than it says.
-A matrix is read while its first rows of activations are multiplied, as many as the kernels take at once
-(kernels.TILE_ROWS); the others find it in a core's cache, and their operations come on top.
+It holds for few rows of activations and for many: kernels fetch a panel of a matrix while they multiply the one before.
 
 An expert is multiplied with the rows that choose it. Their number is binomial, if each token's choice is as good as
 random: in a step of 512 tokens an expert of 256, of which each takes 8, has 16 on average and some have 8.
@@ -19,9 +18,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from qwill.fit.kernels import TILE_ROWS, kernels, packed_bytes, read_shares, value_operations
+from qwill.fit.kernels import kernels, packed_bytes, read_shares, value_operations
 from qwill.fit.machines import Gpu, Host
 from qwill.fit.weights import EMBEDDING, EXPERTS, FEED_FORWARD, HEAD, MIXERS, Part, Weights
 from qwill.model.config import MoeConfig, TextConfig
@@ -46,19 +45,16 @@ LINK_SHARE = 0.8
 
 @dataclass(frozen=True)
 class Term:
-    """A piece of work: seconds that its bytes and its operations take at least; `after`: those of the operations that
-    come when the bytes are there.
-    """
+    """A piece of work: seconds that its bytes and its operations take at least."""
 
     what: str
     where: str
     memory: float = 0.0
     compute: float = 0.0
-    after: float = 0.0
 
     @property
     def seconds(self) -> float:
-        return math.hypot(self.memory, self.compute - self.after) + self.after
+        return math.hypot(self.memory, self.compute)
 
 
 @dataclass(frozen=True)
@@ -89,21 +85,13 @@ class Speed:
         return f"{first}: {by[first] / self.seconds:.0%} of the time"
 
 
-class Times(NamedTuple):
-    """Seconds that a matrix takes: see `Term`."""
-
-    memory: float
-    compute: float
-    after: float
-
-
 class Device(Protocol):
     """What holds a share of a model and computes with it."""
 
     @property
     def name(self) -> str: ...
-    def matrices(self, part: Part, elements: float, rows: int) -> Times:
-        """Of `elements` of a part, read once and multiplied with `rows` rows."""
+    def matrices(self, part: Part, elements: float, rows: int) -> tuple[float, float]:
+        """Seconds for reading `elements` of a part once, and for multiplying them with `rows` rows."""
 
     def states(self, nbytes: float, operations: float) -> tuple[float, float]:
         """Seconds for recurrent states of so many bytes, of which so many elements are updated."""
@@ -127,12 +115,10 @@ class Cpu:
     def name(self) -> str:
         return "CPU"
 
-    def matrices(self, part: Part, elements: float, rows: int) -> Times:
+    def matrices(self, part: Part, elements: float, rows: int) -> tuple[float, float]:
         nbytes = packed_bytes(part.type, part.nbytes) * elements / part.elements
-        own = kernels(self.host.isa)
-        cost, first = (own.matrix_cost(part.type, count) for count in (rows, min(rows, TILE_ROWS)))
-        read = nbytes / (self.host.bandwidth * read_shares().weights)
-        return Times(read, elements * cost / self.host.rate, elements * (cost - first) / self.host.rate)
+        cost = kernels(self.host.isa).matrix_cost(part.type, rows)
+        return nbytes / (self.host.bandwidth * read_shares().weights), elements * cost / self.host.rate
 
     def states(self, nbytes: float, operations: float) -> tuple[float, float]:
         cost = kernels(self.host.isa).delta
@@ -158,10 +144,10 @@ class Cards:
     def name(self) -> str:
         return self.gpu.name if self.count == 1 else f"{self.count}x {self.gpu.name}"
 
-    def matrices(self, part: Part, elements: float, rows: int) -> Times:
+    def matrices(self, part: Part, elements: float, rows: int) -> tuple[float, float]:
         rate = self.gpu.fp8 or self.gpu.bf16 if part.type.name == "F8_E4M3" else self.gpu.bf16
         nbytes = part.nbytes * elements / part.elements
-        return Times(self._read(nbytes), 2 * elements * rows / (rate * self.count * GPU_COMPUTES), 0.0)
+        return self._read(nbytes), 2 * elements * rows / (rate * self.count * GPU_COMPUTES)
 
     def states(self, nbytes: float, operations: float) -> tuple[float, float]:
         return self._read(nbytes), 8 * operations / (self.gpu.bf16 * self.count * GPU_COMPUTES)
@@ -275,16 +261,16 @@ def _matrices(share: Share, part: Part, elements: float, rows: Sequence[tuple[in
     if share.card is not None:
         # Many tokens pay for bringing weights to the card, which computes faster.
         link = part.nbytes * elements * sum(held for _, held in rows) / part.elements
-        read, computed, _ = _times(share.card, part, elements, rows)
+        read, computed = _times(share.card, part, elements, rows)
         seconds = link / (share.card.gpu.link * LINK_SHARE)
         brought = Term(f"{what} over PCIe", share.card.name, seconds, max(read, computed))
         return min(term, brought, key=lambda each: each.seconds)
     return term
 
 
-def _times(device: Device, part: Part, elements: float, rows: Sequence[tuple[int, float]]) -> Times:
+def _times(device: Device, part: Part, elements: float, rows: Sequence[tuple[int, float]]) -> tuple[float, float]:
     each = [device.matrices(part, elements * held, count) for count, held in rows]
-    return Times(*(sum(seconds) for seconds in zip(*each, strict=True)))
+    return sum(read for read, _ in each), sum(computed for _, computed in each)
 
 
 def _mixing(share: Share, work: _Work, text: TextConfig, kv_type: TensorType) -> Iterable[Term]:

@@ -11,7 +11,7 @@ from typing import Any
 from qwill.quant.types import TensorType
 
 ROWS = (1, 2, 4, 8, 16, 64, 512)  # of activations together, for which the costs of matrices were measured
-TILE_ROWS = 4  # that the kernels multiply together (csrc/generic/linear/activations.h)
+TILE_ROWS = {"avx512_bf16": 8, "avx512": 8, "avx2": 4}  # multiplied together (csrc/generic/linear/activations.h)
 # Not measured: the same algorithms over vectors of other widths.
 MEASURED_AS = {"neon": "avx2", "scalar": "avx2"}
 
@@ -20,6 +20,7 @@ MEASURED_AS = {"neon": "avx2", "scalar": "avx2"}
 class Kernels:
     """Costs are operations at the machine's rate of integer products. matrix: of each type, a cost for each of ROWS."""
 
+    tile: int  # rows that are multiplied together
     matrix: dict[str, tuple[float, ...]]
     delta: float
     routed: float  # for each value of a token and each of its experts: what takes it there and back
@@ -28,14 +29,14 @@ class Kernels:
 
     def matrix_cost(self, tensor_type: TensorType, rows: int) -> float:
         """Operations for each weight that is multiplied with `rows` rows together: whole tiles, and a smaller one of
-        the rest. It takes the share of a whole tile that as many rows alone take of TILE_ROWS.
+        the rest. It takes the share of a whole tile that as many rows alone take of one.
         """
-        costs, rest = self.matrix[tensor_type.name], rows % TILE_ROWS
+        costs, rest = self.matrix[tensor_type.name], rows % self.tile
         whole = _between(costs, rows - rest)
         if rest == 0:
             return 2 * whole
-        share = _between(costs, rest) / _between(costs, TILE_ROWS)
-        return 2 * (whole + share * (_between(costs, rows - rest + TILE_ROWS) - whole))
+        share = _between(costs, rest) / _between(costs, self.tile)
+        return 2 * (whole + share * (_between(costs, rows - rest + self.tile) - whole))
 
     def attention_cost(self, queries: float) -> float:
         """Operations for each multiplication and each addition, of so many queries of a sequence together."""
@@ -67,9 +68,11 @@ def _table() -> dict[str, Any]:
 
 def kernels(isa: str) -> Kernels:
     """What the kernels of an instruction set cost."""
-    own = _table()[MEASURED_AS.get(isa, isa)]
+    measured = MEASURED_AS.get(isa, isa)
+    own = _table()[measured]
     costs = {name: tuple(row) for name, row in own["matrix"].items()}
-    return Kernels(costs, own["delta"], own["routed"], own["attention"]["one"], own["attention"]["many"])
+    attention = own["attention"]
+    return Kernels(TILE_ROWS[measured], costs, own["delta"], own["routed"], attention["one"], attention["many"])
 
 
 def read_shares() -> ReadShares:
