@@ -1,5 +1,7 @@
 """Runs a tiny checkpoint through qwill and through transformers, for comparison."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from qwill.ops import Operations, native_operations, reference_operations
 from qwill.quant.types import TYPES
 from qwill.weights.load import open_checkpoint
 
+# What may lie between logits of two programs in float32, as a part of the spread of the logits.
+BOUND = 2e-4
 BACKENDS = ["reference", *_native.available_isas()]
 
 
@@ -66,8 +70,13 @@ def random_prompt(rng: np.random.Generator, count: int, vocab_size: int) -> Prom
 
 @torch.no_grad()
 def reference_logits(model: torch.nn.Module, prompt: Prompt, **media: torch.Tensor) -> np.ndarray:
-    """Logits of transformers' model at every token of a prompt; NaN from the first on whose router float32 rounding can
-    turn (gaps of 3.7e-6 between the last expert chosen and the next were seen to): what follows is not determined."""
+    """Logits of transformers' model at every token of a prompt; NaN where float32 rounding decides them.
+
+    Those are all tokens from the first on whose router rounding can turn (gaps of 3.7e-6 between the last expert chosen
+    and the next were seen to), and single tokens whose logits move by a tenth of `BOUND` when the inputs of the model's
+    layers move by one unit in the last place. Most move by a two-hundredth of it, one in some hundreds by a tenth to a
+    quarter: there the many roundings of a program can add up to all of it (2.05e-4 was seen).
+    """
     tied = torch.zeros(len(prompt.token_ids), dtype=torch.bool)
 
     def look(router: torch.nn.Module, _: object, output: tuple[torch.Tensor, ...]) -> None:
@@ -76,17 +85,29 @@ def reference_logits(model: torch.nn.Module, prompt: Prompt, **media: torch.Tens
             best = logits.topk(router.top_k + 1).values
             tied.logical_or_(best[:, -2] - best[:, -1] < 1e-5)
 
-    routers = [module for name, module in model.named_modules() if name.endswith("mlp.gate")]
-    hooks = [router.register_forward_hook(look) for router in routers]
-    logits = model(input_ids=torch.tensor([prompt.token_ids]), **media).logits[0].numpy()
-    for hook in hooks:
-        hook.remove()
-    logits[np.logical_or.accumulate(tied.numpy())] = np.nan
+    def run(names: str, hook: Callable[..., object], before: bool = False) -> np.ndarray:
+        modules = [module for name, module in model.named_modules() if re.fullmatch(names, name)]
+        hooks = [(m.register_forward_pre_hook if before else m.register_forward_hook)(hook) for m in modules]
+        logits = model(input_ids=torch.tensor([prompt.token_ids]), **media).logits[0].numpy()
+        for handle in hooks:
+            handle.remove()
+        return logits
+
+    def nudge(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        signs = torch.randint(0, 2, inputs[0].shape, generator=draws) * 2 - 1
+        return inputs[0] * (1 + 2**-23 * signs), *inputs[1:]
+
+    draws = torch.Generator().manual_seed(0)
+    logits = run(r".*mlp\.gate", look)
+    moved = [np.abs(run(r".*\.layers\.\d+", nudge, before=True) - logits).max(axis=1) for _ in range(3)]
+    assert all(change.any() for change in moved)
+    sensitive = np.max(moved, axis=0) > BOUND / 10 * (logits.max() - logits.min())
+    logits[np.logical_or.accumulate(tied.numpy()) | sensitive] = np.nan
     return logits
 
 
 def assert_same_logits(got: np.ndarray, expected: np.ndarray) -> None:
-    """The bound of the project: 2e-4 of the spread of the logits, both in float32.
+    """The bound of the project: `BOUND` of the spread of the logits, both in float32.
 
     Observed differences are 1e-7 to 2e-5 of it: float32 rounding (6e-8) grown by a few layers of sums over up to a few
     hundred terms, and by the recurrence over up to 257 tokens. Expected tokens that are NaN are not compared.
@@ -95,7 +116,7 @@ def assert_same_logits(got: np.ndarray, expected: np.ndarray) -> None:
     determined = ~np.isnan(expected).any(-1)
     assert determined.any()
     got, expected = got[determined], expected[determined]
-    assert np.abs(got - expected).max() <= 2e-4 * (expected.max() - expected.min())
+    assert np.abs(got - expected).max() <= BOUND * (expected.max() - expected.min())
 
 
 def make(tmp_path: Path, config: object, **options: object) -> TinyCheckpoint:

@@ -4,6 +4,9 @@
 // odd pairs), then added up: one order of additions for every N and instruction set.
 #pragma once
 
+#include <algorithm>
+#include <cstring>
+
 #include "formats/half.h"
 #include "generic/linear/activations.h"
 #include "generic/unroll.h"
@@ -58,24 +61,24 @@ struct F16Rows {
 // the processors' instruction takes for zero. False when a value is not finite.
 template <typename Rows>
 bool pack_bf16_panel(const uint8_t* const* rows, int64_t columns, uint8_t* panel) {
-    constexpr int64_t kLines = 32;  // pairs whose sixteen rows stay in the first cache while they are written
-    const int64_t pairs = (columns + 1) / 2;
+    constexpr int64_t kElements = 64;  // whose sixteen rows stay in the first cache while they are turned
     bool finite = true;
-    for (int64_t first = 0; first < pairs; first += kLines) {
-        const int64_t end = first + kLines < pairs ? first + kLines : pairs;
-        for (int r = 0; r < kPanelRows; ++r) {
-            for (int64_t k = first; k < end; ++k) {
-                uint32_t low = 0, high = 0;
-                if (rows[r] != nullptr) {
-                    low = Rows::bits(rows[r] + 4 * k);
-                    high = 2 * k + 1 < columns ? Rows::bits(rows[r] + 4 * k + 2) : 0;
-                }
-                finite &= (low & 0x7f80u) != 0x7f80u && (high & 0x7f80u) != 0x7f80u;
-                low = (low & 0x7f80u) != 0 ? low : low & 0x8000u;
-                high = (high & 0x7f80u) != 0 ? high : high & 0x8000u;
-                const uint32_t pair = low | high << 16;
-                std::memcpy(panel + 64 * k + 4 * r, &pair, sizeof pair);
+    for (int64_t first = 0; first < columns; first += kElements) {
+        const int64_t count = std::min(kElements, columns - first), pairs = (count + 1) / 2;
+        alignas(64) uint16_t lines[kPanelRows][kElements] = {};
+        for (int r = 0; r < kPanelRows && rows[r] != nullptr; ++r) {
+            const uint8_t* row = rows[r] + 2 * first;
+            unsigned full = 0;
+            for (int64_t i = 0; i < count; ++i) {
+                const unsigned bits = Rows::bits(row + 2 * i), exponent = bits & 0x7f80u;
+                full |= exponent == 0x7f80u;
+                lines[r][i] = static_cast<uint16_t>(exponent != 0 ? bits : bits & 0x8000u);
             }
+            finite &= full == 0;
+        }
+        uint8_t* out = panel + 32 * first;
+        for (int64_t k = 0; k < pairs; ++k) {
+            for (int r = 0; r < kPanelRows; ++r) std::memcpy(out + 64 * k + 4 * r, &lines[r][2 * k], 4);
         }
     }
     return finite;
