@@ -128,7 +128,8 @@ def test_weights_whose_inputs_are_rounded(kind: str, tmp_path: Path, monkeypatch
     its block, an error of 1e-3 in one product of one token, and up to 30 times that in its logits and, less, in those
     after it. How far that goes has no sharp bound: of the root mean square over all tokens, as a share of the logits'
     spread, 0.0017 (BF16 0.0007) was the most of 40 models, 0.0073 was seen once in some thousand. Where one side does
-    not round it is 0.009 to 0.046 (BF16 0.0025 to 0.006) for every model: the middle one of three tells them apart.
+    not round it is 0.009 to 0.046 (BF16 0.0025 to 0.006) for every model: the middle one of five tells them
+    apart (of three, two were above the limit once in some hundred runs of all kinds: 0.0044 and 0.0059).
     """
     exact = reference.linear
 
@@ -138,7 +139,7 @@ def test_weights_whose_inputs_are_rounded(kind: str, tmp_path: Path, monkeypatch
     monkeypatch.setattr(reference, "linear", linear)
     specification = dataclasses.replace(reference_operations(), plan=pack, linear=linear)
     errors: dict[str, list[float]] = {backend: [] for backend in BACKENDS[1:]}
-    for model in range(3):
+    for model in range(5):
         seed, rng = seeded()
         folder = tmp_path / str(model)
         folder.mkdir()
@@ -150,4 +151,4 @@ def test_weights_whose_inputs_are_rounded(kind: str, tmp_path: Path, monkeypatch
             seen.append(float(np.sqrt(np.square(got - expected).mean()) / np.ptp(expected)))
     limit = 0.0015 if kind == "BF16" else 0.004
     for backend, seen in errors.items():
-        assert sorted(seen)[1] <= limit, (backend, seen)
+        assert np.median(seen) <= limit, (backend, seen)
