@@ -98,7 +98,6 @@ def test_documents_are_text() -> None:
         ({"messages": [user(None)]}, "content"),
         ({"messages": [user([{"type": "text"}])]}, "text"),
         ({"messages": [user([{"type": "server_tool_use", "id": "a"}])]}, "'server_tool_use'"),
-        ({"messages": [user([{"type": "text", "text": "x", "size": 1}])]}, "unknown field"),
         ({"messages": [assistant([result("a")])]}, "'tool_result'"),
         ({"messages": [user([IMAGE | {"transformations": {"oversized_image": "error"}}])]}, "'downsize'"),
         ({"system": [IMAGE]}, "system"),

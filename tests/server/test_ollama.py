@@ -181,7 +181,7 @@ def test_what_means_nothing_here_is_told(server: Running) -> None:
     options = {"num_ctx": 1024, "num_gpu": 99, "mirostat": 0, "typical_p": None, "new_penalty": [1], "top_k": 3}
     told = post(server, "chat", messages=messages, keep_alive="5m", options=options, truncate=True, stream=False)
     assert told.headers["x-qwill-ignored"] == (
-        "keep_alive, truncate, options.mirostat, options.new_penalty, options.num_gpu"
+        "keep_alive, options.mirostat, options.new_penalty, options.num_gpu, truncate"
     )
     shorter = post(server, "chat", messages=messages, options={"num_ctx": 512})
     assert shorter.headers["x-qwill-ignored"] == "options.num_ctx"
@@ -340,7 +340,6 @@ def test_unknown_models_and_long_prompts(client: ollama.Client) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"temprature": 1}, "unknown field 'temprature'"),
         ({"options": {"temperature": -1}}, "temperature must be"),
         ({"options": {"temperature": "hot"}}, "options.temperature: "),
         ({"options": {"top_p": 0}}, "top_p must be"),
@@ -349,8 +348,6 @@ def test_unknown_models_and_long_prompts(client: ollama.Client) -> None:
         ({"options": {"repeat_penalty": 0}}, "options.repeat_penalty: "),
         ({"options": {"seed": 2**65}}, "seed must be"),
         ({"options": {"stop": [""]}}, "stop must be"),
-        ({"options": {"bad name\r\n": 1}}, "unknown option 'bad name"),
-        ({"options": {f"x{number}": 1 for number in range(100)}}, "100 unknown options"),
         ({"options": [1]}, "options: "),
         ({"format": "xml"}, "format: must be json or a JSON schema"),
         ({"format": {"type": "nonsense"}}, "schema"),

@@ -340,7 +340,6 @@ def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
         ({"max_tool_calls": 0}, "max_tool_calls"),
         ({"input": []}, "input"),
         ({"input": 5}, "input"),
-        ({"input": [{"role": "user", "content": "x", "colour": 1}]}, r"unknown field 'input\..*colour'"),
         ({"input": [{"role": "judge", "content": "x"}]}, "role"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input_file"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "image_url"),

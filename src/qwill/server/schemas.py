@@ -1,27 +1,72 @@
-"""What requests may hold in all dialects: strict models, and values that several fields share."""
+"""What requests may hold in all dialects: strict bodies, open parts, and values that several fields share."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 Text = Annotated[str, StringConstraints(strict=True)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Schema = dict[str, Any]
 
 
-class Strict(BaseModel):
-    """Unknown fields are refused, so that nothing that a client asks for is dropped in silence.
+class Open(BaseModel):
+    """What stands inside a body. Clients send back what others gave them, and add fields of their own: unknown ones are
+    left out, and told by the answer's header.
 
-    `ignored_fields` are those that clients send and that mean nothing here; the answer's `x-qwill-ignored` header
-    names those that came.
+    `IGNORED` are fields that are known and mean nothing here.
     """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    IGNORED: ClassVar[frozenset[str]] = frozenset()
 
-    def ignored(self, names: frozenset[str]) -> list[str]:
-        """Which of those fields came with a value."""
-        return sorted(name for name in names & self.model_fields_set if getattr(self, name) is not None)
+    def ignored_fields(self, place: str = "") -> Iterator[str]:
+        """Names of those that came with a value, here and in all within; `place` is what leads here, with a dot."""
+        for name in sorted(self.IGNORED & self.model_fields_set):
+            if getattr(self, name) is not None:
+                yield self.name_of(name, place)
+        for name in self.model_fields_set - self.IGNORED:
+            for part in _parts(getattr(self, name)):
+                yield from part.ignored_fields(f"{place}{name}.")
+
+    def name_of(self, field: str, place: str) -> str:
+        """What a field that means nothing is called in the header."""
+        return place + field
+
+
+class Strict(Open):
+    """A body, whose own unknown fields are refused: what is asked for by a misspelt name is not dropped in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+    _unknown: set[str] = PrivateAttr(default_factory=set)
+
+    @model_validator(mode="after")
+    def _leave_out(self) -> Self:
+        self._unknown = set(_take_unknown(self, ""))
+        return self
+
+    def ignored(self) -> list[str]:
+        """Names of all that came and means nothing here, in the body and within it, in the order of the alphabet."""
+        return sorted({*self.ignored_fields(), *self._unknown})
+
+
+def _parts(value: Any) -> Iterator[Open]:
+    """The models that a field holds."""
+    if isinstance(value, Open):
+        yield value
+    elif isinstance(value, list):
+        yield from (part for part in value if isinstance(part, Open))
+
+
+def _take_unknown(model: Open, place: str) -> Iterator[str]:
+    """Takes unknown fields out of a model and all within it; yields what leads to each, without numbers."""
+    unknown = model.__pydantic_extra__ or {}
+    yield from (place + name for name, value in unknown.items() if value is not None)
+    model.__pydantic_fields_set__.difference_update(unknown)
+    unknown.clear()
+    for name in model.model_fields_set:
+        for part in _parts(getattr(model, name)):
+            yield from _take_unknown(part, f"{place}{name}.")
 
 
 class Problem(BaseModel):
@@ -62,20 +107,20 @@ def answered(model: type[BaseModel], streams: str | None = None) -> dict[int | s
     return {200: answer, **REFUSALS}
 
 
-class ImageAddress(Strict):
+class ImageAddress(Open):
     """An image: a `data:` address, or one that the server fetches."""
 
     url: str
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-class VideoAddress(Strict):
+class VideoAddress(Open):
     """A video: a `data:` address, or one that the server fetches."""
 
     url: str
 
 
-class Part(Strict):
+class Part(Open):
     """A piece of a message's content."""
 
     type: Literal["text", "image_url", "image", "video_url", "video", "refusal", "input_text", "output_text"]
@@ -88,14 +133,14 @@ class Part(Strict):
     cache_control: Mapping[str, Any] | None = None
 
 
-class FunctionCall(Strict):
+class FunctionCall(Open):
     """A function and its arguments as JSON text."""
 
     name: str
     arguments: str | dict[str, Any] = ""
 
 
-class ToolCall(Strict):
+class ToolCall(Open):
     """A call in an earlier answer."""
 
     id: str | None = None
@@ -104,7 +149,7 @@ class ToolCall(Strict):
     function: FunctionCall
 
 
-class Message(Strict):
+class Message(Open):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -121,7 +166,7 @@ class Message(Strict):
     prefix: bool | None = None
 
 
-class Function(Strict):
+class Function(Open):
     """What a function is for, and the JSON schema of its arguments."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -130,27 +175,27 @@ class Function(Strict):
     strict: bool | None = None
 
 
-class Tool(Strict):
+class Tool(Open):
     """A function that the model may call."""
 
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(Strict):
+class NamedFunction(Open):
     """The name of a function."""
 
     name: str
 
 
-class NamedTool(Strict):
+class NamedTool(Open):
     """One function that has to be called."""
 
     type: Literal["function"]
     function: NamedFunction
 
 
-class JsonSchema(Strict):
+class JsonSchema(Open):
     """A named JSON schema."""
 
     name: str = "answer"
@@ -159,7 +204,7 @@ class JsonSchema(Strict):
     strict: bool | None = None
 
 
-class ResponseFormat(Strict):
+class ResponseFormat(Open):
     """What an answer's content may be."""
 
     type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
@@ -168,7 +213,7 @@ class ResponseFormat(Strict):
     grammar: str | None = None
 
 
-class MediaOptions(Strict):
+class MediaOptions(Open):
     """How images and videos are sampled and sized."""
 
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None

@@ -29,7 +29,7 @@ class Ask:
     """What a request asks for, whatever its dialect.
 
     Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
-    answers, in that order. `thinking` None leaves it to the model.
+    answers, in that order. `thinking` None leaves it to the model. `ignored` names what came and means nothing here.
     """
 
     model: str | None
@@ -44,6 +44,7 @@ class Ask:
     choices: int = 1
     streamed: bool = False
     priority: int = 0
+    ignored: Sequence[str] = ()
 
     @property
     def thinks(self) -> bool:

@@ -58,12 +58,13 @@ def conversation_ask(body: Conversation, params: SamplingParams | None = None, s
         thinking=_thinks(body),
         options=PromptOptions(go_on=isinstance(body.messages[-1], AssistantTurn)),
         streamed=streamed,
+        ignored=_ignored(body),
     )
 
 
-def ignored(body: Conversation) -> list[str]:
+def _ignored(body: Conversation) -> list[str]:
     """Names of what came and means nothing here."""
-    names = body.unused()
+    names = set(body.ignored())
     if not _thinks(body) and body.output_config is not None and body.output_config.effort is not None:
         names.add("effort")
     if any(is_accounting(block) for block in body.system or []):

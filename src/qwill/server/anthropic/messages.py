@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta
 from qwill.server.anthropic.answers import COUNT_ANSWERS, MESSAGE_ANSWERS
-from qwill.server.anthropic.asking import conversation_ask, ignored, messages_ask
+from qwill.server.anthropic.asking import conversation_ask, messages_ask
 from qwill.server.anthropic.schemas import Conversation, MessagesRequest
 from qwill.server.anthropic.signatures import sign
 from qwill.server.errors import refusal_of
-from qwill.server.http import JSON, Stream, event, whole
+from qwill.server.http import JSON, Stream, event, telling, whole
 from qwill.server.routes import caller, routes, service
 from qwill.server.service import Asked
 
@@ -31,16 +31,17 @@ async def messages(request: Request, body: MessagesRequest) -> Response:
     asked = await service(request).begin(messages_ask(body), caller(request))
     reply = MessageReply(asked, body, service(request).watch.cost)
     if body.stream:
-        return _headed(Stream(asked.job, reply.events()), request, body)
+        return telling(Stream(asked.job, reply.events()), asked.ask.ignored)
     await whole(request, asked.job.finish())
-    return _headed(JSON(reply.whole()), request, body)
+    return telling(JSON(reply.whole()), asked.ask.ignored)
 
 
 @router.post(f"{PATH}/count_tokens", responses=COUNT_ANSWERS, tags=["Anthropic"])
 async def count_tokens(request: Request, body: Conversation) -> Response:
     """How many tokens a conversation has as a prompt, tools and images included, whether or not it fits."""
-    ids, _ = await service(request).prompt_tokens(conversation_ask(body))
-    return _headed(JSON({"input_tokens": len(ids)}), request, body)
+    ask = conversation_ask(body)
+    ids, _ = await service(request).prompt_tokens(ask)
+    return telling(JSON({"input_tokens": len(ids)}), ask.ignored)
 
 
 class MessageReply:
@@ -174,10 +175,3 @@ def _call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _event(name: str, **fields: Any) -> bytes:
     return event({"type": name, **fields}, name)
-
-
-def _headed(response: Response, request: Request, body: Conversation) -> Response:
-    names = ignored(body)
-    if names:
-        response.headers["x-qwill-ignored"] = ", ".join(names)
-    return response

@@ -1,42 +1,34 @@
 """The bodies of /v1/messages and /v1/messages/count_tokens, as Anthropic's clients send them."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from qwill.server.schemas import Number, Schema, Strict
+from qwill.server.schemas import Number, Open, Schema, Strict
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 CACHE = frozenset({"cache_control"})
 
 
-class Piece(Strict):
-    """A part of a request. `UNUSED` are its fields that mean nothing here."""
+class Piece(Open):
+    """A part of a request. What means nothing here is told by its bare name: it stands in many places."""
 
-    UNUSED: ClassVar[frozenset[str]] = frozenset()
-
-    def unused(self) -> set[str]:
-        """Names of what came and means nothing here, in this part and all within it."""
-        names = set(self.ignored(self.UNUSED))
-        for name in self.model_fields_set - self.UNUSED:
-            value = getattr(self, name)
-            for part in value if isinstance(value, list) else [value]:
-                if isinstance(part, Piece):
-                    names |= part.unused()
-        return names
+    def name_of(self, field: str, place: str) -> str:
+        return field
 
 
 class CacheablePiece(Piece):
     """What may say that the prompt up to here is to be cached. Here every prompt is, without being told."""
 
-    UNUSED = CACHE
+    IGNORED = CACHE
     cache_control: Any = None
 
 
 class TextBlock(CacheablePiece):
     """Text."""
 
-    UNUSED = CACHE | {"citations"}
+    IGNORED = CACHE | {"citations"}
     type: Literal["text"]
     text: str
     citations: Any = None
@@ -92,14 +84,14 @@ class RedactedThinkingBlock(Piece):
     type: Literal["redacted_thinking"]
     data: str = ""
 
-    def unused(self) -> set[str]:
-        return {"redacted_thinking"}
+    def ignored_fields(self, place: str = "") -> Iterator[str]:
+        yield "redacted_thinking"
 
 
 class ToolUseBlock(CacheablePiece):
     """A call in an earlier answer."""
 
-    UNUSED = CACHE | {"caller", "toolset_name"}
+    IGNORED = CACHE | {"caller", "toolset_name"}
     type: Literal["tool_use"]
     id: str
     name: str
@@ -111,7 +103,7 @@ class ToolUseBlock(CacheablePiece):
 class SearchResultBlock(CacheablePiece):
     """A text that was found, and where."""
 
-    UNUSED = CACHE | {"citations"}
+    IGNORED = CACHE | {"citations"}
     type: Literal["search_result"]
     source: str
     title: str
@@ -155,7 +147,7 @@ class UnreadSource(Piece):
 class DocumentBlock(CacheablePiece):
     """A document."""
 
-    UNUSED = CACHE | {"citations"}
+    IGNORED = CACHE | {"citations"}
     type: Literal["document"]
     source: Annotated[PlainSource | BlocksSource | UnreadSource, Field(discriminator="type")]
     title: str | None = None
@@ -178,7 +170,7 @@ ResultBlock = Annotated[
 class ToolResultBlock(CacheablePiece):
     """What a call gave."""
 
-    UNUSED = CACHE | {"toolset_name"}
+    IGNORED = CACHE | {"toolset_name"}
     type: Literal["tool_result"]
     tool_use_id: str
     content: Annotated[
@@ -216,7 +208,7 @@ class AssistantTurn(Piece):
 class SystemTurn(Piece):
     """Instructions that join those of `system`. `clear_at`: until when they count."""
 
-    UNUSED = frozenset({"output_config"})
+    IGNORED = frozenset({"output_config"})
     role: Literal["system"]
     content: SystemText
     clear_at: Literal["next_user_message", "never"] | None = None
@@ -226,7 +218,7 @@ class SystemTurn(Piece):
 class ClientTool(CacheablePiece):
     """A function that the model may call and the client runs."""
 
-    UNUSED = CACHE | {"eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"}
+    IGNORED = CACHE | {"eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"}
     type: Literal["custom"] | None = None
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     description: str | None = None
@@ -260,7 +252,7 @@ class Choice(Piece):
 class Thinking(Piece):
     """Whether the model reasons before it answers, for at most how many tokens, and whether the client sees it."""
 
-    UNUSED = frozenset({"block_binding"})
+    IGNORED = frozenset({"block_binding"})
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     display: Literal["summarized", "omitted"] | None = None
@@ -277,16 +269,16 @@ class OutputFormat(Piece):
 class OutputConfig(Piece):
     """How an answer is to be."""
 
-    UNUSED = frozenset({"task_budget"})
+    IGNORED = frozenset({"task_budget"})
     effort: Effort | None = None
     format: OutputFormat | None = None
     task_budget: Any = None
 
 
-class Conversation(CacheablePiece):
+class Conversation(CacheablePiece, Strict):
     """A conversation whose next message is wanted."""
 
-    UNUSED = CACHE | {
+    IGNORED = CACHE | {
         "metadata", "service_tier", "inference_geo", "speed", "diagnostics", "context_management", "billing_policy",
         "fallbacks", "fallback_credit_token", "user_profile_id",
     }  # fmt: skip

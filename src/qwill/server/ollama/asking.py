@@ -16,12 +16,8 @@ from qwill.server.ollama.schemas import (
 )
 from qwill.server.service import Ask
 
-IGNORED = frozenset({"keep_alive", "truncate", "shift"})
-IGNORED_IN_GENERATE = IGNORED | {"context", "width", "height", "steps"}
 AS_MANY_AS_FIT = (-1, -2)  # of `num_predict`
 ANY_SEED = -1
-MOST_OPTIONS = 64  # that mean nothing: a header has to hold their names
-_OPTION = re.compile(r"\w{1,64}", re.ASCII)
 _NO_TIME = re.compile(r"0+(\.0+)?(ns|us|µs|ms|s|m|h)?")
 
 
@@ -37,6 +33,7 @@ def chat_ask(body: OllamaChatRequest) -> Ask:
         thinking=_thinks(body),
         options=PromptOptions(go_on=last.role == "assistant" and not last.tool_calls),
         streamed=is_streamed(body),
+        ignored=body.ignored(),
     )
 
 
@@ -53,7 +50,10 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
             raise Refusal(400, "raw goes neither with system nor with images; write the prompt as a whole", param="raw")
         # Nothing tells reasoning from answer in a raw text, so none is bounded either.
         params = _sampling_params(body.model_copy(update={"think": None}))
-        return Ask(body.model, prompts=[body.prompt or ""], params=params, streamed=is_streamed(body))
+        ignored = [*body.ignored(), *(["think"] if body.think is not None else [])]
+        return Ask(
+            body.model, prompts=[body.prompt or ""], params=params, streamed=is_streamed(body), ignored=ignored
+        )  # fmt: skip
     question = OllamaMessage(role="user", content=body.prompt, images=body.images)
     system = [OllamaMessage(role="system", content=body.system)] if body.system else []
     return Ask(
@@ -62,6 +62,7 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
         params=_sampling_params(body),
         thinking=_thinks(body),
         streamed=is_streamed(body),
+        ignored=body.ignored(),
     )
 
 
@@ -81,35 +82,11 @@ def check_loading(body: OllamaRequest) -> None:
 def ignored_when_loading(body: OllamaRequest) -> list[str]:
     """A request that only loads a model uses nothing but its name."""
     names = body.model_fields_set - {"model", "stream", "messages", "prompt"}
-    return sorted(name for name in names if getattr(body, name))
-
-
-def ignored(body: OllamaRequest, max_context: int) -> list[str]:
-    """The fields and options that mean nothing here. Raises Refusal for what cannot be named."""
-    names = body.ignored(IGNORED_IN_GENERATE if isinstance(body, OllamaGenerateRequest) else IGNORED)
-    if isinstance(body, OllamaGenerateRequest) and body.raw and body.think is not None:
-        names.append("think")
-    others = unknown_options(body)
-    if others.get("num_ctx") == max_context:
-        del others["num_ctx"]
-    return [*names, *(f"options.{name}" for name in sorted(others))]
-
-
-def unknown_options(body: OllamaRequest) -> dict[str, Any]:
-    """Options that came and mean nothing here. Raises Refusal for what is no option of anybody's."""
-    given = body.options.model_extra if body.options is not None else None
-    unknown = {name: value for name, value in (given or {}).items() if value is not None}
-    for name in unknown:
-        if not _OPTION.fullmatch(name):
-            raise Refusal(400, f"unknown option {name!r}; leave it out or correct its name", param="options")
-    if len(unknown) > MOST_OPTIONS:
-        raise Refusal(400, f"there are {len(unknown)} unknown options; send at most {MOST_OPTIONS}", param="options")
-    return unknown
+    return sorted({name for name in names if getattr(body, name)} | {name.partition(".")[0] for name in body.ignored()})
 
 
 def _sampling_params(body: OllamaRequest) -> SamplingParams:
     options = body.options or OllamaOptions()
-    unknown_options(body)
     most = None if options.num_predict in AS_MANY_AS_FIT else options.num_predict
     if most is not None and most < 1:
         raise Refusal(

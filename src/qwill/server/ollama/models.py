@@ -20,7 +20,7 @@ from qwill.errors import QwillError
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.parameters import parameter_count
 from qwill.server.errors import Refusal
-from qwill.server.http import JSON
+from qwill.server.http import JSON, telling
 from qwill.server.models import Served
 from qwill.server.ollama.answers import PS_ANSWERS, REFUSED, SHOW_ANSWERS, TAGS_ANSWERS, VERSION_ANSWERS
 from qwill.server.ollama.schemas import OllamaShowRequest
@@ -38,7 +38,6 @@ NEVER = "9999-12-31T23:59:59Z"  # clients want a time
 ARCHITECTURES = {released: name for name, released in MODEL_TYPES.items()}
 FORMATS = {"hf": "safetensors"}
 OPTION_NAMES = {"repetition_penalty": "repeat_penalty"}  # where Ollama has another one
-IGNORED_IN_SHOW = frozenset({"verbose", "system", "template", "options"})
 
 # What needs the machine that the models lie on.
 MENDS = {
@@ -119,9 +118,7 @@ async def show(request: Request, body: OllamaShowRequest) -> Response:
             "capabilities": described.capabilities,
         }
     )
-    if ignored := body.ignored(IGNORED_IN_SHOW):
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
-    return response
+    return telling(response, body.ignored())
 
 
 async def refuse(request: Request) -> Response:

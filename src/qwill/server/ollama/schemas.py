@@ -2,19 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
-from qwill.server.schemas import Function, Number, Schema, Strict
+from qwill.server.schemas import Function, Number, Open, Schema, Strict
 
 EFFORTS = ("low", "medium", "high")
 
 
-class OllamaOptions(BaseModel):
+class OllamaOptions(Open):
     """How an answer is sampled. Others of Ollama's options are taken and mean nothing: many clients send all that they
     know, whatever the model."""
 
-    model_config = ConfigDict(extra="allow")
-
+    IGNORED = frozenset({"num_ctx"})
+    num_ctx: Any = None
     temperature: Number | None = None
     top_k: int | None = None
     top_p: Number | None = None
@@ -27,7 +27,7 @@ class OllamaOptions(BaseModel):
     stop: str | list[str] | None = None
 
 
-class OllamaFunctionCall(Strict):
+class OllamaFunctionCall(Open):
     """A function and its arguments."""
 
     index: int | None = None
@@ -35,7 +35,7 @@ class OllamaFunctionCall(Strict):
     arguments: dict[str, Any]
 
 
-class OllamaToolCall(Strict):
+class OllamaToolCall(Open):
     """A call in an earlier answer."""
 
     id: str | None = None
@@ -44,7 +44,7 @@ class OllamaToolCall(Strict):
     function: OllamaFunctionCall
 
 
-class OllamaMessage(Strict):
+class OllamaMessage(Open):
     """A message of a conversation. Images are files in base64."""
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -56,7 +56,7 @@ class OllamaMessage(Strict):
     tool_call_id: str | None = None
 
 
-class OllamaTool(Strict):
+class OllamaTool(Open):
     """A function that the model may call."""
 
     type: Literal["function"] = "function"
@@ -64,8 +64,11 @@ class OllamaTool(Strict):
 
 
 class OllamaRequest(Strict):
-    """What both generating requests may say. Answers are streamed unless `stream` is false."""
+    """What both generating requests may say. Answers are streamed unless `stream` is false. Unknown fields are told by
+    the answer's header, as Ollama takes them: its clients send what other servers know."""
 
+    model_config = ConfigDict(extra="allow")
+    IGNORED = frozenset({"keep_alive", "truncate", "shift"})
     model: str | None = None
     stream: bool | None = None
     format: Literal["", "json"] | Schema | None = None
@@ -103,6 +106,7 @@ class OllamaChatRequest(OllamaRequest):
 class OllamaGenerateRequest(OllamaRequest):
     """A question, or with `raw` a text that is continued as it stands. Without either, the model is loaded."""
 
+    IGNORED = OllamaRequest.IGNORED | {"context", "width", "height", "steps"}
     prompt: str | None = None
     system: str | None = None
     images: list[str] | None = None
@@ -118,6 +122,8 @@ class OllamaGenerateRequest(OllamaRequest):
 class OllamaShowRequest(Strict):
     """The model to tell of; older clients call it `name`."""
 
+    model_config = ConfigDict(extra="allow")
+    IGNORED = frozenset({"verbose", "system", "template", "options"})
     model: str | None = None
     name: str | None = None
     verbose: bool | None = None

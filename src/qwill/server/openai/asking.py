@@ -44,6 +44,7 @@ def chat_ask(body: ChatRequest) -> Ask:
         choices=1 if body.n is None else body.n,
         streamed=bool(body.stream),
         priority=body.priority or 0,
+        ignored=body.ignored(),
     )
 
 

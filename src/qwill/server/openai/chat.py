@@ -15,7 +15,7 @@ from qwill.server.ids import new_id
 from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
-from qwill.server.openai.chat_schemas import IGNORED, ChatRequest
+from qwill.server.openai.chat_schemas import ChatRequest
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import answered
 from qwill.server.service import Asked
@@ -32,7 +32,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The next message of a conversation; with `stream` as server-sent events."""
     asked = await service(request).begin(chat_ask(body), caller(request))
     reply = ChatReply(asked, body, service(request).watch.cost)
-    return await respond(request, asked.job, reply, bool(body.stream), body.ignored(IGNORED))
+    return await respond(request, asked.job, reply, bool(body.stream), asked.ask.ignored)
 
 
 class ChatReply:

@@ -9,6 +9,7 @@ from qwill.server.schemas import (
     Message,
     NamedTool,
     Number,
+    Open,
     ResponseFormat,
     Schema,
     Strict,
@@ -16,14 +17,9 @@ from qwill.server.schemas import (
 )
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
-IGNORED = frozenset({
-    "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-    "verbosity", "modalities", "prediction", "add_generation_prompt", "cache_prompt", "skip_special_tokens",
-    "spaces_between_special_tokens",
-})  # fmt: skip
 
 
-class StreamOptions(Strict):
+class StreamOptions(Open):
     """`include_usage`: a last event tells how many tokens there were."""
 
     include_usage: bool | None = None
@@ -31,7 +27,7 @@ class StreamOptions(Strict):
     continuous_usage_stats: bool | None = None
 
 
-class Reasoning(Strict):
+class Reasoning(Open):
     """Reasoning as OpenRouter's clients ask for it."""
 
     effort: Effort | None = None
@@ -43,6 +39,10 @@ class Reasoning(Strict):
 class Sampling(Strict):
     """What every generating request of this dialect may say."""
 
+    IGNORED = frozenset({
+        "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+        "cache_prompt", "skip_special_tokens", "spaces_between_special_tokens",
+    })  # fmt: skip
     model: str | None = None
     temperature: Number | None = None
     top_p: Number | None = None
@@ -78,6 +78,7 @@ class Sampling(Strict):
 class ChatRequest(Sampling):
     """A conversation whose next message is wanted."""
 
+    IGNORED = Sampling.IGNORED | {"verbosity", "modalities", "prediction", "add_generation_prompt"}
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: int | None = None
     max_completion_tokens: int | None = None

@@ -16,13 +16,12 @@ from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import sampling_params, structure
 from qwill.server.openai.chat import DONE, REASONS, usage
-from qwill.server.openai.chat_schemas import IGNORED, Sampling
+from qwill.server.openai.chat_schemas import Sampling
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import ResponseFormat, answered
 from qwill.server.service import Ask, Asked
 
 router = routes()
-IGNORED_HERE = IGNORED & Sampling.model_fields.keys()
 DEFAULT_TOKENS = 16  # as the OpenAI API has it
 Ids = Annotated[list[int], Field(min_length=1)]
 
@@ -57,7 +56,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     )  # fmt: skip
     asked = await service(request).begin(ask, caller(request))
     reply = CompletionReply(asked, body, service(request).watch.cost)
-    return await respond(request, asked.job, reply, bool(body.stream), body.ignored(IGNORED_HERE))
+    return await respond(request, asked.job, reply, bool(body.stream), asked.ask.ignored)
 
 
 class CompletionReply:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from qwill.answer import Completion
 from qwill.server.errors import Refusal, refusal_of
-from qwill.server.http import ALIVE, EVENTS, JSON, Stream, event, whole
+from qwill.server.http import ALIVE, EVENTS, JSON, Stream, event, telling, whole
 from qwill.server.openai.responses_answers import Deleted, InputTokens, ItemList, ResponseAnswer
 from qwill.server.openai.responses_asking import responses_ask
 from qwill.server.openai.responses_events import Event, Output, TextTokens
@@ -47,7 +47,7 @@ async def create_response(request: Request, body: ResponsesRequest) -> Response:
 
     reply = ResponseReply(asked, body, service(request).watch.cost, keeps, keep)
     response = Stream(asked.job, reply.events()) if body.stream else JSON(await whole(request, reply.whole()))
-    return _headed(response, body)
+    return telling(response, asked.ask.ignored)
 
 
 @router.post("/v1/responses/input_tokens", responses=answered(InputTokens), tags=["OpenAI"])
@@ -55,8 +55,9 @@ async def count_input_tokens(request: Request, body: ResponsesRequest) -> Respon
     """How many tokens a conversation has as a prompt, tools and images included, whether or not it fits."""
     before, new = _conversation(request, body)
     items = [*before.conversation, *new] if before is not None else new
-    ids, _ = await service(request).prompt_tokens(responses_ask(body, items))
-    return _headed(JSON({"object": "response.input_tokens", "input_tokens": len(ids)}), body)
+    ask = responses_ask(body, items)
+    ids, _ = await service(request).prompt_tokens(ask)
+    return telling(JSON({"object": "response.input_tokens", "input_tokens": len(ids)}), ask.ignored)
 
 
 @router.post("/v1/responses/compact", responses=REFUSALS, tags=["OpenAI"])
@@ -111,14 +112,6 @@ def _conversation(request: Request, body: ResponsesRequest) -> tuple[Remembered 
         before = remembered.get(owner, body.previous_response_id, "previous_response_id")
     refers = not isinstance(body.input, str) and any(isinstance(item, ItemReference) for item in body.input)
     return before, stored_items(body.input, remembered.items(owner) if refers else {})
-
-
-def _headed(response: Response, body: ResponsesRequest) -> Response:
-    """With a header that names the fields that mean nothing here."""
-    ignored = body.unheeded()
-    if ignored:
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
-    return response
 
 
 def store(request: Request) -> ResponseStore:

@@ -33,6 +33,7 @@ def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
         options=prompt_options(body.mm_processor_kwargs),
         streamed=bool(body.stream),
         priority=body.priority or 0,
+        ignored=body.ignored(),
     )
 
 

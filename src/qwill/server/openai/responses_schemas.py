@@ -1,13 +1,13 @@
 """The body of /v1/responses: OpenAI's fields, and the sampling fields of chat completions."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
 from qwill.server.openai.chat_schemas import Sampling
-from qwill.server.schemas import JsonSchema, MediaOptions, Schema, Strict
+from qwill.server.schemas import JsonSchema, MediaOptions, Open, Schema, Strict
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identity = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -23,11 +23,6 @@ Included = Literal[
     "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
     "computer_call_output.output.image_url", "code_interpreter_call.outputs",
 ]  # fmt: skip
-IGNORED = frozenset({
-    "user", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
-    "stream_options", "cache_prompt", "skip_special_tokens", "spaces_between_special_tokens",
-})  # fmt: skip
-IGNORED_OF_REASONING = frozenset({"context", "mode"})
 
 
 def refused(why: str) -> BeforeValidator:
@@ -45,14 +40,14 @@ def text_or(other: str) -> Discriminator:
     return Discriminator(lambda value: "text" if isinstance(value, str) else other)
 
 
-class InputText(Strict):
+class InputText(Open):
     """Text of a message or of a function's output."""
 
     type: Literal["input_text", "text"]
     text: str
 
 
-class OutputText(Strict):
+class OutputText(Open):
     """Text of an earlier answer."""
 
     type: Literal["output_text"]
@@ -61,14 +56,14 @@ class OutputText(Strict):
     logprobs: list[Any] | None = None
 
 
-class RefusalPart(Strict):
+class RefusalPart(Open):
     """An earlier answer that declined."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-class InputImage(Strict):
+class InputImage(Open):
     """An image: a `data:` address, or one that the server fetches."""
 
     type: Literal["input_image"]
@@ -77,7 +72,7 @@ class InputImage(Strict):
     file_id: Annotated[None, refused("files are not kept here; give the image as image_url")] = None
 
 
-class InputVideo(Strict):
+class InputVideo(Open):
     """A video, which the OpenAI API does not know: a `data:` address, or one that the server fetches."""
 
     type: Literal["input_video"]
@@ -88,7 +83,7 @@ Part = Annotated[InputText | OutputText | RefusalPart | InputImage | InputVideo,
 Content = Annotated[Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")], text_or("parts")]
 
 
-class MessageItem(Strict):
+class MessageItem(Open):
     """A message of a conversation."""
 
     type: Literal["message"] = "message"
@@ -108,7 +103,7 @@ def _json_object(text: str) -> str:
     return text
 
 
-class CallItem(Strict):
+class CallItem(Open):
     """A call in an earlier answer."""
 
     type: Literal["function_call"]
@@ -119,7 +114,7 @@ class CallItem(Strict):
     status: Status | None = None
 
 
-class CallOutputItem(Strict):
+class CallOutputItem(Open):
     """What a function gave back."""
 
     type: Literal["function_call_output"]
@@ -129,21 +124,21 @@ class CallOutputItem(Strict):
     status: Status | None = None
 
 
-class ReasoningText(Strict):
+class ReasoningText(Open):
     """A piece of reasoning."""
 
     type: Literal["reasoning_text"]
     text: str
 
 
-class SummaryText(Strict):
+class SummaryText(Open):
     """A piece of a summary of reasoning."""
 
     type: Literal["summary_text"]
     text: str
 
 
-class ReasoningItem(Strict):
+class ReasoningItem(Open):
     """Reasoning of an earlier answer."""
 
     type: Literal["reasoning"]
@@ -154,7 +149,7 @@ class ReasoningItem(Strict):
     status: Status | None = None
 
 
-class ItemReference(Strict):
+class ItemReference(Open):
     """An item of a response that is stored."""
 
     type: Literal["item_reference"] | None = None
@@ -186,7 +181,7 @@ Item = Annotated[
 ]
 
 
-class FunctionTool(Strict):
+class FunctionTool(Open):
     """A function that the model may call."""
 
     type: Literal["function"]
@@ -203,14 +198,14 @@ def _only_functions(value: Any) -> Any:
     return value
 
 
-class FunctionChoice(Strict):
+class FunctionChoice(Open):
     """One function by its name."""
 
     type: Literal["function"]
     name: Name
 
 
-class AllowedTools(Strict):
+class AllowedTools(Open):
     """Those of the tools that may be called, or one of which must be."""
 
     type: Literal["allowed_tools"]
@@ -237,9 +232,10 @@ Choice = Annotated[
 ]
 
 
-class ReasoningOptions(Strict):
+class ReasoningOptions(Open):
     """How much the model thinks. Whoever asks for a summary of it gets all of it as the summary."""
 
+    IGNORED = frozenset({"context", "mode"})
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
@@ -253,9 +249,10 @@ class TextFormat(JsonSchema):
     type: Literal["text", "json_object", "json_schema"]
 
 
-class TextOptions(Strict):
+class TextOptions(Open):
     """What the text of an answer may be, and how long it is to be, which means nothing here."""
 
+    IGNORED = frozenset({"verbosity"})
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
@@ -266,6 +263,7 @@ Items = Annotated[list[Item], Field(min_length=1), Tag("items")]
 class ResponsesRequest(Sampling):
     """What an answer is wanted to. The sampling fields of chat completions are taken, too."""
 
+    IGNORED = Sampling.IGNORED - {"store", "metadata"} | {"prompt_cache_options", "stream_options"}
     input: Annotated[Annotated[str, Tag("text")] | Items, text_or("items")]
     instructions: str | None = None
     previous_response_id: Identity | None = None
@@ -299,18 +297,12 @@ class ResponsesRequest(Sampling):
         """Whether the response is to include that."""
         return what in (self.include or [])
 
-    def unheeded(self) -> list[str]:
-        """Which fields came that mean nothing here, those inside others by both names."""
-        names = self.ignored(IGNORED)
-        if self.reasoning is not None:
-            names += [f"reasoning.{name}" for name in self.reasoning.ignored(IGNORED_OF_REASONING)]
-        if self.text is not None and self.text.verbosity is not None:
-            names.append("text.verbosity")
+    def ignored_fields(self, place: str = "") -> Iterator[str]:
+        yield from super().ignored_fields(place)
         if self.truncation == "auto":
-            names.append("truncation")
+            yield "truncation"
         if any(what not in (LOGPROBS, ENCRYPTED) for what in self.include or []):
-            names.append("include")
-        return sorted(names)
+            yield "include"
 
 
 class RetrieveQuery(Strict):
