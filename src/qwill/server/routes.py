@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from qwill.server.asks import Caller
 from qwill.server.errors import TOO_DEEP, Refusal
-from qwill.server.service import Caller, Service
+from qwill.server.service import Service
 
 MOST_DEPTH = 100  # of a body; a schema takes two for each level of what it describes
 

@@ -1,79 +1,25 @@
-"""What all dialects share: from what a request asks for to answers under way, and what is counted of them."""
+"""From what a request asks for to answers under way, the same for all dialects."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from qwill.answer import Answer
 from qwill.engine.sampling_params import SamplingParams
-from qwill.guide import ToolChoice
-from qwill.prompt import PromptOptions
+from qwill.server.asks import Ask, Asked, Caller
 from qwill.server.errors import Refusal
-from qwill.server.keys import Key
-from qwill.server.models import Models, Served
+from qwill.server.models import Models
 from qwill.server.settings import Settings
 from qwill.server.sources import Sources
 from qwill.server.watch import Watch
-from qwill.server.worker import Job, Worker
+from qwill.server.worker import Worker
 
 T = TypeVar("T")
 PREPARING = 4  # prompts that are made at a time
 SHORT = 1000  # characters of a prompt that is made where it is asked for
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What a request asks for, whatever its dialect.
-
-    Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
-    answers, in that order. `thinking` None leaves it to the model. `ignored` names what came and means nothing here.
-    """
-
-    model: str | None
-    messages: Sequence[Mapping[str, Any]] | None = None
-    prompts: Sequence[str | Sequence[int]] = ()
-    params: SamplingParams = field(default_factory=SamplingParams)
-    tools: Sequence[Mapping[str, Any]] | None = None
-    tool_choice: ToolChoice = "auto"
-    most_calls: int | None = None
-    thinking: bool | None = None
-    options: PromptOptions = field(default_factory=PromptOptions)
-    choices: int = 1
-    streamed: bool = False
-    priority: int = 0
-    ignored: Sequence[str] = ()
-
-    @property
-    def thinks(self) -> bool:
-        """Whether the model is to reason first; its template may have another view."""
-        return self.thinking is not False
-
-    @property
-    def count(self) -> int:
-        """Answers in all."""
-        return self.choices * (1 if self.messages is not None else len(self.prompts))
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks: a key, and the id of the request."""
-
-    key: Key
-    request_id: str
-
-
-@dataclass
-class Asked:
-    """A request that is being answered. Whoever got it must iterate its job to the end, or cancel it."""
-
-    ask: Ask
-    caller: Caller
-    served: Served
-    job: Job
-    started: float
 
 
 class Service:

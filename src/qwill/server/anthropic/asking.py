@@ -7,9 +7,9 @@ from qwill.guide import ToolChoice
 from qwill.prompt import PromptOptions
 from qwill.server.anthropic.schemas import AssistantTurn, ClientTool, Conversation, MessagesRequest
 from qwill.server.anthropic.turns import ACCOUNTING, is_accounting, plain_messages, thinking_is_lost
+from qwill.server.asks import Ask
 from qwill.server.efforts import BUDGETS
 from qwill.server.errors import Refusal
-from qwill.server.service import Ask
 
 # What only Anthropic's servers do, and what an answer without it would not be worth.
 UNSUPPORTED = {

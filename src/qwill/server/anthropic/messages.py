@@ -12,10 +12,10 @@ from qwill.server.anthropic.answers import COUNT_ANSWERS, MESSAGE_ANSWERS
 from qwill.server.anthropic.asking import conversation_ask, messages_ask
 from qwill.server.anthropic.schemas import Conversation, MessagesRequest
 from qwill.server.anthropic.signatures import sign
+from qwill.server.asks import Asked
 from qwill.server.errors import refusal_of
 from qwill.server.http import JSON, Stream, event, telling, whole
 from qwill.server.routes import caller, routes, service
-from qwill.server.service import Asked
 
 router = routes()
 PATH = "/v1/messages"

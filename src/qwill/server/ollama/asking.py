@@ -5,6 +5,7 @@ from typing import Any
 
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
+from qwill.server.asks import Ask
 from qwill.server.efforts import BUDGETS
 from qwill.server.errors import Refusal
 from qwill.server.ollama.schemas import (
@@ -14,7 +15,6 @@ from qwill.server.ollama.schemas import (
     OllamaOptions,
     OllamaRequest,
 )
-from qwill.server.service import Ask
 
 AS_MANY_AS_FIT = (-1, -2)  # of `num_predict`
 ANY_SEED = -1

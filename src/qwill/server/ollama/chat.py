@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from qwill.answer import Completion, StreamDelta, TokenLogprob
+from qwill.server.asks import Ask, Asked
 from qwill.server.errors import refusal_of
 from qwill.server.http import JSON, Stream, telling, to_json, whole
 from qwill.server.logprobs import NewLogprobs, entry
@@ -23,7 +24,6 @@ from qwill.server.ollama.asking import (
 )
 from qwill.server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaRequest
 from qwill.server.routes import caller, routes, service
-from qwill.server.service import Ask, Asked
 from qwill.text.tokenizer import Tokenizer
 
 router = routes()

@@ -5,11 +5,11 @@ from typing import Any
 
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
+from qwill.server.asks import Ask
 from qwill.server.efforts import BUDGETS, NO_REASONING
 from qwill.server.errors import Refusal
 from qwill.server.openai.chat_schemas import ChatRequest, Sampling
 from qwill.server.schemas import MediaOptions, Message, ResponseFormat
-from qwill.server.service import Ask
 
 
 def chat_ask(body: ChatRequest) -> Ask:

@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta, TokenLogprob
+from qwill.server.asks import Asked
 from qwill.server.errors import refusal_of
 from qwill.server.http import ALIVE, EVENTS, event, respond, to_json
 from qwill.server.ids import new_id
@@ -18,7 +19,6 @@ from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import answered
-from qwill.server.service import Asked
 
 router = routes()
 MARK = "\N{BLACK SQUARE}" * 8  # stands for a text

@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from qwill.answer import Completion, TokenLogprob
+from qwill.server.asks import Ask, Asked
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.http import ALIVE, EVENTS, event, respond
 from qwill.server.ids import new_id
@@ -19,7 +20,6 @@ from qwill.server.openai.chat import DONE, REASONS, usage
 from qwill.server.openai.chat_schemas import Sampling
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import ResponseFormat, answered
-from qwill.server.service import Ask, Asked
 
 router = routes()
 DEFAULT_TOKENS = 16  # as the OpenAI API has it

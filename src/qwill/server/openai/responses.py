@@ -8,6 +8,7 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from qwill.answer import Completion
+from qwill.server.asks import Asked
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.http import ALIVE, EVENTS, JSON, Stream, event, telling, whole
 from qwill.server.openai.responses_answers import Deleted, InputTokens, ItemList, ResponseAnswer
@@ -25,7 +26,6 @@ from qwill.server.openai.responses_schemas import (
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import REFUSALS, answered
-from qwill.server.service import Asked
 
 router = routes()
 TOO_COMPLEX = "the structure of the answer became too complex to follow; ask for a simpler one"

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from qwill.server.asks import Ask
 from qwill.server.efforts import BUDGETS, NO_REASONING
 from qwill.server.errors import Refusal
 from qwill.server.openai.asking import prompt_options, sampling_params, structure
 from qwill.server.openai.responses_items import Stored, messages_of
 from qwill.server.openai.responses_schemas import LOGPROBS, AllowedTools, ResponsesRequest
-from qwill.server.service import Ask
 
 
 def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:

@@ -1,0 +1,64 @@
+"""What a request asks for in words of no dialect, and the request while it is answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qwill.engine.sampling_params import SamplingParams
+from qwill.guide import ToolChoice
+from qwill.prompt import PromptOptions
+from qwill.server.keys import Key
+from qwill.server.models import Served
+from qwill.server.worker import Job
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a request asks for, whatever its dialect.
+
+    Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
+    answers, in that order. `thinking` None leaves it to the model. `ignored` names what came and means nothing here.
+    """
+
+    model: str | None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    prompts: Sequence[str | Sequence[int]] = ()
+    params: SamplingParams = field(default_factory=SamplingParams)
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: ToolChoice = "auto"
+    most_calls: int | None = None
+    thinking: bool | None = None
+    options: PromptOptions = field(default_factory=PromptOptions)
+    choices: int = 1
+    streamed: bool = False
+    priority: int = 0
+    ignored: Sequence[str] = ()
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model is to reason first; its template may have another view."""
+        return self.thinking is not False
+
+    @property
+    def count(self) -> int:
+        """Answers in all."""
+        return self.choices * (1 if self.messages is not None else len(self.prompts))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a key, and the id of the request."""
+
+    key: Key
+    request_id: str
+
+
+@dataclass
+class Asked:
+    """A request that is being answered. Whoever got it must iterate its job to the end, or cancel it."""
+
+    ask: Ask
+    caller: Caller
+    served: Served
+    job: Job
+    started: float
