@@ -55,12 +55,13 @@ class StreamDelta:
 @dataclass(eq=False)
 class Answer:
     """Follows one request. `router` is None for plain completions, whose text is all content. The answer ends after
-    `most_calls` tool calls."""
+    `most_calls` tool calls. `left_out` names what was asked for and cannot be held to."""
 
     request: Request
     tokenizer: Tokenizer | None
     router: Router | None
     most_calls: int | None = None
+    left_out: tuple[str, ...] = ()
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 
 from qwill import options
 from qwill.answer import Answer, Completion, StreamDelta
+from qwill.effort import VARIABLE as EFFORT
+from qwill.effort import budget, reasons
 from qwill.engine.disk_cache import DiskCache
 from qwill.engine.engine import PAGE_SIZE, TOKEN_BUDGET, Engine
 from qwill.engine.request import Prompt, Request
@@ -25,7 +27,7 @@ from qwill.model.config import ModelConfig, model_config
 from qwill.model.model import Model
 from qwill.ops import Operations, native_operations
 from qwill.progress import answers_bar, report_to
-from qwill.prompt import Message, PromptBuilder, PromptOptions, with_data_addresses
+from qwill.prompt import ChatPrompt, Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.fingerprint import fingerprint
@@ -173,23 +175,23 @@ class LLM:
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
-        fps: float | None = None,
+        fps: float | None = None, effort: str | None = None,
     ) -> Completion: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[True],
-        fps: float | None = None,
+        fps: float | None = None, effort: str | None = None,
     ) -> Iterator[StreamDelta]: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Sequence[Message]], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
-        fps: float | None = None,
+        fps: float | None = None, effort: str | None = None,
     ) -> list[Completion]: ...  # fmt: skip
     def chat(self, messages: Any, params: SamplingParams | None = None, *, tools: Tools = None,
              tool_choice: ToolChoice = "auto", thinking: bool = True, stream: bool = False,
-             fps: float | None = None) -> Any:  # fmt: skip
+             fps: float | None = None, effort: str | None = None) -> Any:  # fmt: skip
         """Answers a conversation, or a list of conversations with a list.
 
         messages: as in the OpenAI API, content as text or as parts with images (`image`, `image_url`) and videos
@@ -197,11 +199,14 @@ class LLM:
         tool_choice: "auto", calls as the model likes, which fit the schemas of functions that say `strict`; "none";
         "required", nothing but calls that fit the schemas; or a function's name, nothing but calls of that one.
         stream: an iterator of StreamDelta; closing it cancels the answer. fps: frames a second taken from videos.
+        effort: how much the model reasons: none, minimal, low, medium, high, xhigh or max.
         """
         several = bool(messages) and not isinstance(messages[0], Mapping)
         conversations = messages if several else [messages]
         answers = (
-            self.reply(conversation, params, tools=tools, tool_choice=tool_choice, thinking=thinking, fps=fps)
+            self.reply(
+                conversation, params, tools=tools, tool_choice=tool_choice, thinking=thinking, fps=fps, effort=effort
+            )
             for conversation in conversations
         )
         if stream:
@@ -214,18 +219,22 @@ class LLM:
     def reply(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, fps: float | None = None,
-        options: PromptOptions | None = None, most_calls: int | None = None,
+        effort: str | None = None, options: PromptOptions | None = None, most_calls: int | None = None,
     ) -> Answer:  # fmt: skip
         """The answer to a conversation as `chat` takes it, not begun yet; `steps` works on it.
 
-        `options` say how the prompt is made, `fps` being one of them. The answer ends after `most_calls` tool calls.
-        Any thread may call this while another one steps the engine.
+        `options` say how the prompt is made, `fps` and `effort` being two of them. The answer ends after `most_calls`
+        tool calls. Any thread may call this while another one steps the engine.
         """
-        chat = self._prompts.conversation(messages, tools, thinking, options or PromptOptions(fps=fps))
+        options = options or PromptOptions(fps=fps, effort=effort)
+        thinking = thinking and (options.effort is None or reasons(options.effort))
+        chat = self._prompts.conversation(messages, tools, thinking, options)
+        params = _with_budget(params or SamplingParams(), options, chat)
         turn = turn_of(chat.opened, thinking, tools, tool_choice)
         router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
         answer = self._answer(chat.prompt, params, router, turn)
         answer.most_calls = most_calls
+        answer.left_out = tuple(sorted(chat.unheard - {EFFORT}))
         return answer
 
     def prompt_tokens(
@@ -240,13 +249,15 @@ class LLM:
 
     def save_session(
         self, path: str | Path, messages: Sequence[Message], *, tools: Tools = None, thinking: bool = True,
+        effort: str | None = None,
     ) -> int:  # fmt: skip
         """Writes a conversation to a file, its pictures and videos with it, and what the prefix cache has of it, so
         that a later start need not read it again. Returns the number of tokens that are kept. Raises SessionError.
         """
         # What comes next is a question, before which templates leave earlier reasoning out.
         answered = bool(messages) and messages[-1].get("role") == "assistant"
-        prompt = self._prompts.conversation([*messages, *([NEXT_QUESTION] if answered else [])], tools, thinking).prompt
+        asked = [*messages, *([NEXT_QUESTION] if answered else [])]
+        prompt = self._prompts.conversation(asked, tools, thinking, PromptOptions(effort=effort)).prompt
         place, length, pages, states = self.engine.computed(prompt)
         write_session(Path(path), self._fingerprint, with_data_addresses(messages), place, length, pages, states)
         return length
@@ -283,10 +294,12 @@ class LLM:
         """A request that is ready to be added, and what reads its tokens."""
         room = self.max_context - len(prompt.token_ids)
         if room < reserve:
+            tokens = len(prompt.token_ids)
             raise PromptTooLong(
-                f"the prompt has {len(prompt.token_ids)} tokens and the context holds {self.max_context};"
-                " shorten it or ask for a longer context"
-            )
+                f"the prompt has {tokens} tokens and the context holds {self.max_context};"
+                " shorten it or ask for a longer context",
+                tokens, min(self.max_context, tokens - 1),
+            )  # fmt: skip
         resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
         resolved = replace(resolved, max_tokens=min(resolved.max_tokens or room, max(room, 1)))
         rules = self._guide.rules(resolved, prompt.token_ids, turn)
@@ -344,6 +357,13 @@ class LLM:
             raise InvalidArgument(
                 f"disk_cache {folder}: {error.strerror}; give a folder that can be written"
             ) from error
+
+
+def _with_budget(params: SamplingParams, options: PromptOptions, chat: ChatPrompt) -> SamplingParams:
+    """With a bound on the reasoning in place of an effort that the template does not know."""
+    if options.effort is None or EFFORT not in chat.unheard or params.max_thinking_tokens is not None:
+        return params
+    return replace(params, max_thinking_tokens=budget(options.effort) if chat.opened else None)
 
 
 def _path(name: str | None) -> Path | None:

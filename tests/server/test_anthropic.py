@@ -355,7 +355,7 @@ def test_errors_are_of_the_clients_classes(client: anthropic.Anthropic) -> None:
         ask(client, SUM, tools=[{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}])
     with pytest.raises(anthropic.BadRequestError, match="conversations are not kept here"):
         client.beta.messages.create(**request(SUM), thread={"type": "create"})
-    with pytest.raises(anthropic.BadRequestError, match="no tool_use before it"):
+    with pytest.raises(anthropic.BadRequestError, match="no call before it"):
         ask(client, [user(SUM), user([result("nobody", "x")])])
 
 

@@ -79,7 +79,7 @@ def test_documents_are_text() -> None:
     assert "".join(part["text"] for part in text) == "Tale\nOnce.\nHit\na.txt\nTwo\nFour\nThree"
     assert picture["type"] == "image_url"
     named = {"type": "tool_reference", "tool_name": "get_weather"}
-    messages = plain(messages=[user("?"), assistant([use("a")]), user([result("a", [named]), result("a")])])
+    messages = plain(messages=[user("?"), assistant([use("a"), use("b")]), user([result("a", [named]), result("b")])])
     assert [message["content"] for message in messages[2:]] == ["The tool get_weather can be called.", ""]
 
 

@@ -119,8 +119,8 @@ def test_a_call_that_is_cut_off(client: openai.OpenAI) -> None:
             sent_back = choice.message.model_dump(exclude_none=True)
     assert "{" in told
     assert len(told) > 2
-    with pytest.raises(openai.BadRequestError, match="arguments"):
-        client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "?"}, sent_back])
+    conversation = [{"role": "user", "content": "?"}, sent_back, {"role": "user", "content": SUM}]
+    assert client.chat.completions.create(model="demo", messages=conversation, max_tokens=1).choices
 
 
 def test_tool_choice(client: openai.OpenAI) -> None:

@@ -273,8 +273,7 @@ def test_a_call_that_is_cut_off(client: openai.OpenAI, server: Running) -> None:
     cut = ask(client, question, max_output_tokens=max(seen.values()), **asked)
     assert cut.output[0].status == "incomplete"
     assert ask(client, SUM, previous_response_id=cut.id).output_text.endswith("42")
-    with pytest.raises(openai.BadRequestError, match="leave out a call that was cut off"):
-        ask(client, [*cut.output, {"role": "user", "content": SUM}])
+    assert ask(client, [*cut.output, {"role": "user", "content": SUM}]).output_text.endswith("42")
 
 
 @pytest.mark.parametrize("length", [20, 2000])
@@ -352,11 +351,7 @@ def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
             "holds text alone",
         ),
         ({"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]}, "no item of that type"),
-        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "no function_call 'c'"),
-        (
-            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "[1]"}]},
-            "arguments must be the text of a JSON object",
-        ),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "names the call 'c'"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:,x"}]}]}, "image"),
         ({"tools": [{"type": "web_search"}]}, "tools of type 'web_search' are not offered here"),
         ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "y"}]}, "tools of type 'mcp'"),

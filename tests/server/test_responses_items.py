@@ -79,7 +79,7 @@ def test_what_was_written_in_one_go_is_one_message(items: list[dict[str, Any]], 
 
 
 def test_outputs_need_their_calls() -> None:
-    with pytest.raises(Refusal, match="no function_call '2' stands before"):
+    with pytest.raises(Refusal, match="names the call '2', and no call before it"):
         conversation([call("1"), result("2"), call("2")])
 
 

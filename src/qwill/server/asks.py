@@ -62,3 +62,8 @@ class Asked:
     served: Served
     job: Job
     started: float
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of what came and means nothing here, and of what was asked for and cannot be held to."""
+        return [*self.ask.ignored, *(name for answer in self.job.answers for name in answer.left_out)]

@@ -47,6 +47,8 @@ class Refusal(Exception):
             error = {"type": ANTHROPIC_KINDS.get(self.status, "api_error"), "message": message}
             return {"type": "error", "error": error, "request_id": request_id}
         param = _short(self.param) if self.param is not None else None
+        if self.code == OVERFLOW:
+            param = next((name for start, name in PROMPT_FIELDS.items() if path.startswith(start)), "messages")
         return {"error": {"message": message, "type": self.kind, "param": param, "code": self.code}}
 
 
@@ -56,6 +58,9 @@ ANTHROPIC_KINDS = {
     429: "rate_limit_error", 503: "overloaded_error",
 }  # fmt: skip
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "server_error"}
+
+OVERFLOW = "context_length_exceeded"
+PROMPT_FIELDS = {"/v1/responses": "input", "/v1/completions": "prompt", "/v1/embeddings": "input"}
 
 
 def _short(text: str) -> str:
@@ -83,7 +88,7 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, ModelNotFound):
         return Refusal(404, message, code="model_not_found", param="model")
     if isinstance(error, PromptTooLong):
-        return Refusal(400, message, code="context_length_exceeded", param="messages")
+        return _overflow(error)
     if isinstance(error, InvalidArgument | MediaError | TemplateError):
         return Refusal(400, message)
     if isinstance(error, NotEnoughMemory | Stopped):
@@ -96,6 +101,16 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(500, message, "server_error")
     log.error("a request failed", exc_info=error)
     return Refusal(500, "the server failed; its log has more under this request's id", "server_error")
+
+
+def _overflow(error: PromptTooLong) -> Refusal:
+    """In the words by which agents of all dialects know that they have to shorten their conversation: some read both
+    numbers of the first clause, others look for the second. Then our own."""
+    known = (
+        f"prompt is too long: {error.tokens} tokens > {error.most} maximum."
+        f" This model's maximum context length is {error.most} tokens: "
+    )
+    return Refusal(400, known + " ".join(str(error).split()), code=OVERFLOW)
 
 
 def _of_http(error: HTTPException) -> Refusal:

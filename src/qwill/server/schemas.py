@@ -134,10 +134,10 @@ class Part(Open):
 
 
 class FunctionCall(Open):
-    """A function and its arguments as JSON text."""
+    """A function and its arguments, as the text of a JSON object or whatever else came of them."""
 
     name: str
-    arguments: str | dict[str, Any] = ""
+    arguments: Any = ""
 
 
 class ToolCall(Open):

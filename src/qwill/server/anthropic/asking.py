@@ -8,7 +8,6 @@ from qwill.prompt import PromptOptions
 from qwill.server.anthropic.schemas import AssistantTurn, ClientTool, Conversation, MessagesRequest
 from qwill.server.anthropic.turns import ACCOUNTING, is_accounting, plain_messages, thinking_is_lost
 from qwill.server.asks import Ask
-from qwill.server.efforts import BUDGETS
 from qwill.server.errors import Refusal
 
 # What only Anthropic's servers do, and what an answer without it would not be worth.
@@ -56,7 +55,7 @@ def conversation_ask(body: Conversation, params: SamplingParams | None = None, s
         tool_choice=choice,
         most_calls=most_calls,
         thinking=_thinks(body),
-        options=PromptOptions(go_on=isinstance(body.messages[-1], AssistantTurn)),
+        options=PromptOptions(go_on=isinstance(body.messages[-1], AssistantTurn), effort=_effort(body)),
         streamed=streamed,
         ignored=_ignored(body),
     )
@@ -79,16 +78,18 @@ def _thinks(body: Conversation) -> bool:
 
 
 def _budget(body: Conversation) -> int | None:
-    """The most tokens of reasoning: as stated, or as an effort means."""
+    """The most tokens of reasoning, where they are stated."""
     asked = body.thinking
     if asked is None or asked.type == "disabled":
         if asked is not None and asked.budget_tokens is not None:
             raise Refusal(400, "budget_tokens needs thinking of type enabled", param="thinking.budget_tokens")
         return None
-    if asked.budget_tokens is not None:
-        return asked.budget_tokens
-    effort = body.output_config.effort if body.output_config is not None else None
-    return BUDGETS.get(effort) if effort is not None else None
+    return asked.budget_tokens
+
+
+def _effort(body: Conversation) -> str | None:
+    """How much the model is to reason, if it does."""
+    return body.output_config.effort if body.output_config is not None and _thinks(body) else None
 
 
 def _schema(body: Conversation) -> dict[str, Any] | None:

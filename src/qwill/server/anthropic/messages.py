@@ -31,9 +31,9 @@ async def messages(request: Request, body: MessagesRequest) -> Response:
     asked = await service(request).begin(messages_ask(body), caller(request))
     reply = MessageReply(asked, body, service(request).watch.cost)
     if body.stream:
-        return telling(Stream(asked.job, reply.events()), asked.ask.ignored)
+        return telling(Stream(asked.job, reply.events()), asked.ignored)
     await whole(request, asked.job.finish())
-    return telling(JSON(reply.whole()), asked.ask.ignored)
+    return telling(JSON(reply.whole()), asked.ignored)
 
 
 @router.post(f"{PATH}/count_tokens", responses=COUNT_ANSWERS, tags=["Anthropic"])

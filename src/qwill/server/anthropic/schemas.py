@@ -95,7 +95,7 @@ class ToolUseBlock(CacheablePiece):
     type: Literal["tool_use"]
     id: str
     name: str
-    input: dict[str, Any]
+    input: Any
     caller: Any = None
     toolset_name: Any = None
 

@@ -22,6 +22,7 @@ from qwill.server.anthropic.schemas import (
     UserTurn,
 )
 from qwill.server.anthropic.signatures import carried
+from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
 
 # An agent's first system block, for Anthropic's accounting. It changes with every request, and with it in front no
@@ -32,19 +33,18 @@ ACCOUNTING = "x-anthropic-billing-header"
 def plain_messages(body: Conversation) -> list[dict[str, Any]]:
     """System messages come first, as one; turns of the same role that follow one another are one turn.
 
-    The results of a turn's calls come before what else the user says, in the order of the calls, since the prompt tells
-    them apart by nothing else. Images of a result stay inside it. Raises Refusal, InvalidArgument.
+    The results of a turn's calls come before what else the user says. Images of a result stay inside it. Raises
+    Refusal, InvalidArgument.
     """
     plain: list[dict[str, Any]] = []
     system = "\n\n".join(block.text for block in _system(body) if block.text and not is_accounting(block))
     if system:
         plain.append({"role": "system", "content": system})
-    calls: dict[str, int] = {}
     turns = [turn for turn in body.messages if not isinstance(turn, SystemTurn)]
     for role, group in groupby(turns, key=lambda turn: turn.role):
         blocks: list[Any] = [block for turn in group for block in turn.content]
-        plain += [_assistant(blocks, calls)] if role == "assistant" else _user(blocks, calls)
-    return plain
+        plain += [_assistant(blocks)] if role == "assistant" else _user(blocks)
+    return in_order(plain)
 
 
 def is_accounting(block: TextBlock) -> bool:
@@ -76,8 +76,8 @@ def _system(body: Conversation) -> list[TextBlock]:
     return blocks
 
 
-def _assistant(blocks: Sequence[Any], calls: dict[str, int]) -> dict[str, Any]:
-    """An earlier answer. Its calls are numbered in `calls`."""
+def _assistant(blocks: Sequence[Any]) -> dict[str, Any]:
+    """An earlier answer."""
     thoughts = [_reasoning(block) for block in blocks if isinstance(block, ThinkingBlock)]
     message: dict[str, Any] = {
         "role": "assistant",
@@ -90,22 +90,13 @@ def _assistant(blocks: Sequence[Any], calls: dict[str, int]) -> dict[str, Any]:
         message["tool_calls"] = [
             {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": use.input}} for use in uses
         ]
-    for use in uses:
-        calls[use.id] = len(calls)
     return message
 
 
-def _user(blocks: Sequence[Any], calls: dict[str, int]) -> list[dict[str, Any]]:
+def _user(blocks: Sequence[Any]) -> list[dict[str, Any]]:
     """The results of calls, and what else the user says."""
     results = [block for block in blocks if isinstance(block, ToolResultBlock)]
     rest = [block for block in blocks if not isinstance(block, ToolResultBlock)]
-    for result in results:
-        if result.tool_use_id not in calls:
-            raise Refusal(
-                400, f"a tool_result names {result.tool_use_id!r}, and no tool_use before it has that id",
-                param="messages",
-            )  # fmt: skip
-    results.sort(key=lambda result: calls[result.tool_use_id])
     messages = [{"role": "tool", "tool_call_id": result.tool_use_id, "content": _result(result)} for result in results]
     if rest or not results:
         messages.append({"role": "user", "content": _content(rest)})

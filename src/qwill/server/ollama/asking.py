@@ -3,10 +3,11 @@
 import re
 from typing import Any
 
+from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
-from qwill.server.efforts import BUDGETS
+from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
 from qwill.server.ollama.schemas import (
     OllamaChatRequest,
@@ -27,11 +28,11 @@ def chat_ask(body: OllamaChatRequest) -> Ask:
     last = messages[-1]
     return Ask(
         body.model,
-        [_plain_message(message) for message in messages],
+        in_order([_plain_message(message) for message in messages]),
         params=_sampling_params(body),
         tools=[tool.model_dump(exclude_none=True) for tool in body.tools or []] or None,
         thinking=_thinks(body),
-        options=PromptOptions(go_on=last.role == "assistant" and not last.tool_calls),
+        options=PromptOptions(go_on=last.role == "assistant" and not last.tool_calls, effort=_effort(body)),
         streamed=is_streamed(body),
         ignored=body.ignored(),
     )
@@ -61,6 +62,7 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
         [_plain_message(message) for message in (*system, question)],
         params=_sampling_params(body),
         thinking=_thinks(body),
+        options=PromptOptions(effort=_effort(body)),
         streamed=is_streamed(body),
         ignored=body.ignored(),
     )
@@ -106,14 +108,18 @@ def _sampling_params(body: OllamaRequest) -> SamplingParams:
         max_tokens=most,
         stop=tuple([options.stop] if isinstance(options.stop, str) else options.stop or ()),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        max_thinking_tokens=BUDGETS[body.think] if isinstance(body.think, str) else None,
         json_schema={} if body.format == "json" else None if body.format in ("", None) else body.format,
     )
 
 
 def _thinks(body: OllamaRequest) -> bool | None:
     """Whether the model thinks; None where nothing is said."""
-    return True if isinstance(body.think, str) else body.think
+    return reasons(body.think) if isinstance(body.think, str) else body.think
+
+
+def _effort(body: OllamaRequest) -> str | None:
+    """How much it is to."""
+    return body.think if isinstance(body.think, str) else None
 
 
 def _plain_message(message: OllamaMessage) -> dict[str, Any]:
@@ -128,9 +134,14 @@ def _plain_message(message: OllamaMessage) -> dict[str, Any]:
         plain["reasoning_content"] = message.thinking
     if message.tool_calls:
         plain["tool_calls"] = [
-            {"type": "function", "function": {"name": call.function.name, "arguments": call.function.arguments}}
+            {
+                "type": "function", "id": call.id,
+                "function": {"name": call.function.name, "arguments": call.function.arguments},
+            }
             for call in message.tool_calls
-        ]
+        ]  # fmt: skip
     if message.tool_name:
         plain["name"] = message.tool_name
+    if message.tool_call_id:
+        plain["tool_call_id"] = message.tool_call_id
     return plain

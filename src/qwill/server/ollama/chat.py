@@ -106,7 +106,7 @@ class Reply:
         worker = asked.served.worker
         assert worker is not None  # it is leased
         with_all = body.options is not None and body.options.num_ctx == worker.llm.max_context
-        self.ignored = [name for name in asked.ask.ignored if not (with_all and name == "options.num_ctx")]
+        self.ignored = [name for name in asked.ignored if not (with_all and name == "options.num_ctx")]
 
     def whole(self) -> dict[str, Any]:
         """All at once."""

@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
+from qwill.effort import EFFORTS
 from qwill.server.schemas import Function, Number, Open, Schema, Strict
-
-EFFORTS = ("low", "medium", "high")
 
 
 class OllamaOptions(Open):
@@ -32,7 +31,7 @@ class OllamaFunctionCall(Open):
 
     index: int | None = None
     name: str
-    arguments: dict[str, Any]
+    arguments: Any
 
 
 class OllamaToolCall(Open):
@@ -73,7 +72,7 @@ class OllamaRequest(Strict):
     stream: bool | None = None
     format: Literal["", "json"] | Schema | None = None
     options: OllamaOptions | None = None
-    think: bool | Literal["low", "medium", "high"] | None = None
+    think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     keep_alive: float | str | None = None

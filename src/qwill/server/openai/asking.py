@@ -1,20 +1,21 @@
 """From the OpenAI dialect's fields to what is asked of a model."""
 
-import json
+from dataclasses import replace
 from typing import Any
 
+from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
-from qwill.server.efforts import BUDGETS, NO_REASONING
+from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
-from qwill.server.openai.chat_schemas import ChatRequest, Sampling
+from qwill.server.openai.chat_schemas import ChatRequest, Reasoning, Sampling, Switch
 from qwill.server.schemas import MediaOptions, Message, ResponseFormat
 
 
 def chat_ask(body: ChatRequest) -> Ask:
     """What a chat request asks for. Raises Refusal, InvalidArgument."""
-    thinking, budget = _reasoning(body)
+    thinking, budget, effort = _reasoning(body)
     variables = dict(body.chat_template_kwargs or {})
     if "enable_thinking" in variables:
         stated = variables.pop("enable_thinking")
@@ -34,13 +35,17 @@ def chat_ask(body: ChatRequest) -> Ask:
     choice: Any = body.tool_choice or "auto"
     return Ask(
         body.model,
-        [plain_message(message) for message in body.messages],
+        in_order([plain_message(message) for message in body.messages]),
         params=params,
         tools=[tool.model_dump(exclude_none=True) for tool in body.tools or []] or None,
         tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
         most_calls=1 if body.parallel_tool_calls is False else None,
         thinking=thinking,
-        options=prompt_options(body.mm_processor_kwargs, go_on, variables),
+        options=replace(
+            prompt_options(body.mm_processor_kwargs, go_on, variables),
+            preserve_thinking=body.preserve_thinking,
+            effort=effort,
+        ),
         choices=1 if body.n is None else body.n,
         streamed=bool(body.stream),
         priority=body.priority or 0,
@@ -103,9 +108,6 @@ def plain_message(message: Message) -> dict[str, Any]:
         plain["content"] = message.refusal
     if message.role == "tool" and message.content is None:
         plain["content"] = ""
-    for call in plain.get("tool_calls", []):
-        if isinstance(call["function"]["arguments"], dict):
-            call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
     return plain
 
 
@@ -118,17 +120,13 @@ def _plain_part(part: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in part.items() if key != "cache_control"}
 
 
-def _reasoning(body: ChatRequest) -> tuple[bool | None, int | None]:
-    """Whether the model thinks, None where nothing is said, and at most how long."""
-    thinking, budget = body.enable_thinking, None
-    for stated in (body.thinking_budget, body.max_thinking_tokens):
-        budget = stated if stated is not None else budget
-    asked = body.reasoning
-    effort = body.reasoning_effort or (asked.effort if asked is not None else None)
-    if asked is not None:
-        thinking = asked.enabled if thinking is None else thinking
-        budget = asked.max_tokens if budget is None else budget
-    if effort is not None:
-        thinking = effort not in NO_REASONING if thinking is None else thinking
-        budget = BUDGETS.get(effort) if budget is None else budget
-    return thinking, budget
+def _reasoning(body: ChatRequest) -> tuple[bool | None, int | None, str | None]:
+    """Whether the model thinks, None where nothing is said, at most how long, and how much it is to."""
+    asked, switch = body.reasoning or Reasoning(), body.thinking
+    if not isinstance(switch, Switch):
+        switch = Switch(type=None if switch is None else "enabled" if switch else "disabled")
+    effort = body.reasoning_effort or asked.effort
+    says = [body.enable_thinking, switch.thinks, asked.enabled, reasons(effort) if effort is not None else None]
+    budgets = [body.thinking_budget, body.max_thinking_tokens, switch.budget_tokens, asked.max_tokens]
+    thinking = next((stated for stated in says if stated is not None), None)
+    return thinking, next((stated for stated in budgets if stated is not None), None), effort

@@ -32,7 +32,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The next message of a conversation; with `stream` as server-sent events."""
     asked = await service(request).begin(chat_ask(body), caller(request))
     reply = ChatReply(asked, body, service(request).watch.cost)
-    return await respond(request, asked.job, reply, bool(body.stream), asked.ask.ignored)
+    return await respond(request, asked.job, reply, bool(body.stream), asked.ignored)
 
 
 class ChatReply:

@@ -16,7 +16,7 @@ from qwill.server.schemas import (
     Tool,
 )
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class StreamOptions(Open):
@@ -34,6 +34,18 @@ class Reasoning(Open):
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     enabled: bool | None = None
     exclude: bool | None = None
+
+
+class Switch(Open):
+    """Reasoning as Anthropic's and DeepSeek's clients switch it on and off."""
+
+    type: Literal["enabled", "disabled", "adaptive", "auto"] | None = None
+    budget_tokens: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def thinks(self) -> bool | None:
+        """None where the model is to decide."""
+        return None if self.type in (None, "auto") else self.type != "disabled"
 
 
 class Sampling(Strict):
@@ -89,6 +101,8 @@ class ChatRequest(Sampling):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     enable_thinking: bool | None = None
+    thinking: bool | Switch | None = None
+    preserve_thinking: bool | None = None
     thinking_budget: int | None = None
     max_thinking_tokens: int | None = None
     reasoning_effort: Effort | None = None

@@ -56,7 +56,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     )  # fmt: skip
     asked = await service(request).begin(ask, caller(request))
     reply = CompletionReply(asked, body, service(request).watch.cost)
-    return await respond(request, asked.job, reply, bool(body.stream), asked.ask.ignored)
+    return await respond(request, asked.job, reply, bool(body.stream), asked.ignored)
 
 
 class CompletionReply:

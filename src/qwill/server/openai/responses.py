@@ -47,7 +47,7 @@ async def create_response(request: Request, body: ResponsesRequest) -> Response:
 
     reply = ResponseReply(asked, body, service(request).watch.cost, keeps, keep)
     response = Stream(asked.job, reply.events()) if body.stream else JSON(await whole(request, reply.whole()))
-    return telling(response, asked.ask.ignored)
+    return telling(response, asked.ignored)
 
 
 @router.post("/v1/responses/input_tokens", responses=answered(InputTokens), tags=["OpenAI"])

@@ -1,10 +1,11 @@
 """From the fields of /v1/responses to what is asked of a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from qwill.effort import reasons
 from qwill.server.asks import Ask
-from qwill.server.efforts import BUDGETS, NO_REASONING
 from qwill.server.errors import Refusal
 from qwill.server.openai.asking import prompt_options, sampling_params, structure
 from qwill.server.openai.responses_items import Stored, messages_of
@@ -14,11 +15,12 @@ from qwill.server.openai.responses_schemas import LOGPROBS, AllowedTools, Respon
 def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
     """What a request asks for, as the answer to all these items. Raises Refusal, InvalidArgument."""
     effort = body.reasoning.effort if body.reasoning is not None else None
-    budget = body.thinking_budget
-    if budget is None and effort is not None:
-        budget = BUDGETS.get(effort)
     params = sampling_params(
-        body, max_tokens=body.max_output_tokens, logprobs=_logprobs(body), max_thinking_tokens=budget, **_format(body)
+        body,
+        max_tokens=body.max_output_tokens,
+        logprobs=_logprobs(body),
+        max_thinking_tokens=body.thinking_budget,
+        **_format(body),
     )
     tools, choice = _tools(body)
     limits = [body.max_tool_calls, 1 if body.parallel_tool_calls is False else None]
@@ -29,8 +31,8 @@ def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
         tools=tools or None,
         tool_choice=choice,
         most_calls=min((limit for limit in limits if limit is not None), default=None),
-        thinking=None if effort is None else effort not in NO_REASONING,
-        options=prompt_options(body.mm_processor_kwargs),
+        thinking=None if effort is None else reasons(effort),
+        options=replace(prompt_options(body.mm_processor_kwargs), effort=effort),
         streamed=bool(body.stream),
         priority=body.priority or 0,
         ignored=body.ignored(),

@@ -5,6 +5,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
 from qwill.server.openai.responses_schemas import (
     CallItem,
@@ -49,12 +50,11 @@ def stored_items(given: str | Sequence[Item], known: Mapping[str, Stored]) -> li
 
 def messages_of(instructions: str | None, items: Sequence[Stored]) -> list[dict[str, Any]]:
     """The conversation in the form that chat templates take. What the model wrote in one go, its reasoning, text and
-    calls, is one message.
+    calls, is one message, and what its calls gave follows in their order.
 
-    Raises Refusal for an output that belongs to no call.
+    Raises Refusal for an output that belongs to no call, or a second one.
     """
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
-    called: set[str] = set()
     turn: dict[str, Any] | None = None
     for item in items:
         kind = item["type"]
@@ -65,18 +65,13 @@ def messages_of(instructions: str | None, items: Sequence[Stored]) -> list[dict[
                 turn = {"role": "assistant", "content": ""}
                 messages.append(turn)
             _add(turn, item)
-            if kind == "function_call":
-                called.add(item["call_id"])
             continue
         turn = None
         if kind == "message":
             messages.append({"role": item["role"], "content": _plain(item["content"])})
-        elif item["call_id"] in called:
-            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _plain(item["output"])})
         else:
-            name = item["call_id"]
-            raise Refusal(400, f"no function_call {name!r} stands before its output; send it, too", param="input")
-    return messages
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _plain(item["output"])})
+    return in_order(messages, "input")
 
 
 def _add(turn: dict[str, Any], item: Stored) -> None:
