@@ -78,6 +78,12 @@ class Answer:
         """The stop string that ended the answer."""
         return self._stops.matched
 
+    @property
+    def stop_token(self) -> int | None:
+        """The one of the request's stop_token_ids that did."""
+        last, own = self.request.output_ids[-1:], self.request.params.stop_token_ids
+        return last[0] if self.request.finish_reason == "stop" and last and last[0] in own else None
+
     def advance(self) -> list[StreamDelta]:
         """What the tokens since the last call settle. A stop string sets the request's finish_reason."""
         request = self.request
@@ -124,6 +130,20 @@ class Answer:
                 self._parts[delta.kind].append(delta.text)
         return deltas
 
+    @property
+    def usage(self) -> dict[str, int]:
+        """Tokens so far."""
+        request = self.request
+        prompt, generated = len(request.prompt.token_ids), len(request.output_ids)
+        return {
+            "prompt_tokens": prompt,
+            "cached_tokens": request.cached,
+            "image_tokens": sum(rows.length for rows in request.prompt.media),
+            "completion_tokens": generated,
+            "reasoning_tokens": min(self._reasoning_tokens, generated),
+            "total_tokens": prompt + generated,
+        }
+
     def completion(self) -> Completion:
         """The answer so far, whole once the request is finished."""
         request = self.request
@@ -139,14 +159,7 @@ class Answer:
             if request.params.logprobs is None
             else [TokenLogprob(sample.token, sample.logprob or 0.0, sample.top or []) for sample in request.samples],
             finish_reason="tool_calls" if self._calls and reason == "stop" else reason,
-            usage={
-                "prompt_tokens": prompt,
-                "cached_tokens": request.cached,
-                "image_tokens": sum(rows.length for rows in request.prompt.media),
-                "completion_tokens": generated,
-                "reasoning_tokens": min(self._reasoning_tokens, generated),
-                "total_tokens": prompt + generated,
-            },
+            usage=self.usage,
             timings={
                 "first_token_seconds": first,
                 "prefill_tokens_per_second": (prompt - request.cached) / first if first > 0 else 0.0,

@@ -13,7 +13,7 @@ import numpy as np
 from qwill import options
 from qwill.answer import Answer, Completion, StreamDelta
 from qwill.effort import VARIABLE as EFFORT
-from qwill.effort import budget, reasons
+from qwill.effort import budget
 from qwill.engine.disk_cache import DiskCache
 from qwill.engine.engine import PAGE_SIZE, TOKEN_BUDGET, Engine
 from qwill.engine.request import Prompt, Request
@@ -227,7 +227,7 @@ class LLM:
         tool calls. Any thread may call this while another one steps the engine.
         """
         options = options or PromptOptions(fps=fps, effort=effort)
-        thinking = thinking and (options.effort is None or reasons(options.effort))
+        thinking = options.thinks(thinking)
         chat = self._prompts.conversation(messages, tools, thinking, options)
         params = _with_budget(params or SamplingParams(), options, chat)
         turn = turn_of(chat.opened, thinking, tools, tool_choice)
@@ -301,10 +301,12 @@ class LLM:
                 tokens, min(self.max_context, tokens - 1),
             )  # fmt: skip
         resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
-        resolved = replace(resolved, max_tokens=min(resolved.max_tokens or room, max(room, 1)))
+        most = min(resolved.max_tokens or room, max(room, 1))
+        resolved = replace(resolved, max_tokens=most, min_tokens=min(resolved.min_tokens, most))
         rules = self._guide.rules(resolved, prompt.token_ids, turn)
-        sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules)
-        return Answer(Request(prompt, resolved, sampler, self._eos_ids), self.tokenizer, router)
+        end_ids = (frozenset() if resolved.ignore_eos else self._eos_ids) | {*resolved.stop_token_ids}
+        sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules, end_ids)
+        return Answer(Request(prompt, resolved, sampler, end_ids), self.tokenizer, router)
 
     def _finish(self, answers: Iterator[Answer], count: int, progress: bool = False) -> list[Completion]:
         """All answers, of which no more are under way or prepared than the engine can use soon."""

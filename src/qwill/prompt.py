@@ -54,6 +54,10 @@ class PromptOptions:
     preserve_thinking: bool | None = None
     effort: str | None = None
 
+    def thinks(self, thinking: bool) -> bool:
+        """Whether the model reasons if it is to be `thinking` as far as its effort allows. Raises InvalidArgument."""
+        return thinking and (self.effort is None or effort.reasons(self.effort))
+
     @property
     def wishes(self) -> dict[str, Any]:
         """What only some templates know, by the names of their variables."""
@@ -119,7 +123,7 @@ class PromptBuilder:
         if self._template is None:
             source = self._checkpoint.chat_template or DEFAULT_TEMPLATE
             self._template = ChatTemplate(source, self.tokenizer.added_tokens)
-        begun = None
+        begun, thinking = None, options.thinks(thinking)
         if options.go_on:
             if not messages or messages[-1].get("role") != "assistant":
                 raise InvalidArgument("only an assistant's message can be gone on with; it has to be the last one")

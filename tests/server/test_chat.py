@@ -290,7 +290,7 @@ def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
     ("more", "message"),
     [
         ({"temperature": -1}, "temperature must be"),
-        ({"top_p": 0}, "top_p must be"),
+        ({"top_p": -0.1}, "top_p must be"),
         ({"max_tokens": 0}, "max_tokens must be"),
         ({"n": 0}, "n must be from 1 to 16"),
         ({"n": 17}, "n must be from 1 to 16"),

@@ -340,7 +340,7 @@ def test_unknown_models_and_long_prompts(client: ollama.Client) -> None:
     [
         ({"options": {"temperature": -1}}, "temperature must be"),
         ({"options": {"temperature": "hot"}}, "options.temperature: "),
-        ({"options": {"top_p": 0}}, "top_p must be"),
+        ({"options": {"top_p": 1.1}}, "top_p must be"),
         ({"options": {"num_predict": 0}}, "num_predict must be at least 1, or -1"),
         ({"options": {"num_predict": -3}}, "num_predict must be at least 1, or -1"),
         ({"options": {"repeat_penalty": 0}}, "options.repeat_penalty: "),

@@ -39,8 +39,9 @@ class Prompt:
 class Request:
     """What the scheduler and the runner fill in while a prompt is answered.
 
-    `params` are resolved and their `max_tokens` is set. A lower `priority` goes first; among equals whoever came
-    first. `streamed`: somebody reads along, so other prompts must not hold the answer up.
+    `params` are resolved and their `max_tokens` is set. `end_ids` are the tokens that end the answer. A lower
+    `priority` goes first; among equals whoever came first. `streamed`: somebody reads along, so other prompts must not
+    hold the answer up.
 
     `computed` counts the tokens in the cache: the prompt's, then those generated before the newest. `drafts` are
     guesses at the tokens after the newest, which the next step verifies; the last `replayed` of the computed tokens are
@@ -52,7 +53,7 @@ class Request:
     prompt: Prompt
     params: SamplingParams
     sampler: Sampler
-    eos_ids: frozenset[int]
+    end_ids: frozenset[int]
     priority: int = 0
     streamed: bool = False
     output_ids: list[int] = field(default_factory=list)
@@ -138,7 +139,7 @@ class Request:
         self.output_ids.append(sampled.token)
         self.samples.append(sampled)
         self.sampler.commit(sampled.token)
-        if sampled.token in self.eos_ids and not self.params.ignore_eos:
+        if sampled.token in self.end_ids:
             self.finish_reason = "stop"
         elif self.sampler.finish_reason is not None:
             self.finish_reason = self.sampler.finish_reason

@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,8 @@ class Sampled:
 class Sampler:
     """Draws the tokens of one request. The steps and their order:
 
-    0. Rules: a token that they force is taken; those that they forbid have no chance.
+    0. Rules: a token that they force is taken; those that they forbid have no chance, nor those that end an answer of
+       too few tokens.
     1. The request's biases, then penalties as vLLM defines them: repetition over prompt and answer, then frequency and
        presence over the answer. A bias of -100 forbids a token, too.
     2. Temperature: 0 takes the likeliest token, the lowest id among equals; otherwise it divides the logits.
@@ -38,10 +39,12 @@ class Sampler:
     """
 
     def __init__(
-        self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], rules: Rules | None = None
-    ) -> None:
+        self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], rules: Rules | None = None,
+        end_ids: Iterable[int] = (),
+    ) -> None:  # fmt: skip
         """`params` should be resolved; what is still None takes the family's default. `rules` forbid tokens, or leave
-        no choice."""
+        no choice. `end_ids`: what may not come before `min_tokens` have. Raises InvalidArgument for tokens outside the
+        vocabulary."""
         resolved = params.resolve({})
         self._temperature = float(resolved.temperature or 0)
         self._top_k = int(resolved.top_k or 0)
@@ -52,6 +55,12 @@ class Sampler:
         self.seed = secrets.randbits(64) if params.seed is None else params.seed % 2**64
         self._biased, self._biases = _bias_arrays(resolved, vocab_size)
         self._penalties = _Penalties(resolved, prompt_ids)
+        self._early = resolved.min_tokens  # as many more tokens that must not end the answer
+        self._ends = np.fromiter((token for token in end_ids if token < vocab_size), np.int64)
+        if any(token >= vocab_size for token in resolved.stop_token_ids):
+            raise InvalidArgument(
+                f"stop_token_ids has {max(resolved.stop_token_ids)}, outside the vocabulary of {vocab_size}"
+            )
         self._rules = rules
 
     @property
@@ -79,7 +88,7 @@ class Sampler:
         return self._with_logprobs(token, logits, peak, self._logprobs)
 
     def _draw(self, logits: np.ndarray, likeliest: int, position: int) -> int:
-        allowed = logits if self._rules is None else self._rules.restrict(logits)
+        allowed = self._without_ends(logits if self._rules is None else self._rules.restrict(logits))
         adjusted = self._penalties.apply(self._with_biases(allowed))
         if self._temperature == 0:
             return likeliest if adjusted is logits else int(adjusted.argmax())
@@ -106,8 +115,18 @@ class Sampler:
     def commit(self, token: int) -> None:
         """Makes the token part of the answer, for penalties and rules."""
         self._penalties.add(token)
+        self._early = max(self._early - 1, 0)
         if self._rules is not None:
             self._rules.commit(token)
+
+    def _without_ends(self, logits: np.ndarray) -> np.ndarray:
+        """The logits themselves, or a copy without the tokens that end the answer, while it is too short; of tokens
+        that are all there is, none is lost."""
+        if not self._early or not len(self._ends):
+            return logits
+        longer = logits.copy()
+        longer[self._ends] = -np.inf
+        return longer if longer.max() > -np.inf else logits
 
     def _with_biases(self, logits: np.ndarray) -> np.ndarray:
         """The logits themselves, or a copy with the request's biases; of tokens that are all there is, none is lost."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 Text = Annotated[str, StringConstraints(strict=True)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -67,6 +67,16 @@ def _take_unknown(model: Open, place: str) -> Iterator[str]:
     for name in model.model_fields_set:
         for part in _parts(getattr(model, name)):
             yield from _take_unknown(part, f"{place}{name}.")
+
+
+def refused(why: str) -> BeforeValidator:
+    """For fields of the API that only their default leaves unanswered."""
+
+    def check(value: Any) -> None:
+        if value is not None and value is not False:
+            raise ValueError(why)
+
+    return BeforeValidator(check)
 
 
 class Problem(BaseModel):
@@ -209,6 +219,7 @@ class ResponseFormat(Open):
 
     type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
     json_schema: JsonSchema | None = None
+    schema_: Schema | None = Field(default=None, alias="schema")
     regex: str | None = None
     grammar: str | None = None
 

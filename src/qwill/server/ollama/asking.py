@@ -106,7 +106,7 @@ def _sampling_params(body: OllamaRequest) -> SamplingParams:
         repetition_penalty=options.repeat_penalty,
         seed=None if options.seed == ANY_SEED else options.seed,
         max_tokens=most,
-        stop=tuple([options.stop] if isinstance(options.stop, str) else options.stop or ()),
+        stop=tuple([options.stop] if isinstance(options.stop, str) and options.stop else options.stop or ()),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         json_schema={} if body.format == "json" else None if body.format in ("", None) else body.format,
     )

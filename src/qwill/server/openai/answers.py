@@ -76,13 +76,13 @@ class AnswerMessage(BaseModel):
 
 
 class ChatChoice(BaseModel):
-    """One of the answers. `stop_reason`: the stop string that ended it, or `loop`."""
+    """One of the answers. `stop_reason`: the stop string or the id of the stop token that ended it, or `loop`."""
 
     index: int
     message: AnswerMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"]
-    stop_reason: str | None
+    stop_reason: str | int | None
 
 
 class ChatAnswer(BaseModel):
@@ -113,7 +113,7 @@ class TextChoice(BaseModel):
     text: str
     logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"]
-    stop_reason: str | None
+    stop_reason: str | int | None
 
 
 class TextAnswer(BaseModel):

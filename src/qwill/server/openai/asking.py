@@ -9,8 +9,11 @@ from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
 from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
-from qwill.server.openai.chat_schemas import ChatRequest, Reasoning, Sampling, Switch
+from qwill.server.openai.chat_schemas import ChatRequest, Reasoning, Sampling, StructuredOutputs, Switch
 from qwill.server.schemas import MediaOptions, Message, ResponseFormat
+from qwill.text.lark import literal
+
+AS_MANY_AS_FIT = -1
 
 
 def chat_ask(body: ChatRequest) -> Ask:
@@ -23,14 +26,17 @@ def chat_ask(body: ChatRequest) -> Ask:
             raise Refusal(400, "enable_thinking must be true or false", param="chat_template_kwargs.enable_thinking")
         thinking = stated if thinking is None else thinking
     go_on = bool(body.continue_final_message or body.messages[-1].prefix)
-    most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     logprobs = None
     if body.logprobs:
         logprobs = body.top_logprobs or 0
     elif body.top_logprobs is not None:
         raise Refusal(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     params = sampling_params(
-        body, max_tokens=most, logprobs=logprobs, max_thinking_tokens=budget, **structure(body, body.response_format)
+        body,
+        max_tokens=most_tokens(body.max_completion_tokens, body.max_tokens),
+        logprobs=logprobs,
+        max_thinking_tokens=budget,
+        **structure(body, body.response_format),
     )
     choice: Any = body.tool_choice or "auto"
     return Ask(
@@ -55,35 +61,48 @@ def chat_ask(body: ChatRequest) -> Ask:
 
 def sampling_params(body: Sampling, **more: Any) -> SamplingParams:
     """The fields that mean the same everywhere, and `more`. Raises InvalidArgument."""
-    stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    stop = [body.stop] if isinstance(body.stop, str) and body.stop else body.stop or []
+    repetition = body.repeat_penalty if body.repetition_penalty is None else body.repetition_penalty
     biases: Any = body.logit_bias or None
     return SamplingParams(
         temperature=body.temperature, top_p=body.top_p, top_k=None if body.top_k is None else max(body.top_k, 0),
         min_p=body.min_p, presence_penalty=body.presence_penalty, frequency_penalty=body.frequency_penalty,
-        repetition_penalty=body.repetition_penalty, seed=body.seed, stop=tuple(stop), logit_bias=biases,
+        repetition_penalty=repetition, seed=body.seed, stop=tuple(stop), logit_bias=biases,
+        stop_token_ids=tuple(body.stop_token_ids or ()), min_tokens=body.min_tokens or 0,
         ignore_eos=bool(body.ignore_eos), loop_detection=bool(body.loop_detection), **more,
     )  # fmt: skip
 
 
+def most_tokens(*stated: int | None) -> int | None:
+    """The first limit on an answer's tokens that is stated; None for as many as fit, which is -1 to many clients."""
+    most = next((limit for limit in stated if limit is not None), None)
+    return None if most == AS_MANY_AS_FIT else most
+
+
 def structure(body: Sampling, stated: ResponseFormat | None) -> dict[str, Any]:
     """The one structure that a request gives its answer, as a field of SamplingParams."""
-    given: dict[str, Any] = {}
-    if body.guided_json is not None:
-        given["json_schema"] = body.guided_json
-    if body.guided_regex is not None:
-        given["regex"] = body.guided_regex
-    if body.guided_grammar is not None:
-        given["grammar"] = body.guided_grammar
+    outputs = body.structured_outputs or StructuredOutputs()
+    choice = body.guided_choice or outputs.choice
+    given: list[tuple[str, Any]] = [
+        ("json_schema", body.guided_json), ("regex", body.guided_regex), ("grammar", body.guided_grammar),
+        ("json_schema", outputs.json_), ("regex", outputs.regex), ("grammar", outputs.grammar),
+        ("json_schema", {} if outputs.json_object else None),
+        ("grammar", f"start: {' | '.join(map(literal, choice))}" if choice else None),
+    ]  # fmt: skip
+    given = [(name, value) for name, value in given if value is not None]
+    if len(given) > 1:
+        raise Refusal(400, "an answer has one structure; give one of those that are asked for", param=given[1][0])
     if stated is None or stated.type == "text":
-        return given
+        return dict(given)
     if given:
-        raise Refusal(400, f"response_format and {next(iter(given))} exclude each other", param="response_format")
+        raise Refusal(400, f"response_format and {given[0][0]} exclude each other", param="response_format")
     if stated.type == "json_object":
-        return {"json_schema": {}}
+        return {"json_schema": stated.schema_ or {}}
     if stated.type == "json_schema":
-        if stated.json_schema is None or stated.json_schema.schema_ is None:
+        schema = stated.json_schema.schema_ if stated.json_schema is not None else None
+        if schema is None and stated.schema_ is None:
             raise Refusal(400, "response_format of type json_schema has no schema", param="response_format.json_schema")
-        return {"json_schema": stated.json_schema.schema_}
+        return {"json_schema": stated.schema_ if schema is None else schema}
     text = getattr(stated, stated.type)
     if text is None:
         raise Refusal(400, f"response_format of type {stated.type} has no {stated.type}", param="response_format")

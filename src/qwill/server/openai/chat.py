@@ -16,7 +16,7 @@ from qwill.server.ids import new_id
 from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.openai.answers import ChatAnswer
 from qwill.server.openai.asking import chat_ask
-from qwill.server.openai.chat_schemas import ChatRequest
+from qwill.server.openai.chat_schemas import ChatRequest, StreamOptions
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import answered
 
@@ -70,8 +70,8 @@ class ChatReply:
     async def events(self) -> AsyncIterator[bytes]:
         """Server-sent events, the last of which is `[DONE]`."""
         head = {**self._head, "object": "chat.completion.chunk"}
-        options = self._body.stream_options
-        with_usage = options is not None and bool(options.include_usage)
+        options = self._body.stream_options or StreamOptions()
+        with_usage, each = bool(options.include_usage), bool(options.include_usage and options.continuous_usage_stats)
         extra: dict[str, Any] = {"usage": None} if with_usage else {}
         states = [_Choice(index, answer, head, extra) for index, answer in enumerate(self._asked.job.answers)]
         try:
@@ -81,9 +81,11 @@ class ChatReply:
                 if not pieces:
                     yield ALIVE
                 chunks = []
+                if each:
+                    extra = {"usage": self._usage()}
                 for index, delta in pieces:
                     state = states[index]
-                    if delta.text and delta.kind in self._shown and not self._with_logprobs:
+                    if delta.text and delta.kind in self._shown and not self._with_logprobs and not each:
                         chunks.append(to_json(delta.text).join(state.around[delta.kind]))
                     else:
                         chunks += [event({**head, "choices": [one]} | extra) for one in self._chunks(state, delta)]
@@ -124,11 +126,10 @@ class ChatReply:
 
     def _ending(self, index: int, completion: Completion) -> dict[str, Any]:
         reason = completion.finish_reason
-        stopped = self._asked.job.answers[index].stop_text or (reason if reason in REASONS else None)
-        return {"finish_reason": REASONS.get(reason, reason), "stop_reason": stopped}
+        return {"finish_reason": REASONS.get(reason, reason), "stop_reason": stop_reason(self._asked, index, reason)}
 
     def _usage(self) -> dict[str, Any]:
-        return usage(self._completions(), self._asked.ask.choices) | (self._cost(self._asked) or {})
+        return usage(self._asked) | (self._cost(self._asked) or {})
 
     def _completions(self) -> list[Completion]:
         return [completion for completion in self._asked.job.completions if completion is not None]
@@ -149,10 +150,16 @@ class _Choice:
         }
 
 
-def usage(completions: list[Completion], choices: int) -> dict[str, Any]:
-    """Tokens of all answers; those of a prompt with several answers count once."""
-    prompts = [completion.usage for completion in completions[::choices]]
-    answers = [completion.usage for completion in completions]
+def stop_reason(asked: Asked, index: int, reason: str | None) -> str | int | None:
+    """What ended an answer beside the model's own end: a stop string, the id of a stop token, or `loop`."""
+    answer = asked.job.answers[index]
+    return answer.stop_text or answer.stop_token or (reason if reason in REASONS else None)
+
+
+def usage(asked: Asked) -> dict[str, Any]:
+    """Tokens of all answers so far; those of a prompt with several answers count once."""
+    answers = [answer.usage for answer in asked.job.answers]
+    prompts = answers[:: asked.ask.choices]
     prompt, completion = sum(one["prompt_tokens"] for one in prompts), sum(one["completion_tokens"] for one in answers)
     return {
         "prompt_tokens": prompt,

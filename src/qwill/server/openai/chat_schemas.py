@@ -14,6 +14,7 @@ from qwill.server.schemas import (
     Schema,
     Strict,
     Tool,
+    refused,
 )
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -48,12 +49,26 @@ class Switch(Open):
         return None if self.type in (None, "auto") else self.type != "disabled"
 
 
+class StructuredOutputs(Open):
+    """The structure of an answer as vLLM's clients ask for it: one of these."""
+
+    json_: Schema | str | None = Field(default=None, alias="json")
+    regex: str | None = None
+    choice: Annotated[list[str], Field(min_length=1)] | None = None
+    grammar: str | None = None
+    json_object: bool | None = None
+    structural_tag: Annotated[None, refused("tags are not supported; give json, regex, choice or grammar")] = None
+
+
 class Sampling(Strict):
     """What every generating request of this dialect may say."""
 
     IGNORED = frozenset({
         "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-        "cache_prompt", "skip_special_tokens", "spaces_between_special_tokens",
+        "skip_special_tokens", "spaces_between_special_tokens", "add_special_tokens", "return_token_ids", "request_id",
+        "cache_salt",  # vLLM's
+        "cache_prompt", "id_slot", "n_keep", "timings_per_token", "return_progress",  # llama.cpp's
+        "provider", "models", "route", "transforms", "plugins", "usage",  # OpenRouter's
     })  # fmt: skip
     model: str | None = None
     temperature: Number | None = None
@@ -63,9 +78,12 @@ class Sampling(Strict):
     presence_penalty: Number | None = None
     frequency_penalty: Number | None = None
     repetition_penalty: Number | None = None
+    repeat_penalty: Number | None = None
     seed: int | None = None
     n: int | None = None
     stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    min_tokens: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logit_bias: dict[str, Number] | None = None
@@ -75,6 +93,8 @@ class Sampling(Strict):
     guided_json: Schema | str | None = None
     guided_regex: str | None = None
     guided_grammar: str | None = None
+    guided_choice: Annotated[list[str], Field(min_length=1)] | None = None
+    structured_outputs: StructuredOutputs | None = None
     user: Any = None
     store: Any = None
     metadata: Any = None
@@ -82,15 +102,31 @@ class Sampling(Strict):
     safety_identifier: Any = None
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
-    cache_prompt: Any = None
     skip_special_tokens: Any = None
     spaces_between_special_tokens: Any = None
+    add_special_tokens: Any = None
+    return_token_ids: Any = None
+    request_id: Any = None
+    cache_salt: Any = None
+    cache_prompt: Any = None
+    id_slot: Any = None
+    n_keep: Any = None
+    timings_per_token: Any = None
+    return_progress: Any = None
+    provider: Any = None
+    models: Any = None
+    route: Any = None
+    transforms: Any = None
+    plugins: Any = None
+    usage: Any = None
 
 
 class ChatRequest(Sampling):
     """A conversation whose next message is wanted."""
 
-    IGNORED = Sampling.IGNORED | {"verbosity", "modalities", "prediction", "add_generation_prompt"}
+    IGNORED = Sampling.IGNORED | {
+        "verbosity", "modalities", "prediction", "web_search_options", "add_generation_prompt", "reasoning_format",
+    }  # fmt: skip
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -112,6 +148,8 @@ class ChatRequest(Sampling):
     mm_processor_kwargs: MediaOptions | None = None
     continue_final_message: bool | None = None
     add_generation_prompt: Any = None
+    reasoning_format: Any = None
+    web_search_options: Any = None
     verbosity: Any = None
     modalities: Any = None
     prediction: Any = None

@@ -15,8 +15,8 @@ from qwill.server.http import ALIVE, EVENTS, event, respond
 from qwill.server.ids import new_id
 from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
-from qwill.server.openai.asking import sampling_params, structure
-from qwill.server.openai.chat import DONE, REASONS, usage
+from qwill.server.openai.asking import most_tokens, sampling_params, structure
+from qwill.server.openai.chat import DONE, REASONS, stop_reason, usage
 from qwill.server.openai.chat_schemas import Sampling
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import ResponseFormat, answered
@@ -48,7 +48,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     if body.echo and (body.stream or body.logprobs is not None):
         raise Refusal(400, "echo goes neither with stream nor with logprobs", param="echo")
     prompts = _prompts(body)
-    most = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    most = DEFAULT_TOKENS if body.max_tokens is None else most_tokens(body.max_tokens)
     params = sampling_params(body, max_tokens=most, logprobs=body.logprobs, **structure(body, body.response_format))
     ask = Ask(
         body.model, prompts=prompts, params=params, choices=1 if body.n is None else body.n,
@@ -103,13 +103,12 @@ class CompletionReply:
         self, index: int, text: str, logprobs: list[TokenLogprob] | None, completion: Completion | None
     ) -> dict[str, Any]:
         reason = completion.finish_reason if completion is not None else None
-        stopped = self._asked.job.answers[index].stop_text or (reason if reason in REASONS else None)
         return {
             "index": index,
             "text": text,
             "logprobs": self._logprobs(index, logprobs),
             "finish_reason": REASONS.get(reason, reason) if reason is not None else None,
-            "stop_reason": stopped,
+            "stop_reason": stop_reason(self._asked, index, reason),
         }
 
     def _logprobs(self, index: int, logprobs: list[TokenLogprob] | None) -> dict[str, Any] | None:
@@ -137,7 +136,7 @@ class CompletionReply:
         return answer.tokenizer.decode(prompt, skip_special=False)
 
     def _usage(self) -> dict[str, Any]:
-        return usage(self._completions(), self._asked.ask.choices) | (self._cost(self._asked) or {})
+        return usage(self._asked) | (self._cost(self._asked) or {})
 
     def _completions(self) -> list[Completion]:
         return [completion for completion in self._asked.job.completions if completion is not None]

@@ -7,7 +7,7 @@ from typing import Any
 from qwill.effort import reasons
 from qwill.server.asks import Ask
 from qwill.server.errors import Refusal
-from qwill.server.openai.asking import prompt_options, sampling_params, structure
+from qwill.server.openai.asking import most_tokens, prompt_options, sampling_params, structure
 from qwill.server.openai.responses_items import Stored, messages_of
 from qwill.server.openai.responses_schemas import LOGPROBS, AllowedTools, ResponsesRequest
 
@@ -17,7 +17,7 @@ def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
     effort = body.reasoning.effort if body.reasoning is not None else None
     params = sampling_params(
         body,
-        max_tokens=body.max_output_tokens,
+        max_tokens=most_tokens(body.max_output_tokens),
         logprobs=_logprobs(body),
         max_thinking_tokens=body.thinking_budget,
         **_format(body),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
 from qwill.server.openai.chat_schemas import Sampling
-from qwill.server.schemas import JsonSchema, MediaOptions, Open, Schema, Strict
+from qwill.server.schemas import JsonSchema, MediaOptions, Open, Schema, Strict, refused
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identity = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -22,16 +22,6 @@ Included = Literal[
     "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
     "computer_call_output.output.image_url", "code_interpreter_call.outputs",
 ]  # fmt: skip
-
-
-def refused(why: str) -> BeforeValidator:
-    """For fields of the API that only their default leaves unanswered."""
-
-    def check(value: Any) -> None:
-        if value is not None and value is not False:
-            raise ValueError(why)
-
-    return BeforeValidator(check)
 
 
 def text_or(other: str) -> Discriminator:
