@@ -6,10 +6,13 @@ from typing import Any
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
+from qwill.server.custom_tools import arguments_of
 from qwill.server.efforts import BUDGETS, NO_REASONING
 from qwill.server.errors import Refusal
 from qwill.server.openai.chat_schemas import ChatRequest, Sampling
+from qwill.server.openai.chat_tools import choice_of
 from qwill.server.schemas import MediaOptions, Message, ResponseFormat
+from qwill.server.tools import CUSTOM, Known, Offered, given, offer
 
 
 def chat_ask(body: ChatRequest) -> Ask:
@@ -31,20 +34,21 @@ def chat_ask(body: ChatRequest) -> Ask:
     params = sampling_params(
         body, max_tokens=most, logprobs=logprobs, max_thinking_tokens=budget, **structure(body, body.response_format)
     )
-    choice: Any = body.tool_choice or "auto"
+    offered = offer([given(tool) for tool in body.tools or []], choice_of(body.tool_choice))
     return Ask(
         body.model,
-        [plain_message(message) for message in body.messages],
+        [plain_message(message, offered) for message in body.messages],
         params=params,
-        tools=[tool.model_dump(exclude_none=True) for tool in body.tools or []] or None,
-        tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
+        tools=offered.functions or None,
+        tool_choice=offered.choice,
+        told_as=offered.told_as,
         most_calls=1 if body.parallel_tool_calls is False else None,
         thinking=thinking,
         options=prompt_options(body.mm_processor_kwargs, go_on, variables),
         choices=1 if body.n is None else body.n,
         streamed=bool(body.stream),
         priority=body.priority or 0,
-        ignored=body.ignored(),
+        ignored=sorted({*body.ignored(), *offered.left_out}),
     )
 
 
@@ -93,8 +97,8 @@ def prompt_options(media: MediaOptions | None, go_on: bool = False, variables: A
     )  # fmt: skip
 
 
-def plain_message(message: Message) -> dict[str, Any]:
-    """A message in the form that chat templates take."""
+def plain_message(message: Message, offered: Offered) -> dict[str, Any]:
+    """A message in the form that chat templates take. `offered` knows what it calls the tools."""
     plain = message.model_dump(exclude_none=True, exclude={"prefix", "annotations", "refusal"})
     content = message.content
     if isinstance(content, list):
@@ -104,7 +108,11 @@ def plain_message(message: Message) -> dict[str, Any]:
     if message.role == "tool" and message.content is None:
         plain["content"] = ""
     for call in plain.get("tool_calls", []):
-        if isinstance(call["function"]["arguments"], dict):
+        if call["type"] == "custom":
+            custom = call.pop("custom")
+            name = offered.name_of(Known(CUSTOM, custom["name"]))
+            call |= {"type": "function", "function": {"name": name, "arguments": arguments_of(custom["input"])}}
+        elif isinstance(call["function"]["arguments"], dict):
             call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
     return plain
 
