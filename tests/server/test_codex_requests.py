@@ -3,8 +3,10 @@ other servers and clients run."""
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 from openai.types import responses as types
 
@@ -61,6 +63,12 @@ TURN: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with client_of(server) as made:
+        yield made
+
+
 def names(value: str) -> set[str]:
     return set(value.split(", "))
 
@@ -110,11 +118,11 @@ def test_tools_are_repeated_as_they_came(server: Running) -> None:
     ],
 )  # fmt: skip
 def test_functions_of_namespaces_are_told_back(
-    server: Running, choice: dict[str, Any], expected: tuple[str | None, str | None]
+    client: openai.OpenAI, server: Running, choice: dict[str, Any], expected: tuple[str | None, str | None]
 ) -> None:
     body: dict[str, Any] = {"tools": TOOLS, "tool_choice": choice, "parallel_tool_calls": False, "temperature": 0}
     body |= {"input": "Rome?", "reasoning": {"effort": "none"}}
-    answer = client_of(server).responses.create(model="demo", **body)
+    answer = client.responses.create(model="demo", **body)
     (call,) = answer.output
     assert call.type == "function_call"
     assert json.loads(call.arguments)["city"] in ("Paris", "Rome")
@@ -126,12 +134,10 @@ def test_functions_of_namespaces_are_told_back(
     assert [(item["name"], item.get("namespace")) for item in begun] == [(call.name, call.namespace)]
     output = {"type": "function_call_output", "call_id": call.call_id, "output": "done"}
     free = body | {"tool_choice": "auto", "max_output_tokens": 16}
-    sent = client_of(server).responses.create(
+    sent = client.responses.create(
         model="demo", **free | {"input": [{"role": "user", "content": "Rome?"}, call, output]}
     )
-    stored = client_of(server).responses.create(
-        model="demo", previous_response_id=answer.id, **free | {"input": [output]}
-    )
+    stored = client.responses.create(model="demo", previous_response_id=answer.id, **free | {"input": [output]})
     assert sent.usage
     assert stored.usage
     assert sent.usage.input_tokens == stored.usage.input_tokens

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -37,8 +38,9 @@ def tool(form: dict[str, Any] | None = None, in_chat: bool = False, name: str = 
 
 
 @pytest.fixture
-def client(server: Running) -> openai.OpenAI:
-    return client_of(server)
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with client_of(server) as made:
+        yield made
 
 
 @pytest.mark.parametrize("choice", ["required", "named"])
