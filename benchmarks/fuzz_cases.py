@@ -45,6 +45,14 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"messages": [{"role": "user", "content": "x"}], "guided_regex": "[ab]{3}", "max_tokens": 3,
         "enable_thinking": False,
          "logit_bias": {"5": -100, "7": 3.5}, "metadata": {"a": "b"}, "user": "me", "priority": -3},
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [
+            {"id": "c", "type": "custom", "custom": {"name": "code", "input": "1 + 1"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "2"}], "max_tokens": 3, "enable_thinking": False,
+         "tools": [{"type": "custom", "custom": {"name": "code", "description": "x", "format": {
+             "type": "grammar", "grammar": {"syntax": "regex", "definition": "[ab]{3}"}}}},
+             {"type": "function", "function": TOOL}, {"type": "web_search", "max_uses": 1}],
+         "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+             {"type": "custom", "custom": {"name": "code"}}, {"type": "web_search"}]}}},
     ],
     "/v1/completions": [
         {"model": "demo", "prompt": ["Once", "Twice"], "max_tokens": 3, "logprobs": 2, "n": 2, "stop": "."},
@@ -57,6 +65,24 @@ BODIES: dict[str, list[dict[str, Any]]] = {
                                          {"type": "input_image", "image_url": "{image}"}]}],
          "tools": [{"type": "function", **TOOL}], "reasoning": {"effort": "low"},
          "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}},
+        {"model": "demo", "max_output_tokens": 16, "client_metadata": {"a": "b"}, "input": [
+            {"role": "user", "content": "Weather?", "phase": "commentary"},
+            {"type": "function_call", "call_id": "c1", "name": "find", "namespace": "maps", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "here"},
+            {"type": "custom_tool_call", "call_id": "c2", "name": "code", "input": "1 + 1"},
+            {"type": "custom_tool_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "2"}]},
+            {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": "search", "query": "x"}},
+            {"type": "mcp_call", "id": "m", "server_label": "a", "name": "b", "arguments": "{}", "output": "x"},
+            {"type": "shell_call", "call_id": "s", "action": {"commands": ["ls"]}},
+            {"type": "shell_call_output", "call_id": "s", "output": [
+                {"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 1}}]},
+            {"type": "compaction", "encrypted_content": "x", "summary": "They met."}],
+         "tools": [{"type": "namespace", "name": "maps", "description": "x", "tools": [
+             {"type": "function", "name": "find", "parameters": TOOL["parameters"], "strict": True},
+             {"type": "custom", "name": "draw"}]}, {"type": "web_search", "external_web_access": True},
+             {"type": "custom", "name": "code", "format": {"type": "grammar", "syntax": "regex", "definition": "a|b"}}],
+         "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [
+             {"type": "function", "name": "find", "namespace": "maps"}, {"type": "custom", "name": "code"}]}},
     ],
     "/v1/messages": [
         {"model": "demo", "max_tokens": 3, "system": "Be short.", "messages": [{"role": "user", "content": "Hi!"}],
@@ -69,6 +95,10 @@ BODIES: dict[str, list[dict[str, Any]]] = {
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]}],
          "tools": [{"name": "get_weather", "description": "x", "input_schema": TOOL["parameters"]}],
          "tool_choice": {"type": "auto"}, "thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {"model": "demo", "max_tokens": 3, "messages": [{"role": "user", "content": "Hi!"}],
+         "tools": [{"type": "bash_20250124", "name": "bash", "strict": True},
+                   {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}],
+         "tool_choice": {"type": "tool", "name": "bash", "disable_parallel_tool_use": True}},
     ],
     "/v1/responses/input_tokens": [{"model": "demo", "input": "Hi!", "instructions": "Be short."}],
     "/v1/messages/count_tokens": [{"model": "demo", "messages": [{"role": "user", "content": "Hi!"}]}],

@@ -160,7 +160,7 @@ def test_tool_choice(client: openai.OpenAI) -> None:
     for choice, message in (
         ({"type": "function", "name": "get_rain"}, "get_rain"),
         (allowed("auto", "get_rain"), "get_rain"),
-        ({"type": "web_search_preview"}, "other tools are not offered"),
+        ({"type": "web_search_preview"}, "type 'web_search_preview', which this server does not run"),
         ("always", "tool_choice"),
     ):
         with pytest.raises(openai.BadRequestError, match=message):
@@ -215,8 +215,7 @@ def test_reasoning_comes_back(client: openai.OpenAI) -> None:
     opaque = "qwill:" + base64.b64encode(text.encode()).decode()
     assert full == tokens({"type": "reasoning", "summary": [], "encrypted_content": opaque})
     for foreign in ("gAAAAABo", "qwill:", "qwill:??", "qwill:gAAA"):
-        with pytest.raises(openai.BadRequestError, match="was encrypted elsewhere"):
-            tokens({"type": "reasoning", "summary": [], "encrypted_content": foreign})
+        assert tokens({"type": "reasoning", "summary": [], "encrypted_content": foreign}) == tokens()
 
 
 def test_log_probabilities(client: openai.OpenAI, server: Running) -> None:
@@ -350,12 +349,14 @@ def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
             {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": "data:,x"}]}]},
             "holds text alone",
         ),
-        ({"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]}, "no item of that type"),
+        (
+            {"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]},
+            "none of its items can be shown",
+        ),
         ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "names the call 'c'"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:,x"}]}]}, "image"),
-        ({"tools": [{"type": "web_search"}]}, "tools of type 'web_search' are not offered here"),
-        ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "y"}]}, "tools of type 'mcp'"),
-        ({"tools": [{"type": "custom", "name": "x"}]}, "tools of type 'custom'"),
+        ({"tools": [{"type": "web_search"}]}, "none is left, since this server does not run web_search"),
+        ({"tools": [{"type": "custom", "format": {"type": "text"}}]}, "tools.0.name"),
         ({"tool_choice": "required"}, "required"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "needs a schema"),
         ({"text": {"format": {"type": "json_object", "schema": {}}}}, "has no schema"),

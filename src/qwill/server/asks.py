@@ -9,6 +9,7 @@ from qwill.guide import ToolChoice
 from qwill.prompt import PromptOptions
 from qwill.server.keys import Key
 from qwill.server.models import Served
+from qwill.server.tools import Known
 from qwill.server.worker import Job
 
 
@@ -18,6 +19,7 @@ class Ask:
 
     Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
     answers, in that order. `thinking` None leaves it to the model. `ignored` names what came and means nothing here.
+    `told_as`: tools that the client knows otherwise, by the names that the model calls them by.
     """
 
     model: str | None
@@ -26,6 +28,7 @@ class Ask:
     params: SamplingParams = field(default_factory=SamplingParams)
     tools: Sequence[Mapping[str, Any]] | None = None
     tool_choice: ToolChoice = "auto"
+    told_as: Mapping[str, Known] = field(default_factory=dict)
     most_calls: int | None = None
     thinking: bool | None = None
     options: PromptOptions = field(default_factory=PromptOptions)

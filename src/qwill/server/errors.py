@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,8 +136,7 @@ def _of_http(error: HTTPException) -> Refusal:
 def _of_validation(error: RequestValidationError) -> Refusal:
     """The first complaint of pydantic's, with the field that it is about."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    name = ".".join(place)
+    name = _field(first, error.body)
     if first["type"] == "extra_forbidden":
         return Refusal(
             400, f"unknown field {name!r}; leave it out or correct its name", code="unknown_field", param=name
@@ -147,3 +147,19 @@ def _of_validation(error: RequestValidationError) -> Refusal:
         return Refusal(400, "the body is empty; send JSON")
     message = first["msg"].removeprefix("Value error, ")
     return Refusal(400, f"{name}: {message}" if name else message, param=name or None)
+
+
+def _field(complaint: Mapping[str, Any], body: Any) -> str:
+    """The field that a complaint of pydantic's is about. Its place may also name forms that the field could have had,
+    which the body does not know."""
+    place = [part for part in complaint["loc"] if part not in ("body", "query", "path", "header")]
+    if body is None:
+        return ".".join(map(str, place))
+    names: list[str] = []
+    for part in place:
+        if (isinstance(body, dict) and part in body) or (isinstance(body, list) and isinstance(part, int)):
+            body = body[part]
+            names.append(str(part))
+    if complaint["type"] == "missing" and place:
+        names.append(str(place[-1]))
+    return ".".join(names)

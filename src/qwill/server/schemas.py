@@ -79,6 +79,18 @@ def refused(why: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def type_of(value: Any) -> str | None:
+    """What a part of a body says that it is."""
+    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    return kind if isinstance(kind, str) and kind else None
+
+
+def other_than(*known: str) -> Any:
+    """For parts of a body that are taken as they come, whose types are any but these."""
+    kind: dict[str, Any] = {"type": "string", "minLength": 1, "not": {"enum": sorted(known)}}
+    return Field(json_schema_extra={"required": ["type"], "properties": {"type": kind}})
+
+
 class Problem(BaseModel):
     """Why a request was refused."""
 
@@ -150,13 +162,27 @@ class FunctionCall(Open):
     arguments: Any = ""
 
 
+class CustomCall(Open):
+    """A custom tool and its input."""
+
+    name: str
+    input: str = ""
+
+
 class ToolCall(Open):
-    """A call in an earlier answer."""
+    """A call in an earlier answer: of a function, unless `custom` says otherwise."""
 
     id: str | None = None
-    type: Literal["function"] = "function"
+    type: Literal["function", "custom"] = "function"
     index: int | None = None
-    function: FunctionCall
+    function: FunctionCall | None = None
+    custom: CustomCall | None = None
+
+    @model_validator(mode="after")
+    def _check_type(self) -> Self:
+        if getattr(self, self.type) is None:
+            raise ValueError(f"a call of type {self.type} needs {self.type}")
+        return self
 
 
 class Message(Open):
@@ -183,26 +209,6 @@ class Function(Open):
     description: str | None = None
     parameters: Schema | None = None
     strict: bool | None = None
-
-
-class Tool(Open):
-    """A function that the model may call."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class NamedFunction(Open):
-    """The name of a function."""
-
-    name: str
-
-
-class NamedTool(Open):
-    """One function that has to be called."""
-
-    type: Literal["function"]
-    function: NamedFunction
 
 
 class JsonSchema(Open):

@@ -1,14 +1,17 @@
 """The bodies of /v1/messages and /v1/messages/count_tokens, as Anthropic's clients send them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
-from qwill.server.schemas import Number, Open, Schema, Strict
+from qwill.server.anthropic.client_tools import TYPED, family_of, function_of
+from qwill.server.schemas import Number, Open, Schema, Strict, other_than, type_of
+from qwill.server.tools import FUNCTION, Given, Known
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 CACHE = frozenset({"cache_control"})
+ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class Piece(Open):
@@ -220,7 +223,7 @@ class ClientTool(CacheablePiece):
 
     IGNORED = CACHE | {"eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"}
     type: Literal["custom"] | None = None
-    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    name: ToolName
     description: str | None = None
     input_schema: Schema
     strict: bool | None = None
@@ -229,16 +232,50 @@ class ClientTool(CacheablePiece):
     defer_loading: Any = None
     allowed_callers: Any = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, tool: Any) -> Any:
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind not in (None, "custom"):
-            raise ValueError(
-                f"tools of type {kind!r} are Anthropic's own and not known here; give tools with a name and an"
-                " input_schema, which your client runs"
-            )
-        return tool
+    def given(self) -> Given:
+        """The tool without words of this dialect."""
+        function = {"description": self.description, "parameters": self.input_schema, "strict": self.strict}
+        stated = {key: value for key, value in function.items() if value is not None}
+        return Given(Known(FUNCTION, self.name), stated)
+
+
+class TypedTool(CacheablePiece):
+    """A tool whose parameters its type says and that the client runs, such as bash_20250124."""
+
+    IGNORED = ClientTool.IGNORED | {"display_number", "max_characters"}
+    type: Annotated[str, StringConstraints(pattern=TYPED)]
+    name: ToolName
+    strict: bool | None = None
+    display_width_px: int | None = None
+    display_height_px: int | None = None
+    display_number: Any = None
+    enable_zoom: bool | None = None
+    max_characters: Any = None
+    eager_input_streaming: Any = None
+    input_examples: Any = None
+    defer_loading: Any = None
+    allowed_callers: Any = None
+
+    def given(self) -> Given:
+        """The tool without words of this dialect."""
+        sizes = (self.display_width_px, self.display_height_px)
+        function = {**function_of(self.type, sizes, bool(self.enable_zoom)), "strict": self.strict}
+        return Given(Known(FUNCTION, self.name), {key: value for key, value in function.items() if value is not None})
+
+
+def _kind_of_tool(value: Any) -> str | None:
+    kind = type_of(value)
+    if kind is None:
+        return "custom" if not isinstance(value, Mapping) or value.get("type") is None else None
+    return "custom" if kind == "custom" else "typed" if family_of(kind) is not None else "other"
+
+
+Tool = Annotated[
+    Annotated[ClientTool, Tag("custom")]
+    | Annotated[TypedTool, Tag("typed")]
+    | Annotated[dict[str, Any], other_than("custom"), Tag("other")],
+    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message="the type of a tool is a text"),
+]
 
 
 class Choice(Piece):
@@ -287,7 +324,7 @@ class Conversation(CacheablePiece, Strict):
         list[Annotated[UserTurn | AssistantTurn | SystemTurn, Field(discriminator="role")]], Field(min_length=1)
     ]
     system: SystemText | None = None
-    tools: list[ClientTool] | None = None
+    tools: list[Tool] | None = None
     tool_choice: Choice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None

@@ -16,6 +16,7 @@ from qwill.server.ollama.schemas import (
     OllamaOptions,
     OllamaRequest,
 )
+from qwill.server.tools import Choice, given, offer
 
 AS_MANY_AS_FIT = (-1, -2)  # of `num_predict`
 ANY_SEED = -1
@@ -26,15 +27,16 @@ def chat_ask(body: OllamaChatRequest) -> Ask:
     """What a chat request with messages asks for. Raises Refusal, InvalidArgument."""
     messages = body.messages or []
     last = messages[-1]
+    offered = offer([given(tool) for tool in body.tools or []], Choice())
     return Ask(
         body.model,
         in_order([_plain_message(message) for message in messages]),
         params=_sampling_params(body),
-        tools=[tool.model_dump(exclude_none=True) for tool in body.tools or []] or None,
+        tools=offered.functions or None,
         thinking=_thinks(body),
         options=PromptOptions(go_on=last.role == "assistant" and not last.tool_calls, effort=_effort(body)),
         streamed=is_streamed(body),
-        ignored=body.ignored(),
+        ignored=sorted({*body.ignored(), *offered.left_out}),
     )
 
 

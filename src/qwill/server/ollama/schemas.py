@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from qwill.effort import EFFORTS
-from qwill.server.schemas import Function, Number, Open, Schema, Strict
+from qwill.server.schemas import Function, Number, Open, Schema, Strict, other_than, type_of
+from qwill.server.tools import FUNCTION, Given, Known
 
 
 class OllamaOptions(Open):
@@ -61,6 +62,21 @@ class OllamaTool(Open):
     type: Literal["function"] = "function"
     function: Function
 
+    def given(self) -> Given:
+        """The tool without words of this dialect."""
+        about = self.function.model_dump(exclude={"name"}, exclude_none=True)
+        return Given(Known(FUNCTION, self.function.name), about)
+
+
+def _kind_of_tool(value: Any) -> str:
+    return "function" if (type_of(value) or "function") == "function" else "other"
+
+
+Tool = Annotated[
+    Annotated[OllamaTool, Tag("function")] | Annotated[dict[str, Any], other_than("function"), Tag("other")],
+    Discriminator(_kind_of_tool),
+]
+
 
 class OllamaRequest(Strict):
     """What both generating requests may say. Answers are streamed unless `stream` is false. Unknown fields are told by
@@ -99,7 +115,7 @@ class OllamaChatRequest(OllamaRequest):
     """A conversation whose next message is wanted. Without messages, the model is loaded."""
 
     messages: list[OllamaMessage] | None = None
-    tools: list[OllamaTool] | None = None
+    tools: list[Tool] | None = None
 
 
 class OllamaGenerateRequest(OllamaRequest):

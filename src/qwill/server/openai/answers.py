@@ -64,6 +64,21 @@ class AnswerCall(BaseModel):
     function: AnswerCallFunction
 
 
+class AnswerCustom(BaseModel):
+    """A custom tool's name, and its input."""
+
+    name: str
+    input: str
+
+
+class AnswerCustomCall(BaseModel):
+    """A call of a custom tool."""
+
+    id: str
+    type: Literal["custom"]
+    custom: AnswerCustom
+
+
 class AnswerMessage(BaseModel):
     """The assistant's message."""
 
@@ -72,7 +87,7 @@ class AnswerMessage(BaseModel):
     refusal: str | None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[AnswerCall] | None = None
+    tool_calls: list[AnswerCall | AnswerCustomCall] | None = None
 
 
 class ChatChoice(BaseModel):

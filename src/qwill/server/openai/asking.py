@@ -8,9 +8,12 @@ from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
 from qwill.server.conversation import in_order
+from qwill.server.custom_tools import arguments_of
 from qwill.server.errors import Refusal
 from qwill.server.openai.chat_schemas import ChatRequest, Reasoning, Sampling, StructuredOutputs, Switch
+from qwill.server.openai.chat_tools import choice_of
 from qwill.server.schemas import MediaOptions, Message, ResponseFormat
+from qwill.server.tools import CUSTOM, Known, Offered, given, offer
 from qwill.text.lark import literal
 
 AS_MANY_AS_FIT = -1
@@ -38,13 +41,14 @@ def chat_ask(body: ChatRequest) -> Ask:
         max_thinking_tokens=budget,
         **structure(body, body.response_format),
     )
-    choice: Any = body.tool_choice or "auto"
+    offered = offer([given(tool) for tool in body.tools or []], choice_of(body.tool_choice))
     return Ask(
         body.model,
-        in_order([plain_message(message) for message in body.messages]),
+        in_order([plain_message(message, offered) for message in body.messages]),
         params=params,
-        tools=[tool.model_dump(exclude_none=True) for tool in body.tools or []] or None,
-        tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
+        tools=offered.functions or None,
+        tool_choice=offered.choice,
+        told_as=offered.told_as,
         most_calls=1 if body.parallel_tool_calls is False else None,
         thinking=thinking,
         options=replace(
@@ -55,7 +59,7 @@ def chat_ask(body: ChatRequest) -> Ask:
         choices=1 if body.n is None else body.n,
         streamed=bool(body.stream),
         priority=body.priority or 0,
-        ignored=body.ignored(),
+        ignored=sorted({*body.ignored(), *offered.left_out}),
     )
 
 
@@ -117,8 +121,8 @@ def prompt_options(media: MediaOptions | None, go_on: bool = False, variables: A
     )  # fmt: skip
 
 
-def plain_message(message: Message) -> dict[str, Any]:
-    """A message in the form that chat templates take."""
+def plain_message(message: Message, offered: Offered) -> dict[str, Any]:
+    """A message in the form that chat templates take. `offered` knows what it calls the tools."""
     plain = message.model_dump(exclude_none=True, exclude={"prefix", "annotations", "refusal"})
     content = message.content
     if isinstance(content, list):
@@ -127,6 +131,11 @@ def plain_message(message: Message) -> dict[str, Any]:
         plain["content"] = message.refusal
     if message.role == "tool" and message.content is None:
         plain["content"] = ""
+    for call in plain.get("tool_calls", []):
+        if call["type"] == "custom":
+            custom = call.pop("custom")
+            name = offered.name_of(Known(CUSTOM, custom["name"]))
+            call |= {"type": "function", "function": {"name": name, "arguments": arguments_of(custom["input"])}}
     return plain
 
 

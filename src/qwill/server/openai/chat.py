@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta, TokenLogprob
 from qwill.server.asks import Asked
+from qwill.server.custom_tools import begun_input, input_of
 from qwill.server.errors import refusal_of
 from qwill.server.http import ALIVE, EVENTS, event, respond, to_json
 from qwill.server.ids import new_id
@@ -19,6 +20,8 @@ from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest, StreamOptions
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import answered
+from qwill.server.tools import CUSTOM, FUNCTION
+from qwill.text.router import ToolCallPiece
 
 router = routes()
 MARK = "\N{BLACK SQUARE}" * 8  # stands for a text
@@ -58,9 +61,9 @@ class ChatReply:
             message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
             if completion.reasoning and self._with_reasoning:
                 message |= {"reasoning_content": completion.reasoning, "reasoning": completion.reasoning}
-            calls = [_call(_call_id(), call["name"], to_text(call["arguments"])) for call in completion.tool_calls]
+            calls = [self._call(call["name"], to_text(call["arguments"])) for call in completion.tool_calls]
             if completion.cut_call is not None:  # its arguments are no whole JSON, as OpenAI's own are not then
-                calls.append(_call(_call_id(), completion.cut_call.name, completion.cut_call.text))
+                calls.append(self._call(completion.cut_call.name, completion.cut_call.text))
             if calls:
                 message |= {"content": completion.text or None, "tool_calls": calls}
             choice = {"index": index, "message": message, "logprobs": self._logprobs(completion.logprobs)}
@@ -105,19 +108,49 @@ class ChatReply:
         elif delta.kind == "reasoning" and self._with_reasoning:
             changes.append({"reasoning_content": delta.text, "reasoning": delta.text})
         elif delta.piece is not None:
-            piece: dict[str, Any] = {"index": delta.piece.index, "function": {"arguments": delta.piece.text}}
-            if delta.piece.first:
-                first = {"index": delta.piece.index} | _call(_call_id(), delta.piece.name, "")
-                changes.append({"tool_calls": [first]})
-            changes.append({"tool_calls": [piece]})
+            state.call = delta.piece.index
+            changes += self._piece(delta.piece)
+        elif delta.tool_call is not None and self._is_custom(delta.tool_call.name):
+            text = input_of(delta.tool_call.arguments)
+            changes.append({"tool_calls": [{"index": delta.tool_call.index, "custom": {"input": text}}]})
         elif delta.completion is not None:
-            changes.append({})
+            changes.append(self._cut_input(state.call, delta.completion))
             ending = self._ending(state.index, delta.completion)
         chunks = [_chunk(state.index, change) for change in changes]
         if chunks:
             chunks[-1] |= ending
             chunks[-1]["logprobs"] = self._logprobs(state.logprobs.take())
         return chunks
+
+    def _piece(self, piece: ToolCallPiece) -> list[dict[str, Any]]:
+        """The changes that tell a piece of a call. The input of a custom tool is told whole, once it is."""
+        first = {"index": piece.index} | self._call(piece.name, "")
+        changes = [{"tool_calls": [first]}] if piece.first else []
+        if not self._is_custom(piece.name):
+            changes.append({"tool_calls": [{"index": piece.index, "function": {"arguments": piece.text}}]})
+        return changes
+
+    def _cut_input(self, index: int, completion: Completion) -> dict[str, Any]:
+        """What came of a custom tool's input when the answer was cut off."""
+        cut = completion.cut_call
+        if cut is None or not self._is_custom(cut.name):
+            return {}
+        return {"tool_calls": [{"index": index, "custom": {"input": begun_input(cut.text)}}]}
+
+    def _is_custom(self, name: str) -> bool:
+        known = self._asked.ask.told_as.get(name)
+        return known is not None and known.kind == CUSTOM
+
+    def _call(self, name: str, arguments: str) -> dict[str, Any]:
+        """A call of the tool that has this name for the model, as the client knows it."""
+        known = self._asked.ask.told_as.get(name)
+        if known is not None and known.kind == CUSTOM:
+            return {
+                "id": new_id("call_"),
+                "type": CUSTOM,
+                CUSTOM: {"name": known.name, "input": begun_input(arguments)},
+            }
+        return {"id": new_id("call_"), "type": FUNCTION, FUNCTION: {"name": name, "arguments": arguments}}
 
     def _logprobs(self, logprobs: list[TokenLogprob] | None) -> dict[str, Any] | None:
         if logprobs is None:
@@ -137,11 +170,12 @@ class ChatReply:
 
 class _Choice:
     """How far a streamed answer has come, and what stands around each text in its events: most of an event is the same
-    every time, and to write it anew took half of the time.
+    every time, and to write it anew took half of the time. `call` is the number of the newest call.
     """
 
     def __init__(self, index: int, answer: Answer, head: dict[str, Any], extra: dict[str, Any]) -> None:
         self.index = index
+        self.call = 0
         self.logprobs = NewLogprobs(answer)
         kinds = {"content": {"content": MARK}, "reasoning": {"reasoning_content": MARK, "reasoning": MARK}}
         self.around = {
@@ -180,11 +214,3 @@ def to_text(arguments: dict[str, Any]) -> str:
 
 def _chunk(index: int, delta: dict[str, Any]) -> dict[str, Any]:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
-
-
-def _call(identity: str, name: str, arguments: str) -> dict[str, Any]:
-    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def _call_id() -> str:
-    return new_id("call_")

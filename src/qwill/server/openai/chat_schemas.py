@@ -4,16 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from qwill.server.openai.chat_tools import Tool, ToolChoice
 from qwill.server.schemas import (
     MediaOptions,
     Message,
-    NamedTool,
     Number,
     Open,
     ResponseFormat,
     Schema,
     Strict,
-    Tool,
     refused,
 )
 
@@ -131,7 +130,7 @@ class ChatRequest(Sampling):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None

@@ -24,8 +24,9 @@ from qwill.server.openai.responses_schemas import (
     RetrieveQuery,
 )
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
+from qwill.server.openai.responses_tools import FunctionTool, NamespaceTool
 from qwill.server.routes import caller, routes, service
-from qwill.server.schemas import REFUSALS, answered
+from qwill.server.schemas import REFUSALS, Open, answered
 
 router = routes()
 TOO_COMPLEX = "the structure of the answer became too complex to follow; ask for a simpler one"
@@ -143,7 +144,7 @@ class ResponseReply:
         tokens = None
         if answer.request.params.logprobs is not None and answer.tokenizer is not None:
             tokens = TextTokens(answer, answer.tokenizer)
-        self._output = Output(tokens, body.summarized, body.wants(ENCRYPTED))
+        self._output = Output(tokens, body.summarized, body.wants(ENCRYPTED), asked.ask.told_as)
         self._error: dict[str, Any] | None = None
         self._number = 0
         self._head = {
@@ -239,8 +240,17 @@ def _echo(body: ResponsesRequest) -> dict[str, Any]:
         "text": {
             "format": {"type": "text"} if stated is None else stated.model_dump(by_alias=True, exclude_unset=True)
         },
-        "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),
-        "tools": [{**tool.model_dump(), "strict": bool(tool.strict)} for tool in body.tools or []],
+        "tool_choice": choice.model_dump(exclude_none=True) if isinstance(choice, Open) else choice,
+        "tools": [_told(tool) for tool in body.tools or []],
         "top_logprobs": body.top_logprobs or 0,
         "truncation": "disabled",
     }
+
+
+def _told(tool: Any) -> dict[str, Any]:
+    """A tool as it came, with what holds where it says nothing."""
+    if isinstance(tool, FunctionTool):
+        return {**tool.model_dump(), "strict": bool(tool.strict)}
+    if isinstance(tool, NamespaceTool):
+        return {**tool.model_dump(exclude_none=True, exclude={"tools"}), "tools": [_told(one) for one in tool.tools]}
+    return tool.model_dump(exclude_none=True) if isinstance(tool, Open) else dict(tool)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from qwill.server.openai.chat_schemas import Sampling
-from qwill.server.schemas import JsonSchema, MediaOptions, Open, Schema, Strict, refused
+from qwill.server.openai.responses_tools import Name, Tool, ToolChoice
+from qwill.server.schemas import JsonSchema, MediaOptions, Open, Strict, other_than, refused
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identity = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Status = Literal["in_progress", "completed", "incomplete"]
 Metadata = Annotated[
@@ -89,14 +89,27 @@ class CallItem(Open):
     id: Identity | None = None
     call_id: Identity
     name: Name
+    namespace: Name | None = None
     arguments: str
     status: Status | None = None
 
 
-class CallOutputItem(Open):
-    """What a function gave back."""
+class CustomCallItem(Open):
+    """A call of a custom tool in an earlier answer."""
 
-    type: Literal["function_call_output"]
+    type: Literal["custom_tool_call"]
+    id: Identity | None = None
+    call_id: Identity
+    name: Name
+    namespace: Name | None = None
+    input: str
+    status: Status | None = None
+
+
+class CallOutputItem(Open):
+    """What a function or a custom tool gave back."""
+
+    type: Literal["function_call_output", "custom_tool_call_output"]
     id: Identity | None = None
     call_id: Identity
     output: Content
@@ -135,6 +148,13 @@ class ItemReference(Open):
     id: Identity
 
 
+KINDS = {
+    "message": "message", "function_call": "function_call", "custom_tool_call": "custom_tool_call",
+    "function_call_output": "output", "custom_tool_call_output": "output", "reasoning": "reasoning",
+    "item_reference": "item_reference",
+}  # fmt: skip
+
+
 def _kind_of_item(value: Any) -> str | None:
     """Messages and references need not say what they are."""
     if not isinstance(value, Mapping):
@@ -142,71 +162,19 @@ def _kind_of_item(value: Any) -> str | None:
     kind = value.get("type")
     if kind is None:
         return "message" if "role" in value else "item_reference"
-    return kind if isinstance(kind, str) else None
+    return KINDS.get(kind, "other") if isinstance(kind, str) and kind else None
 
 
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[CallItem, Tag("function_call")]
-    | Annotated[CallOutputItem, Tag("function_call_output")]
+    | Annotated[CustomCallItem, Tag("custom_tool_call")]
+    | Annotated[CallOutputItem, Tag("output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
-    | Annotated[ItemReference, Tag("item_reference")],
+    | Annotated[ItemReference, Tag("item_reference")]
+    | Annotated[dict[str, Any], other_than(*KINDS), Tag("other")],
     Discriminator(
-        _kind_of_item,
-        custom_error_type="unknown_item",
-        custom_error_message="no item of that type is known here; give a message, function_call, function_call_output,"
-        " reasoning or item_reference",
-    ),
-]
-
-
-class FunctionTool(Open):
-    """A function that the model may call."""
-
-    type: Literal["function"]
-    name: Name
-    description: str | None = None
-    parameters: Schema | None = None
-    strict: bool | None = None
-
-
-def _only_functions(value: Any) -> Any:
-    kind = value.get("type") if isinstance(value, Mapping) else None
-    if isinstance(kind, str) and kind != "function":
-        raise ValueError(f"tools of type {kind!r} are not offered here; give functions, which you call yourself")
-    return value
-
-
-class FunctionChoice(Open):
-    """One function by its name."""
-
-    type: Literal["function"]
-    name: Name
-
-
-class AllowedTools(Open):
-    """Those of the tools that may be called, or one of which must be."""
-
-    type: Literal["allowed_tools"]
-    mode: Literal["auto", "required"]
-    tools: Annotated[list[FunctionChoice], Field(min_length=1)]
-
-
-def _kind_of_choice(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "mode"
-    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return kind if isinstance(kind, str) else None
-
-
-Choice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("mode")]
-    | Annotated[FunctionChoice, Tag("function")]
-    | Annotated[AllowedTools, Tag("allowed_tools")],
-    Discriminator(
-        _kind_of_choice,
-        custom_error_type="unknown_choice",
-        custom_error_message="give none, auto, required, a function or allowed_tools; other tools are not offered here",
+        _kind_of_item, custom_error_type="no_type", custom_error_message="an item is an object with a type or a role"
     ),
 ]
 
@@ -242,7 +210,7 @@ Items = Annotated[list[Item], Field(min_length=1), Tag("items")]
 class ResponsesRequest(Sampling):
     """What an answer is wanted to. The sampling fields of chat completions are taken, too."""
 
-    IGNORED = Sampling.IGNORED - {"store", "metadata"} | {"prompt_cache_options", "stream_options"}
+    IGNORED = Sampling.IGNORED - {"store", "metadata"} | {"prompt_cache_options", "stream_options", "client_metadata"}
     input: Annotated[Annotated[str, Tag("text")] | Items, text_or("items")]
     instructions: str | None = None
     previous_response_id: Identity | None = None
@@ -250,8 +218,8 @@ class ResponsesRequest(Sampling):
     metadata: Metadata | None = None
     max_output_tokens: int | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
-    tools: list[Annotated[FunctionTool, BeforeValidator(_only_functions)]] | None = None
-    tool_choice: Choice | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningOptions | None = None
     thinking_budget: int | None = None
@@ -261,6 +229,7 @@ class ResponsesRequest(Sampling):
     truncation: Literal["auto", "disabled"] | None = None
     mm_processor_kwargs: MediaOptions | None = None
     prompt_cache_options: Any = None
+    client_metadata: Any = None
     n: Annotated[None, refused("a response is one answer; leave n out")] = None
     background: Annotated[None, refused("nothing is answered in the background; leave it out, or stream")] = None
     conversation: Annotated[None, refused("conversations are not kept here; use previous_response_id")] = None
@@ -280,6 +249,8 @@ class ResponsesRequest(Sampling):
         yield from super().ignored_fields(place)
         if self.truncation == "auto":
             yield "truncation"
+        if not isinstance(self.input, str):
+            yield from (f"input.{item['type']}" for item in self.input if isinstance(item, dict))
         if any(what not in (LOGPROBS, ENCRYPTED) for what in self.include or []):
             yield "include"
 
