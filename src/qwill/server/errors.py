@@ -19,6 +19,7 @@ from qwill.errors import (
     QwillError,
     TemplateError,
 )
+from qwill.server.kinds import without_members
 from qwill.server.worker import Stopped
 
 log = logging.getLogger("qwill.server")
@@ -135,7 +136,7 @@ def _of_http(error: HTTPException) -> Refusal:
 def _of_validation(error: RequestValidationError) -> Refusal:
     """The first complaint of pydantic's, with the field that it is about."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    place = [part for part in without_members(first["loc"]) if part not in ("body", "query", "path", "header")]
     name = ".".join(place)
     if first["type"] == "extra_forbidden":
         return Refusal(

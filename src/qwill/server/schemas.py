@@ -1,6 +1,6 @@
 """What requests may hold in all dialects: strict bodies, open parts, and values that several fields share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
@@ -130,19 +130,6 @@ class VideoAddress(Open):
     url: str
 
 
-class Part(Open):
-    """A piece of a message's content."""
-
-    type: Literal["text", "image_url", "image", "video_url", "video", "refusal", "input_text", "output_text"]
-    text: str | None = None
-    refusal: str | None = None
-    image_url: ImageAddress | str | None = None
-    image: str | None = None
-    video_url: VideoAddress | str | None = None
-    video: str | None = None
-    cache_control: Mapping[str, Any] | None = None
-
-
 class FunctionCall(Open):
     """A function and its arguments, as the text of a JSON object or whatever else came of them."""
 
@@ -157,23 +144,6 @@ class ToolCall(Open):
     type: Literal["function"] = "function"
     index: int | None = None
     function: FunctionCall
-
-
-class Message(Open):
-    """A message of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
-    prefix: bool | None = None
 
 
 class Function(Open):

@@ -7,18 +7,21 @@ from typing import Any
 
 from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
-from qwill.server.openai.responses_schemas import (
-    CallItem,
-    CallOutputItem,
+from qwill.server.openai.responses_content import (
     Content,
     InputImage,
     InputText,
     InputVideo,
+    OutputText,
+    plain_of,
+    stored_part,
+)
+from qwill.server.openai.responses_schemas import (
+    CallItem,
+    CallOutputItem,
     Item,
     ItemReference,
     MessageItem,
-    OutputText,
-    Part,
     ReasoningItem,
 )
 
@@ -68,9 +71,9 @@ def messages_of(instructions: str | None, items: Sequence[Stored]) -> list[dict[
             continue
         turn = None
         if kind == "message":
-            messages.append({"role": item["role"], "content": _plain(item["content"])})
+            messages.append({"role": item["role"], "content": plain_of(item["content"])})
         else:
-            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _plain(item["output"])})
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": plain_of(item["output"])})
     return in_order(messages, "input")
 
 
@@ -85,21 +88,6 @@ def _add(turn: dict[str, Any], item: Stored) -> None:
     turn[name] = SEAM.join(piece for piece in (turn.get(name, ""), text) if piece)
 
 
-def _plain(content: str | Sequence[Stored]) -> str | list[dict[str, Any]]:
-    """Content in the form of chat completions."""
-    if isinstance(content, str):
-        return content
-    parts: list[dict[str, Any]] = []
-    for part in content:
-        if part["type"] == "input_image":
-            parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
-        elif part["type"] == "input_video":
-            parts.append({"type": "video_url", "video_url": {"url": part["video_url"]}})
-        else:
-            parts.append({"type": "text", "text": part["text" if "text" in part else "refusal"]})
-    return parts
-
-
 def _stored(item: Item, place: str, known: Mapping[str, Stored]) -> Stored:
     if isinstance(item, ItemReference):
         if item.id not in known:
@@ -111,7 +99,7 @@ def _stored(item: Item, place: str, known: Mapping[str, Stored]) -> Stored:
     elif isinstance(item, CallItem):
         kind, own = "fc", {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
     elif isinstance(item, CallOutputItem):
-        output = item.output if isinstance(item.output, str) else [_stored_part(part) for part in item.output]
+        output = item.output if isinstance(item.output, str) else [stored_part(part) for part in item.output]
         kind, own = "fco", {"call_id": item.call_id, "output": output}
     else:
         text = _reasoning(item, place)
@@ -125,21 +113,10 @@ def _stored_content(message: MessageItem, place: str) -> list[Stored]:
     own = message.role == "assistant"
     if isinstance(content, str):
         text = OutputText(type="output_text", text=content) if own else InputText(type="input_text", text=content)
-        return [_stored_part(text)]
+        return [stored_part(text)]
     if own and any(isinstance(part, InputImage | InputVideo) for part in content):
         raise Refusal(400, f"{place}: an assistant's message holds text alone", param=place)
-    return [_stored_part(part) for part in content]
-
-
-def _stored_part(part: Part) -> Stored:
-    stored: Stored = part.model_dump(exclude_none=True)
-    if isinstance(part, InputText):
-        stored["type"] = "input_text"
-    elif isinstance(part, OutputText):
-        stored.setdefault("annotations", [])
-    elif isinstance(part, InputImage):
-        stored.setdefault("detail", "auto")
-    return stored
+    return [stored_part(part) for part in content]
 
 
 def _reasoning(item: ReasoningItem, place: str) -> str:
