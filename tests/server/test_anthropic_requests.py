@@ -45,7 +45,8 @@ def test_turns() -> None:
         ],
     )
     functions = [{"name": "get_weather", "arguments": {"city": city}} for city in ("Paris", "Rome")]
-    address = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
+    address: dict[str, Any] = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
+    address["place"] = "messages.6.content.2.content.1"
     assert found == [
         {"role": "system", "content": "Be kind.\n\nBe short.\n\nStay calm."},
         {"role": "user", "content": "What\nnow?\nWell?"},

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
-from qwill.server.documents import Document, as_document, audio_note, joined, picture_note
+from qwill.server.documents import Document, as_document, audio_note, joined, medium, picture_note
 from qwill.server.kinds import ByType, TextOr
-from qwill.server.schemas import ImageAddress, Open, VideoAddress
+from qwill.server.schemas import ImageAddress, Open, Placed, VideoAddress
 
 Plain = dict[str, Any]  # a part as templates take it
 
 
-class Shown(Open):
+class Shown(Placed):
     """A part of a type of its own. What the model gets no use of is told by the header."""
 
     type: str
@@ -84,10 +84,10 @@ class Picture(Shown):
 
     def plain(self) -> list[Plain]:
         if self.document is not None:
-            return self.document.parts()
+            return self.document.parts(self._place)
         if not self.address:
             return [picture_note(self.name)]
-        return [{"type": "image_url", "image_url": {"url": self.address}}]
+        return [medium("image", self.address, self._place)]
 
     @property
     def is_used(self) -> bool:
@@ -137,7 +137,7 @@ class VideoPart(Shown):
         return self
 
     def plain(self) -> list[Plain]:
-        return [{"type": "video_url", "video_url": {"url": self.address}}]
+        return [medium("video", self.address, self._place)]
 
 
 class FileContents(Open):
@@ -157,7 +157,7 @@ class File(Shown):
         raise NotImplementedError
 
     def plain(self) -> list[Plain]:
-        return self.document.parts()
+        return self.document.parts(self._place)
 
     @property
     def is_used(self) -> bool:

@@ -10,7 +10,7 @@ from binascii import Error as NotBase64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from qwill.server.sources import MOST_ESCAPES
@@ -28,8 +28,11 @@ TEXT_ENDINGS = ("+json", "+xml", "+yaml")
 NO_TEXTS = re.compile(r"(image|audio|video|font)/.*|application/(pdf|zip|gzip|msword|vnd\..*)")
 UNSEEN = re.compile(r"image/(svg\+xml|hei[cf](-sequence)?|jxl|vnd\.adobe\..*|x-(photoshop|xcf|raw))")
 PDF = b"%PDF-"
-CHARSET = re.compile(r"charset=\"?(utf-?(?:8|16|32)|us-ascii|iso-8859-\d+|windows-125\d|koi8-[ru]|shift_jis"
-                     r"|euc-(?:jp|kr)|gb(?:k|2312|18030)|big5)\"?", re.IGNORECASE)  # fmt: skip
+CHARSET = re.compile(
+    r"charset=\"?(utf-?8|utf-?(?:16|32)(?:-?[lb]e)?|us-ascii|iso-8859-\d+|windows-125\d|koi8-[ru]|shift_jis|euc-(?:jp|kr)"
+    r"|gb(?:k|2312|18030)|big5)(?![\w-])",
+    re.IGNORECASE,
+)
 CONTROLS = re.compile(r"[\0-\b\x0e-\x1a\x1c-\x1f\x7f]")  # none of which a text has
 # What a block of an unknown type may have for its reader.
 TOLD = ("title", "url", "text", "content", "source", "data", "stdout", "stderr")
@@ -57,7 +60,7 @@ class Document:
         """Its text; None for what has none."""
         kind = self.kind.partition(";")[0].strip()
         is_text = kind.startswith("text/") or kind in TEXTS or kind.endswith(TEXT_ENDINGS)
-        if not self.data or (not is_text and NO_TEXTS.fullmatch(kind)):
+        if not self.data or unseen(kind) or (not is_text and NO_TEXTS.fullmatch(kind)):
             return None
         contents = _contents(self.data)
         return _decoded(contents, self.kind, is_text) if contents is not None else None
@@ -72,17 +75,22 @@ class Document:
         """Whether the model sees more of it than a note."""
         return self.is_picture or self.text is not None
 
-    def parts(self) -> list[Part]:
+    def parts(self, place: str = "") -> list[Part]:
         """What the model sees of it: its name, what is said of it and its text, or a note."""
         if unseen(self.kind):
             return [picture_note(self.name or self.kind), *texts(self.context)]
         if self.is_picture:
             address = self.data if _is_address(self.data) else f"data:{self.kind};base64,{self.data}"
-            return [*texts(self.context), {"type": "image_url", "image_url": {"url": address}}]
+            return [*texts(self.context), medium("image", address, place)]
         if self.text is not None:
             return texts(self.name, self.context, self.text)
         about = " ".join(filter(None, ("Document", _short(self.name), f"({_short(self.kind)})" if self.kind else "")))
         return texts(f"[{about} cannot be read here; its text, or images of its pages, can be.]", self.context)
+
+
+def medium(kind: Literal["image", "video"], address: str, place: str = "") -> Part:
+    """An image or a video. `place` is where it stands in the request, if that is known."""
+    return {"type": f"{kind}_url", f"{kind}_url": {"url": address}, **({"place": place} if place else {})}
 
 
 def picture_note(name: str) -> Part:
@@ -160,8 +168,11 @@ def _contents(data: str) -> bytes | None:
         coded = unquote_to_bytes(body)
         if not head.lower().endswith(";base64"):
             return coded
+    if isinstance(coded, str):
+        coded = coded.encode("ascii", "replace")
+    coded = b"".join(coded.split())
     try:
-        return b64decode(coded)
+        return b64decode(coded + b"=" * (-len(coded) % 4), validate=True)
     except (NotBase64, ValueError):
         return None
 

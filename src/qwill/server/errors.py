@@ -90,7 +90,9 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(404, message, code="model_not_found", param="model")
     if isinstance(error, PromptTooLong):
         return _overflow(error)
-    if isinstance(error, InvalidArgument | MediaError | TemplateError):
+    if isinstance(error, MediaError):
+        return Refusal(400, message, param=error.place)
+    if isinstance(error, InvalidArgument | TemplateError):
         return Refusal(400, message)
     if isinstance(error, NotEnoughMemory | Stopped):
         return Refusal(503, message, "server_error", headers={"Retry-After": str(RETRY_SECONDS)})

@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from qwill.server.documents import Document, as_document
 from qwill.server.kinds import ByType
-from qwill.server.schemas import Open
+from qwill.server.schemas import Open, Placed
 
 CACHE = frozenset({"cache_control"})
 KNOWN = (
@@ -99,7 +99,7 @@ class Transformations(Piece):
     oversized_image: Literal["downsize"] | None = None
 
 
-class ImageBlock(CacheablePiece):
+class ImageBlock(CacheablePiece, Placed):
     """An image. What cannot be seen gets a note in its place."""
 
     type: Literal["image"]
@@ -185,7 +185,7 @@ class BlocksSource(Piece):
     content: Annotated[list[TextOrImage], BeforeValidator(as_blocks, json_schema_input_type=str | list[TextOrImage])]
 
 
-class DocumentBlock(CacheablePiece):
+class DocumentBlock(CacheablePiece, Placed):
     """A document. Text is read; what is none gets a note in its place."""
 
     IGNORED = CACHE | {"citations"}

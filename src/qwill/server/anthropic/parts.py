@@ -12,7 +12,7 @@ from qwill.server.anthropic.blocks import (
     ToolReferenceBlock,
     UnknownBlock,
 )
-from qwill.server.documents import Document, Part, joined, picture_note, texts, words_of
+from qwill.server.documents import Document, Part, joined, medium, picture_note, texts, words_of
 
 MOST_LETTERS = 100  # of a type that is not known
 
@@ -39,15 +39,15 @@ def is_left_out(block: Any) -> bool:
 
 def _image(block: ImageBlock) -> list[Part]:
     if block.document is not None:
-        return block.document.parts()
+        return block.document.parts(block._place)
     if isinstance(block.source, OtherSource):
         return [picture_note(block.source.name)]
-    return [{"type": "image_url", "image_url": {"url": block.address}}]
+    return [medium("image", block.address, block._place)]
 
 
 def _document(block: DocumentBlock) -> list[Part]:
     if block.document is not None:
-        return block.document.parts()
+        return block.document.parts(block._place)
     head = texts(block.title, block.context)
     if isinstance(block.source, BlocksSource):
         return joined((part, True) for part in (head, *(parts_of(inner) for inner in block.source.content)))

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from qwill.effort import EFFORTS
 from qwill.server.content import Content, ImagePart
-from qwill.server.schemas import Function, Number, Open, Schema, Strict
+from qwill.server.schemas import Function, Number, Open, Placed, Schema, Strict
 
 
 class OllamaOptions(Open):
@@ -46,7 +46,7 @@ class OllamaToolCall(Open):
     function: OllamaFunctionCall
 
 
-class OllamaMessage(Open):
+class OllamaMessage(Placed):
     """A message of a conversation. Images are files in base64, or their `data:` addresses. What clients of OpenAI's API
     call otherwise is taken, too: content in parts, reasoning, and a tool's `name`."""
 
@@ -70,11 +70,14 @@ class OllamaMessage(Open):
 
     @cached_property
     def pictures(self) -> list[ImagePart]:
-        """The images by their addresses."""
-        return [
+        """The images by their addresses, each knowing its place."""
+        pictures = [
             ImagePart(type="image", image=image if image[:5].lower() == "data:" else f"data:image/any;base64,{image}")
             for image in self.images or []
         ]
+        for number, picture in enumerate(pictures):
+            picture._place = f"{self._place}.images.{number}".removeprefix(".")
+        return pictures
 
     @property
     def tool(self) -> str | None:

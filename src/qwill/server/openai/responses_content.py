@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import TypeAdapter
 
 from qwill.server.content import AudioPart, File, Picture, Plain, RefusalPart, Shown, Words, plain_content
-from qwill.server.documents import Document
+from qwill.server.documents import Document, medium
 from qwill.server.kinds import ByType, TextOr
 
 StoredPart = dict[str, Any]
@@ -53,7 +53,7 @@ class InputVideo(Shown):
     video_url: str
 
     def plain(self) -> list[Plain]:
-        return [{"type": "video_url", "video_url": {"url": self.video_url}}]
+        return [medium("video", self.video_url, self._place)]
 
 
 class InputFile(File):
