@@ -278,6 +278,6 @@ def test_words_of_what_is_not_known() -> None:
     found = {"type": "web_fetch_result", "url": "https://example.com", "retrieved_at": "today", "content": page}
     assert words_of({"type": "x", "content": found}).splitlines() == ["https://example.com", "Tale", "Once."]
     shell = {"type": "code_execution_result", "stdout": "3\n", "stderr": "", "return_code": 0, "content": []}
-    assert words_of({"type": "x", "content": shell}) == "3\n"
+    assert words_of({"type": "x", "content": shell}) == "3"
     assert words_of({"source": {"type": "base64", "data": "AAAA"}, "title": 5, "text": "\ud800", "url": None}) == "?"
     assert words_of(json.loads('{"type": "server_tool_use", "input": {"text": "hidden"}}')) == ""

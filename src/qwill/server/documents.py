@@ -144,8 +144,8 @@ def joined(pieces: Iterable[tuple[list[Part], bool]]) -> list[Part]:
 
 def _words(value: Any) -> list[str]:
     if isinstance(value, str):
-        # Halves of surrogate pairs, which no text has.
-        return [value.encode("utf-8", "replace").decode()] if value.strip() else []
+        # JSON may hold halves of surrogate pairs, and no text does.
+        return [value.strip().encode("utf-8", "replace").decode()] if value.strip() else []
     if isinstance(value, list):
         return [word for one in value if isinstance(one, dict | str) for word in _words(one)]
     if not isinstance(value, dict):
