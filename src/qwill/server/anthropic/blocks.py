@@ -34,7 +34,7 @@ class CacheablePiece(Piece):
 
 
 class UnknownBlock(Piece):
-    """A block of a type that has no meaning here. `held` is all that stands in it."""
+    """A block of a type that has no meaning here, whatever stands in it."""
 
     type: Annotated[str, Field(json_schema_extra={"not": {"enum": list(KNOWN)}})]
     held: SkipJsonSchema[dict[str, Any]]
@@ -66,7 +66,7 @@ class DataSource(Piece):
 
 
 class AddressSource(Piece):
-    """An image that the server fetches."""
+    """An image that the server fetches, or a document, which it does not."""
 
     type: Literal["url"]
     url: str
@@ -83,10 +83,12 @@ class PlainSource(Piece):
 class OtherSource(UnknownBlock):
     """An image or a document that cannot be had here, such as one of the files API."""
 
+    type: Annotated[str, Field(json_schema_extra={"not": {"enum": ["base64", "url", "text", "content"]}})]
+
     @property
     def name(self) -> str:
         """What is known of it."""
-        found = (self.held.get(key) for key in ("filename", "url", "file_id"))
+        found = (self.held.get(key) for key in ("filename", "file_id"))
         return next((name for name in found if isinstance(name, str)), self.type)
 
     def ignored_fields(self, place: str = "") -> Iterator[str]:
@@ -191,7 +193,8 @@ class DocumentBlock(CacheablePiece, Placed):
     IGNORED = CACHE | {"citations"}
     type: Literal["document"]
     source: Annotated[
-        PlainSource | BlocksSource | DataSource | OtherSource, ByType("sources of documents", other=OtherSource)
+        PlainSource | BlocksSource | DataSource | AddressSource | OtherSource,
+        ByType("sources of documents", other=OtherSource),
     ]
     title: str | None = None
     context: str | None = None
@@ -203,6 +206,8 @@ class DocumentBlock(CacheablePiece, Placed):
         name, context = self.title or "", self.context or ""
         if isinstance(self.source, OtherSource):
             return Document(name=name or self.source.name, context=context)
+        if isinstance(self.source, AddressSource):
+            return Document(name=name or self.source.url, context=context)
         if isinstance(self.source, DataSource):
             return Document(self.source.data, self.source.media_type, name, context)
         return None
