@@ -22,6 +22,18 @@ TOOL = {
 }  # fmt: skip
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+PDF, NOTES = "JVBERi0xLjQK", "U29tZSB3b3Jkcy4="  # the beginning of one, and a text, in base64
+TEXT_FILE = {"type": "file", "file": {"file_data": f"data:text/plain;base64,{NOTES}", "filename": "a.txt"}}
+PDF_FILE = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF}", "file_id": "f"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": NOTES, "format": "wav"}}
+DOCUMENT = {
+    "type": "document",
+    "title": "a",
+    "context": "b",
+    "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+}
+UNKNOWN = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [
+    {"type": "web_search_result", "title": "x", "url": "y", "encrypted_content": NOTES}]}  # fmt: skip
 BODIES: dict[str, list[dict[str, Any]]] = {
     "/v1/chat/completions": [
         {"model": "demo", "messages": [{"role": "user", "content": "What is 17 + 25?"}], "max_tokens": 3,
@@ -53,6 +65,10 @@ BODIES: dict[str, list[dict[str, Any]]] = {
              {"type": "function", "function": TOOL}, {"type": "web_search", "max_uses": 1}],
          "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
              {"type": "custom", "custom": {"name": "code"}}, {"type": "web_search"}]}}},
+        {"messages": [{"role": "user", "content": [TEXT_FILE, PDF_FILE, SOUND, {"type": "text", "text": "x"}]},
+                      {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "tool_calls": [CALL]},
+                      {"role": "tool", "tool_call_id": "call_1", "content": [TEXT_FILE, {"type": "image_url",
+                      "image_url": f"data:application/pdf;base64,{PDF}"}]}], "max_tokens": 3},
     ],
     "/v1/completions": [
         {"model": "demo", "prompt": ["Once", "Twice"], "max_tokens": 3, "logprobs": 2, "n": 2, "stop": "."},
@@ -83,6 +99,10 @@ BODIES: dict[str, list[dict[str, Any]]] = {
              {"type": "custom", "name": "code", "format": {"type": "grammar", "syntax": "regex", "definition": "a|b"}}],
          "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [
              {"type": "function", "name": "find", "namespace": "maps"}, {"type": "custom", "name": "code"}]}},
+        {"input": [{"role": "user", "content": [
+            {"type": "input_file", "filename": "a.txt", "file_data": NOTES}, {"type": "input_file", "file_url": "x"},
+            SOUND, {"type": "computer_screenshot", "image_url": "{image}"}, {"type": "input_image", "file_id": "f"}]}],
+         "max_output_tokens": 16},
     ],
     "/v1/messages": [
         {"model": "demo", "max_tokens": 3, "system": "Be short.", "messages": [{"role": "user", "content": "Hi!"}],
@@ -99,6 +119,15 @@ BODIES: dict[str, list[dict[str, Any]]] = {
          "tools": [{"type": "bash_20250124", "name": "bash", "strict": True},
                    {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}],
          "tool_choice": {"type": "tool", "name": "bash", "disable_parallel_tool_use": True}},
+        {"model": "demo", "max_tokens": 3, "system": [{"type": "text", "text": "x"}, UNKNOWN], "messages": [
+            {"role": "user", "content": [DOCUMENT, UNKNOWN, {"type": "image", "source": {"type": "file",
+            "file_id": "f"}}, {"type": "document", "source": {"type": "content", "content": [UNKNOWN]}}]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "", "signature": "x", "cache_control": {"type": "ephemeral"}},
+                {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}, UNKNOWN,
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [DOCUMENT, UNKNOWN,
+            {"type": "tool_reference", "tool_name": "f"}]}]}]},
     ],
     "/v1/responses/input_tokens": [{"model": "demo", "input": "Hi!", "instructions": "Be short."}],
     "/v1/messages/count_tokens": [{"model": "demo", "messages": [{"role": "user", "content": "Hi!"}]}],
@@ -108,6 +137,10 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"model": "demo", "messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function",
         "function": TOOL}],
          "format": SCHEMA, "stream": False, "options": {"num_predict": 3}, "keep_alive": "5m"},
+        {"messages": [{"role": "user", "content": [TEXT_FILE, {"type": "text", "text": "x"}], "images": ["{image}",
+         f"data:application/pdf;base64,{PDF}"]}, {"role": "assistant", "content": "", "reasoning_content": "y",
+         "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, {"role": "tool", "name": "f", "content": "z"}],
+         "options": {"num_predict": 3}},
     ],
     "/api/generate": [{"model": "demo", "prompt": "x", "system": "y", "raw": False, "options": {"num_predict": 3}}],
     "/api/show": [{"model": "demo", "verbose": True}],

@@ -62,7 +62,11 @@ class TemplateError(UserError):
 
 
 class MediaError(UserError):
-    """An image or video that cannot be decoded or is outside the limits."""
+    """An image or video that cannot be decoded or is outside the limits. `place`: where in a conversation it stands."""
+
+    def __init__(self, message: str, place: str | None = None) -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.place = place or None
 
 
 class SessionError(UserError):

@@ -185,7 +185,10 @@ class PromptBuilder:
         loaded = []
         tokens = 0
         for part in rendered.media:
-            loaded.append(self._load(part, options))
+            try:
+                loaded.append(self._load(part, options))
+            except MediaError as error:
+                raise MediaError(str(error), part.source.get("place")) from error
             tokens += loaded[-1][0].tokens
             if tokens > self._max_context:
                 raise PromptTooLong(

@@ -346,11 +346,6 @@ def test_errors_are_of_the_clients_classes(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.BadRequestError, match="the context holds 1024") as long:
         ask(client, "word " * 2000)
     assert long.value.body["error"]["type"] == "invalid_request_error"
-    with pytest.raises(anthropic.BadRequestError, match="cannot be named by file_id"):
-        ask(client, [{"type": "image", "source": {"type": "file", "file_id": "file_1"}}])
-    scan = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
-    with pytest.raises(anthropic.BadRequestError, match="base64 are not read here; send their text"):
-        ask(client, [scan])
     with pytest.raises(anthropic.BadRequestError, match="this server does not run web_search_20250305"):
         ask(client, SUM, tools=[{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}])
     with pytest.raises(anthropic.BadRequestError, match="conversations are not kept here"):

@@ -352,7 +352,7 @@ def test_unknown_models_and_long_prompts(client: ollama.Client) -> None:
         ({"think": "deeply"}, "think: must be true, false, none, minimal, low, medium, high, xhigh or max"),
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs: "),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role: "),
-        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content: "),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content.0: must be an object whose type"),
         ({"messages": [{"role": "system", "content": "x", "images": ["eA=="]}]}, "images"),
         ({"tools": [{"type": "function"}]}, "tools.0.function: "),
         ({"tools": [{"function": {"name": ""}}]}, "tools.0.function.name: "),

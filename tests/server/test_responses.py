@@ -339,12 +339,8 @@ def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
         ({"input": []}, "input"),
         ({"input": 5}, "input"),
         ({"input": [{"role": "judge", "content": "x"}]}, "role"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input_file"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "image_url"),
-        (
-            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x", "file_id": "f"}]}]},
-            "files are not kept here",
-        ),
+        ({"input": [{"role": "user", "content": [{"type": "input_flie", "file_id": "f"}]}]}, "'input_flie' is none"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "the address of an image"),
         (
             {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": "data:,x"}]}]},
             "holds text alone",

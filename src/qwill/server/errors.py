@@ -20,6 +20,7 @@ from qwill.errors import (
     QwillError,
     TemplateError,
 )
+from qwill.server.kinds import without_members
 from qwill.server.worker import Stopped
 
 log = logging.getLogger("qwill.server")
@@ -90,7 +91,9 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(404, message, code="model_not_found", param="model")
     if isinstance(error, PromptTooLong):
         return _overflow(error)
-    if isinstance(error, InvalidArgument | MediaError | TemplateError):
+    if isinstance(error, MediaError):
+        return Refusal(400, message, param=error.place)
+    if isinstance(error, InvalidArgument | TemplateError):
         return Refusal(400, message)
     if isinstance(error, NotEnoughMemory | Stopped):
         return Refusal(503, message, "server_error", headers={"Retry-After": str(RETRY_SECONDS)})
@@ -154,7 +157,7 @@ def _field(complaint: Mapping[str, Any], body: Any) -> str:
     which the body does not know."""
     place = [part for part in complaint["loc"] if part not in ("body", "query", "path", "header")]
     if body is None:
-        return ".".join(map(str, place))
+        return ".".join(without_members(place))
     names: list[str] = []
     for part in place:
         if (isinstance(body, dict) and part in body) or (isinstance(body, list) and isinstance(part, int)):

@@ -26,12 +26,18 @@ class Open(BaseModel):
             if getattr(self, name) is not None:
                 yield self.name_of(name, place)
         for name in self.model_fields_set - self.IGNORED:
-            for part in _parts(getattr(self, name)):
+            for _, part in _parts(getattr(self, name)):
                 yield from part.ignored_fields(f"{place}{name}.")
 
     def name_of(self, field: str, place: str) -> str:
         """What a field that means nothing is called in the header."""
         return place + field
+
+
+class Placed(Open):
+    """A part that may be wrong in ways that only its contents tell. `_place` leads to it, numbers included."""
+
+    _place: str = PrivateAttr("")
 
 
 class Strict(Open):
@@ -42,7 +48,7 @@ class Strict(Open):
 
     @model_validator(mode="after")
     def _leave_out(self) -> Self:
-        self._unknown = set(_take_unknown(self, ""))
+        self._unknown = set(_take_unknown(self, "", ""))
         return self
 
     def ignored(self) -> list[str]:
@@ -50,23 +56,26 @@ class Strict(Open):
         return sorted({*self.ignored_fields(), *self._unknown})
 
 
-def _parts(value: Any) -> Iterator[Open]:
-    """The models that a field holds."""
+def _parts(value: Any) -> Iterator[tuple[str, Open]]:
+    """The models that a field holds, each with its number and a dot if it is one of several."""
     if isinstance(value, Open):
-        yield value
+        yield "", value
     elif isinstance(value, list):
-        yield from (part for part in value if isinstance(part, Open))
+        yield from ((f"{number}.", part) for number, part in enumerate(value) if isinstance(part, Open))
 
 
-def _take_unknown(model: Open, place: str) -> Iterator[str]:
-    """Takes unknown fields out of a model and all within it; yields what leads to each, without numbers."""
+def _take_unknown(model: Open, place: str, exact: str) -> Iterator[str]:
+    """Takes unknown fields out of a model and all within it; yields what leads to each, without numbers as `place` is.
+    Parts that are to know their place are told it with numbers, as `exact` has them."""
+    if isinstance(model, Placed):
+        model._place = exact.removesuffix(".")
     unknown = model.__pydantic_extra__ or {}
     yield from (place + name for name, value in unknown.items() if value is not None)
     model.__pydantic_fields_set__.difference_update(unknown)
     unknown.clear()
     for name in model.model_fields_set:
-        for part in _parts(getattr(model, name)):
-            yield from _take_unknown(part, f"{place}{name}.")
+        for number, part in _parts(getattr(model, name)):
+            yield from _take_unknown(part, f"{place}{name}.", f"{exact}{name}.{number}")
 
 
 def refused(why: str) -> BeforeValidator:
@@ -142,19 +151,6 @@ class VideoAddress(Open):
     url: str
 
 
-class Part(Open):
-    """A piece of a message's content."""
-
-    type: Literal["text", "image_url", "image", "video_url", "video", "refusal", "input_text", "output_text"]
-    text: str | None = None
-    refusal: str | None = None
-    image_url: ImageAddress | str | None = None
-    image: str | None = None
-    video_url: VideoAddress | str | None = None
-    video: str | None = None
-    cache_control: Mapping[str, Any] | None = None
-
-
 class FunctionCall(Open):
     """A function and its arguments, as the text of a JSON object or whatever else came of them."""
 
@@ -183,23 +179,6 @@ class ToolCall(Open):
         if getattr(self, self.type) is None:
             raise ValueError(f"a call of type {self.type} needs {self.type}")
         return self
-
-
-class Message(Open):
-    """A message of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
-    prefix: bool | None = None
 
 
 class Function(Open):

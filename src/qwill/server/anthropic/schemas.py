@@ -1,195 +1,26 @@
 """The bodies of /v1/messages and /v1/messages/count_tokens, as Anthropic's clients send them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
+from qwill.server.anthropic.blocks import (
+    CACHE,
+    AssistantBlock,
+    CacheablePiece,
+    Piece,
+    SystemBlocks,
+    UserBlock,
+    as_blocks,
+)
 from qwill.server.anthropic.client_tools import TYPED, family_of, function_of
-from qwill.server.schemas import Number, Open, Schema, Strict, other_than, type_of
+from qwill.server.kinds import ByType
+from qwill.server.schemas import Number, Schema, Strict, other_than, type_of
 from qwill.server.tools import FUNCTION, Given, Known
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
-CACHE = frozenset({"cache_control"})
 ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
-
-class Piece(Open):
-    """A part of a request. What means nothing here is told by its bare name: it stands in many places."""
-
-    def name_of(self, field: str, place: str) -> str:
-        return field
-
-
-class CacheablePiece(Piece):
-    """What may say that the prompt up to here is to be cached. Here every prompt is, without being told."""
-
-    IGNORED = CACHE
-    cache_control: Any = None
-
-
-class TextBlock(CacheablePiece):
-    """Text."""
-
-    IGNORED = CACHE | {"citations"}
-    type: Literal["text"]
-    text: str
-    citations: Any = None
-
-
-class Base64Source(Piece):
-    """An image's bytes."""
-
-    type: Literal["base64"]
-    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-    data: str
-
-
-class AddressSource(Piece):
-    """An image that the server fetches."""
-
-    type: Literal["url"]
-    url: str
-
-
-class FileSource(Piece):
-    """An image of the files API, which this server does not have: it is refused."""
-
-    type: Literal["file"]
-    file_id: str
-
-
-class Transformations(Piece):
-    """What happens to an image that is too large."""
-
-    oversized_image: Literal["downsize"] | None = None
-
-
-class ImageBlock(CacheablePiece):
-    """An image."""
-
-    type: Literal["image"]
-    source: Annotated[Base64Source | AddressSource | FileSource, Field(discriminator="type")]
-    transformations: Transformations | None = None
-
-
-class ThinkingBlock(Piece):
-    """Reasoning of an earlier answer."""
-
-    type: Literal["thinking"]
-    thinking: str
-    signature: str | None = None
-
-
-class RedactedThinkingBlock(Piece):
-    """Reasoning that only Anthropic's servers can read."""
-
-    type: Literal["redacted_thinking"]
-    data: str = ""
-
-    def ignored_fields(self, place: str = "") -> Iterator[str]:
-        yield "redacted_thinking"
-
-
-class ToolUseBlock(CacheablePiece):
-    """A call in an earlier answer."""
-
-    IGNORED = CACHE | {"caller", "toolset_name"}
-    type: Literal["tool_use"]
-    id: str
-    name: str
-    input: Any
-    caller: Any = None
-    toolset_name: Any = None
-
-
-class SearchResultBlock(CacheablePiece):
-    """A text that was found, and where."""
-
-    IGNORED = CACHE | {"citations"}
-    type: Literal["search_result"]
-    source: str
-    title: str
-    content: list[TextBlock]
-    citations: Any = None
-
-
-def as_blocks(content: Any) -> Any:
-    """A plain text is short for one block with it."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-TextOrImage = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
-
-
-class PlainSource(Piece):
-    """A document's text."""
-
-    type: Literal["text"]
-    media_type: Literal["text/plain"] = "text/plain"
-    data: str
-
-
-class BlocksSource(Piece):
-    """A document as blocks."""
-
-    type: Literal["content"]
-    content: Annotated[list[TextOrImage], BeforeValidator(as_blocks, json_schema_input_type=str | list[TextOrImage])]
-
-
-class UnreadSource(Piece):
-    """A document as PDF, or of the files API: it is refused."""
-
-    type: Literal["base64", "url", "file"]
-    media_type: Any = None
-    data: Any = None
-    url: Any = None
-    file_id: Any = None
-
-
-class DocumentBlock(CacheablePiece):
-    """A document."""
-
-    IGNORED = CACHE | {"citations"}
-    type: Literal["document"]
-    source: Annotated[PlainSource | BlocksSource | UnreadSource, Field(discriminator="type")]
-    title: str | None = None
-    context: str | None = None
-    citations: Any = None
-
-
-class ToolReferenceBlock(CacheablePiece):
-    """The name of a tool that a search found."""
-
-    type: Literal["tool_reference"]
-    tool_name: str
-
-
-ResultBlock = Annotated[
-    TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock, Field(discriminator="type")
-]
-
-
-class ToolResultBlock(CacheablePiece):
-    """What a call gave."""
-
-    IGNORED = CACHE | {"toolset_name"}
-    type: Literal["tool_result"]
-    tool_use_id: str
-    content: Annotated[
-        list[ResultBlock] | None, BeforeValidator(as_blocks, json_schema_input_type=str | list[ResultBlock] | None)
-    ] = None
-    is_error: bool | None = None
-    toolset_name: Any = None
-
-
-UserBlock = Annotated[
-    TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolResultBlock, Field(discriminator="type")
-]
-AssistantBlock = Annotated[
-    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock, Field(discriminator="type")
-]
-SystemText = Annotated[list[TextBlock], BeforeValidator(as_blocks, json_schema_input_type=str | list[TextBlock])]
 
 
 class UserTurn(Piece):
@@ -213,7 +44,7 @@ class SystemTurn(Piece):
 
     IGNORED = frozenset({"output_config"})
     role: Literal["system"]
-    content: SystemText
+    content: SystemBlocks
     clear_at: Literal["next_user_message", "never"] | None = None
     output_config: Any = None
 
@@ -321,9 +152,9 @@ class Conversation(CacheablePiece, Strict):
     }  # fmt: skip
     model: str
     messages: Annotated[
-        list[Annotated[UserTurn | AssistantTurn | SystemTurn, Field(discriminator="role")]], Field(min_length=1)
+        list[Annotated[UserTurn | AssistantTurn | SystemTurn, ByType("messages", "role")]], Field(min_length=1)
     ]
-    system: SystemText | None = None
+    system: SystemBlocks | None = None
     tools: list[Tool] | None = None
     tool_choice: Choice | None = None
     thinking: Thinking | None = None

@@ -7,6 +7,7 @@ from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
+from qwill.server.content import TextPart, plain_content
 from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
 from qwill.server.ollama.schemas import (
@@ -66,7 +67,7 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
         thinking=_thinks(body),
         options=PromptOptions(effort=_effort(body)),
         streamed=is_streamed(body),
-        ignored=body.ignored(),
+        ignored=[*body.ignored(), *question.ignored_fields()],
     )
 
 
@@ -124,16 +125,21 @@ def _effort(body: OllamaRequest) -> str | None:
     return body.think if isinstance(body.think, str) else None
 
 
+def _content(message: OllamaMessage) -> str | list[dict[str, Any]]:
+    """The images, and what is said of them."""
+    content = message.content or ""
+    if not message.pictures:
+        return plain_content(content)
+    said = [TextPart(type="text", text=content)] if isinstance(content, str) else content
+    return plain_content([*message.pictures, *(said if content else [])])
+
+
 def _plain_message(message: OllamaMessage) -> dict[str, Any]:
     """A message in the form that chat templates take."""
-    text = message.content or ""
-    plain: dict[str, Any] = {"role": message.role, "content": text}
-    if message.images:
-        addresses = [f"data:image/any;base64,{image}" for image in message.images]
-        pictures = [{"type": "image_url", "image_url": {"url": address}} for address in addresses]
-        plain["content"] = [*pictures, *([{"type": "text", "text": text}] if text else [])]
-    if message.thinking:
-        plain["reasoning_content"] = message.thinking
+    plain: dict[str, Any] = {"role": message.role, "content": _content(message)}
+    reasoning = message.thinking or message.reasoning_content or message.reasoning
+    if reasoning:
+        plain["reasoning_content"] = reasoning
     if message.tool_calls:
         plain["tool_calls"] = [
             {
@@ -142,8 +148,8 @@ def _plain_message(message: OllamaMessage) -> dict[str, Any]:
             }
             for call in message.tool_calls
         ]  # fmt: skip
-    if message.tool_name:
-        plain["name"] = message.tool_name
+    if message.tool:
+        plain["name"] = message.tool
     if message.tool_call_id:
         plain["tool_call_id"] = message.tool_call_id
     return plain

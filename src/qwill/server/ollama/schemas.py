@@ -1,11 +1,14 @@
 """The bodies of Ollama's API."""
 
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from qwill.effort import EFFORTS
-from qwill.server.schemas import Function, Number, Open, Schema, Strict, other_than, type_of
+from qwill.server.content import Content, ImagePart
+from qwill.server.schemas import Function, Number, Open, Placed, Schema, Strict, other_than, type_of
 from qwill.server.tools import FUNCTION, Given, Known
 
 
@@ -44,16 +47,45 @@ class OllamaToolCall(Open):
     function: OllamaFunctionCall
 
 
-class OllamaMessage(Open):
-    """A message of a conversation. Images are files in base64."""
+class OllamaMessage(Placed):
+    """A message of a conversation. Images are files in base64, or their `data:` addresses. What clients of OpenAI's API
+    call otherwise is taken, too: content in parts, reasoning, and a tool's `name`."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | None = None
+    content: Content | None = None
     thinking: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
     images: list[str] | None = None
     tool_calls: list[OllamaToolCall] | None = None
     tool_name: str | None = None
+    name: Any = None
     tool_call_id: str | None = None
+
+    def ignored_fields(self, place: str = "") -> Iterator[str]:
+        yield from super().ignored_fields(place)
+        if self.name is not None and self.name != self.tool:
+            yield f"{place}name"
+        if not all(picture.is_used for picture in self.pictures):
+            yield f"{place}images"
+
+    @cached_property
+    def pictures(self) -> list[ImagePart]:
+        """The images by their addresses, each knowing its place."""
+        pictures = [
+            ImagePart(type="image", image=image if image[:5].lower() == "data:" else f"data:image/any;base64,{image}")
+            for image in self.images or []
+        ]
+        for number, picture in enumerate(pictures):
+            picture._place = f"{self._place}.images.{number}".removeprefix(".")
+        return pictures
+
+    @property
+    def tool(self) -> str | None:
+        """Which tool's result it is."""
+        if self.role == "tool" and not self.tool_name and isinstance(self.name, str):
+            return self.name
+        return self.tool_name
 
 
 class OllamaTool(Open):

@@ -7,12 +7,13 @@ from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
+from qwill.server.content import plain_content
 from qwill.server.conversation import in_order
 from qwill.server.custom_tools import arguments_of
 from qwill.server.errors import Refusal
-from qwill.server.openai.chat_schemas import ChatRequest, Reasoning, Sampling, StructuredOutputs, Switch
+from qwill.server.openai.chat_schemas import ChatRequest, Message, Reasoning, Sampling, StructuredOutputs, Switch
 from qwill.server.openai.chat_tools import choice_of
-from qwill.server.schemas import MediaOptions, Message, ResponseFormat
+from qwill.server.schemas import MediaOptions, ResponseFormat
 from qwill.server.tools import CUSTOM, Known, Offered, given, offer
 from qwill.text.lark import literal
 
@@ -123,11 +124,11 @@ def prompt_options(media: MediaOptions | None, go_on: bool = False, variables: A
 
 def plain_message(message: Message, offered: Offered) -> dict[str, Any]:
     """A message in the form that chat templates take. `offered` knows what it calls the tools."""
-    plain = message.model_dump(exclude_none=True, exclude={"prefix", "annotations", "refusal"})
+    plain = message.model_dump(exclude_none=True, exclude={"content", "prefix", "annotations", "refusal", "audio"})
     content = message.content
-    if isinstance(content, list):
-        plain["content"] = [_plain_part(part.model_dump(exclude_none=True)) for part in content]
-    elif content is None and message.refusal:
+    if content is not None:
+        plain["content"] = plain_content(content)
+    elif message.refusal:
         plain["content"] = message.refusal
     if message.role == "tool" and message.content is None:
         plain["content"] = ""
@@ -137,15 +138,6 @@ def plain_message(message: Message, offered: Offered) -> dict[str, Any]:
             name = offered.name_of(Known(CUSTOM, custom["name"]))
             call |= {"type": "function", "function": {"name": name, "arguments": arguments_of(custom["input"])}}
     return plain
-
-
-def _plain_part(part: dict[str, Any]) -> dict[str, Any]:
-    if part["type"] in ("text", "input_text", "output_text", "refusal"):
-        text = part.get("refusal" if part["type"] == "refusal" else "text")
-        if text is None:
-            raise Refusal(400, f"a content part of type {part['type']} has no text", param="messages")
-        return {"type": "text", "text": text}
-    return {key: value for key, value in part.items() if key != "cache_control"}
 
 
 def _reasoning(body: ChatRequest) -> tuple[bool | None, int | None, str | None]:

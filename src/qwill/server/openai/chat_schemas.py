@@ -4,19 +4,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from qwill.server.content import Content
 from qwill.server.openai.chat_tools import Tool, ToolChoice
 from qwill.server.schemas import (
     MediaOptions,
-    Message,
     Number,
     Open,
     ResponseFormat,
     Schema,
     Strict,
+    ToolCall,
     refused,
 )
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Message(Open):
+    """A message of a conversation. `audio` is the number of an answer that was spoken elsewhere."""
+
+    IGNORED = frozenset({"audio"})
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    annotations: list[Any] | None = None
+    audio: Any = None
+    function_call: None = None
+    prefix: bool | None = None
 
 
 class StreamOptions(Open):

@@ -9,21 +9,24 @@ from typing import Any
 from qwill.server.conversation import in_order
 from qwill.server.custom_tools import arguments_of
 from qwill.server.errors import Refusal
+from qwill.server.openai.responses_content import (
+    Content,
+    InputImage,
+    InputText,
+    InputVideo,
+    OutputText,
+    plain_of,
+    stored_part,
+)
 from qwill.server.openai.responses_foreign import with_shown
 from qwill.server.openai.responses_schemas import (
     KINDS,
     CallItem,
     CallOutputItem,
-    Content,
     CustomCallItem,
-    InputImage,
-    InputText,
-    InputVideo,
     Item,
     ItemReference,
     MessageItem,
-    OutputText,
-    Part,
     ReasoningItem,
 )
 from qwill.server.tools import CUSTOM, FUNCTION, NOTHING, Known, Offered
@@ -75,9 +78,9 @@ def messages_of(instructions: str | None, items: Sequence[Stored], offered: Offe
             continue
         turn = None
         if kind == "message":
-            messages.append({"role": item["role"], "content": _plain(item["content"])})
+            messages.append({"role": item["role"], "content": plain_of(item["content"])})
         else:
-            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _plain(item["output"])})
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": plain_of(item["output"])})
     if not any(message["role"] != "system" for message in messages):
         raise Refusal(400, "input: none of its items can be shown to the model; send a message", param="input")
     return in_order(messages, "input")
@@ -97,21 +100,6 @@ def _add(turn: dict[str, Any], item: Stored, offered: Offered) -> None:
     turn[name] = SEAM.join(piece for piece in (turn.get(name, ""), text) if piece)
 
 
-def _plain(content: str | Sequence[Stored]) -> str | list[dict[str, Any]]:
-    """Content in the form of chat completions."""
-    if isinstance(content, str):
-        return content
-    parts: list[dict[str, Any]] = []
-    for part in content:
-        if part["type"] == "input_image":
-            parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
-        elif part["type"] == "input_video":
-            parts.append({"type": "video_url", "video_url": {"url": part["video_url"]}})
-        else:
-            parts.append({"type": "text", "text": part["text" if "text" in part else "refusal"]})
-    return parts
-
-
 def _stored(item: Item, place: str, known: Mapping[str, Stored]) -> Stored:
     if isinstance(item, ItemReference):
         if item.id not in known:
@@ -127,7 +115,7 @@ def _stored(item: Item, place: str, known: Mapping[str, Stored]) -> Stored:
     elif isinstance(item, CustomCallItem):
         kind, own = "ctc", {"call_id": item.call_id, "name": item.name, "input": item.input}
     elif isinstance(item, CallOutputItem):
-        output = item.output if isinstance(item.output, str) else [_stored_part(part) for part in item.output]
+        output = item.output if isinstance(item.output, str) else [stored_part(part) for part in item.output]
         kind, own = "fco", {"call_id": item.call_id, "output": output}
     else:
         text = _reasoning(item)
@@ -143,21 +131,10 @@ def _stored_content(message: MessageItem, place: str) -> list[Stored]:
     own = message.role == "assistant"
     if isinstance(content, str):
         text = OutputText(type="output_text", text=content) if own else InputText(type="input_text", text=content)
-        return [_stored_part(text)]
+        return [stored_part(text)]
     if own and any(isinstance(part, InputImage | InputVideo) for part in content):
         raise Refusal(400, f"{place}: an assistant's message holds text alone", param=place)
-    return [_stored_part(part) for part in content]
-
-
-def _stored_part(part: Part) -> Stored:
-    stored: dict[str, Any] = part.model_dump(exclude_none=True)
-    if isinstance(part, InputText):
-        stored["type"] = "input_text"
-    elif isinstance(part, OutputText):
-        stored.setdefault("annotations", [])
-    elif isinstance(part, InputImage):
-        stored.setdefault("detail", "auto")
-    return stored
+    return [stored_part(part) for part in content]
 
 
 def is_lost(item: Item) -> bool:

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
+from qwill.server.kinds import TextOr
 from qwill.server.openai.chat_schemas import Sampling
+from qwill.server.openai.responses_content import Content
 from qwill.server.openai.responses_tools import Name, Tool, ToolChoice
 from qwill.server.schemas import JsonSchema, MediaOptions, Open, Strict, other_than, refused
 
@@ -22,54 +24,6 @@ Included = Literal[
     "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
     "computer_call_output.output.image_url", "code_interpreter_call.outputs",
 ]  # fmt: skip
-
-
-def text_or(other: str) -> Discriminator:
-    """Tells a text from whatever else the field may hold, so that a mistake is told of the one that was meant."""
-    return Discriminator(lambda value: "text" if isinstance(value, str) else other)
-
-
-class InputText(Open):
-    """Text of a message or of a function's output."""
-
-    type: Literal["input_text", "text"]
-    text: str
-
-
-class OutputText(Open):
-    """Text of an earlier answer."""
-
-    type: Literal["output_text"]
-    text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
-
-
-class RefusalPart(Open):
-    """An earlier answer that declined."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-class InputImage(Open):
-    """An image: a `data:` address, or one that the server fetches."""
-
-    type: Literal["input_image"]
-    image_url: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
-    file_id: Annotated[None, refused("files are not kept here; give the image as image_url")] = None
-
-
-class InputVideo(Open):
-    """A video, which the OpenAI API does not know: a `data:` address, or one that the server fetches."""
-
-    type: Literal["input_video"]
-    video_url: str
-
-
-Part = Annotated[InputText | OutputText | RefusalPart | InputImage | InputVideo, Field(discriminator="type")]
-Content = Annotated[Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")], text_or("parts")]
 
 
 class MessageItem(Open):
@@ -204,14 +158,14 @@ class TextOptions(Open):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-Items = Annotated[list[Item], Field(min_length=1), Tag("items")]
+Items = Annotated[list[Item], Field(min_length=1)]
 
 
 class ResponsesRequest(Sampling):
     """What an answer is wanted to. The sampling fields of chat completions are taken, too."""
 
     IGNORED = Sampling.IGNORED - {"store", "metadata"} | {"prompt_cache_options", "stream_options", "client_metadata"}
-    input: Annotated[Annotated[str, Tag("text")] | Items, text_or("items")]
+    input: Annotated[str | Items, TextOr("a list of items")]
     instructions: str | None = None
     previous_response_id: Identity | None = None
     store: bool | None = None
