@@ -11,6 +11,7 @@ import numpy as np
 from qwill.engine.disk_cache import DiskCache
 from qwill.engine.pools import Pool
 from qwill.engine.prefix_cache import Place, PrefixCache, Snapshot, Trail
+from qwill.engine.readers import PromptReader
 from qwill.engine.request import Prompt, Request
 from qwill.engine.runner import Runner
 from qwill.engine.scheduler import MOST_LAID_BY, Chunk, Scheduler
@@ -129,7 +130,8 @@ class Engine:
         hidden = self._runner.hidden_states(chunks)
         starts = list(accumulate((chunk.count for chunk in chunks), initial=0))
         for chunk, start in zip(chunks, starts, strict=False):
-            self._read_prompt(chunk, hidden[start : start + chunk.count])
+            if chunk.request.reader is not None:
+                self._read_prompt(chunk, hidden[start : start + chunk.count], chunk.request.reader)
             chunk.request.computed += chunk.count - chunk.drafts
             chunk.request.replayed = chunk.count - chunk.drafts - chunk.kept
         due = [(chunk, start) for chunk, start in zip(chunks, starts, strict=False) if chunk.request.pending == 0]
@@ -194,16 +196,13 @@ class Engine:
             first += len(hidden)
         return logits
 
-    def _read_prompt(self, chunk: Chunk, hidden: np.ndarray) -> None:
-        """Shows the chunk's states to whoever wants those of the prompt."""
-        request = chunk.request
-        left = len(request.prompt.token_ids) - chunk.first
-        if left <= 0:
-            return
-        if request.reader is not None:
-            request.reader.read(hidden[:left], self._runner.logits)
-        if not request.writes and chunk.count == left:
-            request.finish_reason = "length"
+    def _read_prompt(self, chunk: Chunk, hidden: np.ndarray, reader: PromptReader) -> None:
+        """Shows the reader those of the chunk's states that are the prompt's."""
+        left = len(chunk.request.prompt.token_ids) - chunk.first
+        if left > 0:
+            reader.read(hidden[:left], self._runner.logits)
+        if not chunk.request.writes and chunk.count == left:
+            chunk.request.finish_reason = "length"
 
     def _sample(self, request: Request, logits: list[np.ndarray]) -> None:
         """Draws the next token, and the one after each draft that was right."""

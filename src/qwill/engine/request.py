@@ -42,7 +42,7 @@ class Request:
 
     `params` are resolved and their `max_tokens` is set. `end_ids` are the tokens that end the answer. A lower
     `priority` goes first; among equals whoever came first. `streamed`: somebody reads along, so other prompts must not
-    hold the answer up. `reader` sees the prompt's hidden states; without `writes` that is all, and the request is
+    hold the answer up. `reader` sees the prompt's hidden states; unless it `writes` that is all, and the request is
     finished once its prompt is read.
 
     `computed` counts the tokens in the cache: the prompt's, then those generated before the newest. `drafts` are
