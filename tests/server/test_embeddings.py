@@ -12,6 +12,7 @@ import pytest
 
 from qwill import LLM
 from server.asking import send
+from server.raw import connect, post
 from server.running import OPTIONS, Running, until
 from server.stepping import held
 
@@ -141,11 +142,11 @@ def test_many_beside_an_answer(client: openai.OpenAI, alone: LLM) -> None:
 
 
 def test_a_client_that_leaves_ends_all_of_its_inputs(server: Running) -> None:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0, timeout=0.5)
     with held(server, 2) as engine:
-        with client, pytest.raises(openai.APITimeoutError):
-            client.embeddings.create(model="demo", input=[[index] * 900 for index in range(200)])
-        engine.wait()
+        with connect(server.url) as connection:
+            connection.sendall(post("/v1/embeddings", {"input": [[index] * 900 for index in range(200)]}))
+            engine.wait()
+            assert server.worker.answering
         until(lambda: server.worker.answering == 0)
     server.until_idle()
 
@@ -192,6 +193,14 @@ def test_ollama_mistakes_are_named(server: Running, path: str, body: dict[str, A
     answer = send("POST", f"{server.url}{path}", json=body)
     assert answer.status_code == 400
     assert message in answer.json()["error"]
+
+
+def test_overflow_names_the_field(client: openai.OpenAI) -> None:
+    """Near the limit and far over it."""
+    for given in ([5] * 1025, "word " * 3000):
+        with pytest.raises(openai.BadRequestError, match=r"prompt is too long: \d+ tokens > 1024 maximum") as caught:
+            client.embeddings.create(model="demo", input=given)
+        assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
 
 
 def test_they_are_counted(server: Running) -> None:
