@@ -74,7 +74,7 @@ async def embed(request: Request, body: OllamaEmbedRequest) -> Response:
         "load_duration": round((answers[0].started - asked.started) * NANOSECONDS),
         "prompt_eval_count": prompt_tokens(asked),
     }
-    return noted(told | (service(request).watch.cost(asked) or {}), asked.ask.ignored)
+    return noted(told | (service(request).watch.cost(asked) or {}), asked.ignored)
 
 
 @router.post("/api/embeddings", responses=EMBEDDING_ANSWERS, tags=["Ollama"])
@@ -85,7 +85,7 @@ async def embeddings(request: Request, body: OllamaEmbeddingRequest) -> Response
         return telling(JSON({"embedding": []}), body.ignored())
     ask = Ask(body.model, prompts=[body.prompt], embedding=Embedding(), ignored=body.ignored())
     asked = await embedded(request, ask)
-    return noted({"embedding": asked.job.answers[0].embedding.tolist()}, ask.ignored)
+    return noted({"embedding": asked.job.answers[0].embedding.tolist()}, asked.ignored)
 
 
 async def _loaded(request: Request, name: str | None) -> str:

@@ -52,7 +52,7 @@ async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
         for index, answer in enumerate(asked.job.answers)
     ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens} | (service(request).watch.cost(asked) or {})
-    return noted({"object": "list", "data": data, "model": asked.served.name, "usage": usage}, ask.ignored)
+    return noted({"object": "list", "data": data, "model": asked.served.name, "usage": usage}, asked.ignored)
 
 
 def _are(kind: type, values: list[Any]) -> bool:
