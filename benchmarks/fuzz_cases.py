@@ -73,6 +73,13 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     "/v1/completions": [
         {"model": "demo", "prompt": ["Once", "Twice"], "max_tokens": 3, "logprobs": 2, "n": 2, "stop": "."},
         {"prompt": [1, 2, 3], "max_tokens": 2, "stream": True, "echo": False, "guided_json": SCHEMA},
+        {"prompt": [[1, 2, 3], [4]], "max_tokens": 0, "logprobs": 1, "echo": True, "temperature": 0, "seed": 1234},
+        {"prompt": ["Once", "Twice"], "max_tokens": 1, "logprobs": 0, "echo": True, "stream": True, "n": 2},
+    ],
+    "/v1/embeddings": [
+        {"model": "demo", "input": ["Once", "Twice"], "encoding_format": "base64", "dimensions": 8, "user": "me"},
+        {"input": [1, 2, 3], "encoding_format": "float"},
+        {"input": [[1, 2, 3], [4]]},
     ],
     "/v1/responses": [
         {"model": "demo", "input": "What is 17 + 25?", "max_output_tokens": 16, "stream": True, "store": False},
@@ -143,8 +150,15 @@ BODIES: dict[str, list[dict[str, Any]]] = {
          "options": {"num_predict": 3}},
     ],
     "/api/generate": [{"model": "demo", "prompt": "x", "system": "y", "raw": False, "options": {"num_predict": 3}}],
+    "/api/embed": [
+        {"model": "demo", "input": ["Once", "Twice"], "truncate": True, "dimensions": 8, "options": {"num_ctx": 9},
+         "keep_alive": "5m"},
+        {"input": "Once"},
+    ],
+    "/api/embeddings": [{"model": "demo", "prompt": "Once", "options": {"num_ctx": 9}, "keep_alive": 60}],
     "/api/show": [{"model": "demo", "verbose": True}],
-    "/tokenize": [{"model": "demo", "prompt": "Hello!"}, {"messages": [{"role": "user", "content": "Hi!"}]}],
+    "/tokenize": [{"model": "demo", "prompt": "Hello!", "add_special_tokens": False, "return_token_strs": True},
+                  {"messages": [{"role": "user", "content": "Hi!"}]}],
     "/detokenize": [{"model": "demo", "tokens": [1, 2, 3]}],
 }  # fmt: skip
 ODD: tuple[Any, ...] = (

@@ -4,7 +4,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from qwill.engine.readers import MeanState, PromptLogprobs
 from qwill.engine.request import Request
+from qwill.engine.sampler import Sampled
 from qwill.text.detokenizer import Detokenizer
 from qwill.text.router import CutCall, Delta, Router, ToolCallDelta, ToolCallPiece
 from qwill.text.stop import StopMatcher
@@ -13,7 +17,7 @@ from qwill.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """A generated token, its log-probability and the likeliest tokens of its position with theirs."""
+    """A token, its log-probability and the likeliest tokens of its position with theirs."""
 
     token_id: int
     logprob: float
@@ -26,7 +30,8 @@ class Completion:
 
     `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
     repeating itself) or error (its structure was too complex to follow to the end). `cut_call`: the tool call in whose
-    midst the length ended the answer, which is not one of `tool_calls`.
+    midst the length ended the answer, which is not one of `tool_calls`. `prompt_logprobs`: where they were asked for,
+    those of the prompt's tokens, None in the place of the first.
     """
 
     text: str
@@ -38,6 +43,7 @@ class Completion:
     usage: dict[str, int]
     timings: dict[str, float]
     cut_call: CutCall | None = None
+    prompt_logprobs: list[TokenLogprob | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,19 @@ class Answer:
         """The one of the request's stop_token_ids that did."""
         last, own = self.request.output_ids[-1:], self.request.params.stop_token_ids
         return last[0] if self.request.finish_reason == "stop" and last and last[0] in own else None
+
+    @property
+    def prompt_logprobs(self) -> list[TokenLogprob | None] | None:
+        """Of the prompt's tokens so far, None in the place of the first; None where nobody asked for them."""
+        reader = self.request.reader
+        return [None, *_logprobs(reader.samples)] if isinstance(reader, PromptLogprobs) else None
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """What stands for the prompt, [dimensions] f32 of length 1. Only of answers by `LLM.embedding`."""
+        reader = self.request.reader
+        assert isinstance(reader, MeanState)
+        return reader.unit
 
     def advance(self) -> list[StreamDelta]:
         """What the tokens since the last call settle. A stop string sets the request's finish_reason."""
@@ -155,9 +174,7 @@ class Answer:
             reasoning="".join(self._parts["reasoning"]),
             tool_calls=[{"name": call.name, "arguments": call.arguments} for call in self._calls],
             token_ids=list(request.output_ids),
-            logprobs=None
-            if request.params.logprobs is None
-            else [TokenLogprob(sample.token, sample.logprob or 0.0, sample.top or []) for sample in request.samples],
+            logprobs=None if request.params.logprobs is None else _logprobs(request.samples),
             finish_reason="tool_calls" if self._calls and reason == "stop" else reason,
             usage=self.usage,
             timings={
@@ -166,4 +183,9 @@ class Answer:
                 "decode_tokens_per_second": (generated - 1) / rest if rest > 0 else 0.0,
             },
             cut_call=self.router.cut_call if self.router is not None else None,
+            prompt_logprobs=self.prompt_logprobs,
         )
+
+
+def _logprobs(samples: list[Sampled]) -> list[TokenLogprob]:
+    return [TokenLogprob(sample.token, sample.logprob or 0.0, sample.top or []) for sample in samples]

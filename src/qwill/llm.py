@@ -16,6 +16,7 @@ from qwill.effort import VARIABLE as EFFORT
 from qwill.effort import budget
 from qwill.engine.disk_cache import DiskCache
 from qwill.engine.engine import PAGE_SIZE, TOKEN_BUDGET, Engine
+from qwill.engine.readers import MeanState, PromptLogprobs, PromptReader
 from qwill.engine.request import Prompt, Request
 from qwill.engine.sampler import Sampler
 from qwill.engine.sampling_params import SamplingParams
@@ -149,6 +150,30 @@ class LLM:
         """The answer to a text or to token ids, not begun yet; `steps` works on it."""
         return self._answer(self._prompts.tokens(prompt), params, None)
 
+    def embed(self, texts: str | Sequence[str] | Sequence[Sequence[int]], dimensions: int | None = None) -> np.ndarray:
+        """[texts, dimensions] f32: for each text, or list of token ids, a vector of length 1, of texts that are alike
+        vectors that are near. It is the mean of the last hidden states; `dimensions` of them are taken, all by default.
+        These models were not trained for it: one that was tells texts apart much better.
+        """
+        given: Sequence[Any] = [texts] if isinstance(texts, str) else texts
+        answers = [self.embedding(text, dimensions) for text in given]
+        self._finish(iter(answers), len(answers))
+        width = self.config.text.hidden_size if dimensions is None else dimensions
+        return np.stack([answer.embedding for answer in answers]) if answers else np.empty((0, width), np.float32)
+
+    def embedding(
+        self, prompt: str | Sequence[int], dimensions: int | None = None, *, truncate: bool = False
+    ) -> Answer:
+        """What reads a text or token ids for `embed`, not begun yet; `steps` works on it. `truncate`: of what does not
+        fit into the context its beginning is read. Raises InvalidArgument, PromptTooLong.
+        """
+        size = self.config.text.hidden_size
+        if dimensions is not None and not 1 <= dimensions <= size:
+            raise InvalidArgument(f"dimensions must be from 1 to {size}, not {dimensions}")
+        if truncate:
+            prompt = self._counted.tokens(prompt).token_ids[: self.max_context]
+        return self._answer(self._prompts.tokens(prompt), None, None, reader=MeanState(dimensions), reads_only=True)
+
     def steps(self, answers: Sequence[Answer]) -> Generator[None, None, None]:
         """Works on answers together and pauses after each step of the engine, until all are finished.
 
@@ -280,7 +305,7 @@ class LLM:
                 f"logits of {len(token_ids)} tokens take {size / 1e9:.1f} GB, {available / 1e9:.1f} GB are free;"
                 " take fewer tokens"
             )
-        request = self._answer(prompt, SamplingParams(temperature=0, max_tokens=1), None, reserve=0).request
+        request = self._answer(prompt, None, None, reads_only=True).request
         return self.engine.prompt_logits(request)
 
     def _answer(
@@ -289,24 +314,29 @@ class LLM:
         params: SamplingParams | None,
         router: Router | None,
         turn: Turn | None = None,
-        reserve: int = 1,
+        reader: PromptReader | None = None,
+        reads_only: bool = False,
     ) -> Answer:
-        """A request that is ready to be added, and what reads its tokens."""
+        """A request that is ready to be added, and what reads its tokens. `reads_only`: no answer has to fit."""
+        resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
+        if resolved.prompt_logprobs is not None:
+            reader = PromptLogprobs(prompt.token_ids, resolved.prompt_logprobs)
+        writes = not reads_only and resolved.max_tokens != 0
         room = self.max_context - len(prompt.token_ids)
-        if room < reserve:
+        if room < writes:
             tokens = len(prompt.token_ids)
             raise PromptTooLong(
                 f"the prompt has {tokens} tokens and the context holds {self.max_context};"
                 " shorten it or ask for a longer context",
                 tokens, min(self.max_context, tokens - 1),
             )  # fmt: skip
-        resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
-        most = min(resolved.max_tokens or room, max(room, 1))
+        most = min(resolved.max_tokens or room, room) if writes else 1
         resolved = replace(resolved, max_tokens=most, min_tokens=min(resolved.min_tokens, most))
         rules = self._guide.rules(resolved, prompt.token_ids, turn)
         end_ids = (frozenset() if resolved.ignore_eos else self._eos_ids) | {*resolved.stop_token_ids}
         sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules, end_ids)
-        return Answer(Request(prompt, resolved, sampler, end_ids), self.tokenizer, router)
+        request = Request(prompt, resolved, sampler, end_ids, reader=reader, writes=writes)
+        return Answer(request, self.tokenizer, router)
 
     def _finish(self, answers: Iterator[Answer], count: int, progress: bool = False) -> list[Completion]:
         """All answers, of which no more are under way or prepared than the engine can use soon."""

@@ -388,10 +388,6 @@ def test_files_are_left_alone(client: ollama.Client) -> None:
         with pytest.raises(ollama.ResponseError, match="qwill serve") as caught:
             refused()
         assert caught.value.status_code == 400
-    for refused in (lambda: client.embed("demo", "x"), lambda: client.embeddings("demo", "x")):
-        with pytest.raises(ollama.ResponseError, match="no embeddings") as caught:
-            refused()
-        assert caught.value.status_code == 400
     assert [model.model for model in client.list().models] == ["demo:latest"]
 
 

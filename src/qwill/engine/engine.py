@@ -11,6 +11,7 @@ import numpy as np
 from qwill.engine.disk_cache import DiskCache
 from qwill.engine.pools import Pool
 from qwill.engine.prefix_cache import Place, PrefixCache, Snapshot, Trail
+from qwill.engine.readers import PromptReader
 from qwill.engine.request import Prompt, Request
 from qwill.engine.runner import Runner
 from qwill.engine.scheduler import MOST_LAID_BY, Chunk, Scheduler
@@ -114,29 +115,35 @@ class Engine:
         known = len(self.scheduler.running) + len(self.scheduler.waiting)
         if self.max_waiting is not None and known >= self._most + self.max_waiting:
             raise Busy(f"{known} requests are answered or wait already; send this one again later")
-        if self.prefix_cache.budget or self.disk_cache is not None or self.sessions:
+        caches = self.prefix_cache.budget or self.disk_cache is not None or self.sessions
+        if caches and request.reader is None:  # others read what nobody goes on from, and need all of it computed
             request.trail = Trail(PAGE_SIZE, request.prompt.keys())
             request.snapshots = self._snapshot_lengths(request)
         self.scheduler.add(request)
 
     def step(self) -> list[Request]:
-        """Computes one batch. Returns the requests that got tokens; those finished have left the engine."""
+        """Computes one batch. Returns the requests that got tokens, or are only read and have been; those finished have
+        left the engine.
+        """
         chunks = self.scheduler.schedule()
         begun = time.perf_counter()
         hidden = self._runner.hidden_states(chunks)
         starts = list(accumulate((chunk.count for chunk in chunks), initial=0))
-        for chunk in chunks:
+        for chunk, start in zip(chunks, starts, strict=False):
+            if chunk.request.reader is not None:
+                self._read_prompt(chunk, hidden[start : start + chunk.count], chunk.request.reader)
             chunk.request.computed += chunk.count - chunk.drafts
             chunk.request.replayed = chunk.count - chunk.drafts - chunk.kept
         due = [(chunk, start) for chunk, start in zip(chunks, starts, strict=False) if chunk.request.pending == 0]
-        if due:
+        writing = [(chunk, start) for chunk, start in due if chunk.request.writes]
+        if writing:
             rows = [
                 row
-                for chunk, start in due
+                for chunk, start in writing
                 for row in range(start + chunk.count - 1 - chunk.drafts, start + chunk.count)
             ]
             logits = iter(self._runner.logits(hidden[rows]))
-            for chunk, _ in due:
+            for chunk, _ in writing:
                 self._sample(chunk.request, list(islice(logits, 1 + chunk.drafts)))
         self._learn(chunks, time.perf_counter() - begun)
         for chunk, start in zip(chunks, starts, strict=False):
@@ -188,6 +195,14 @@ class Engine:
             logits[first : first + len(hidden)] = self._runner.logits(hidden)
             first += len(hidden)
         return logits
+
+    def _read_prompt(self, chunk: Chunk, hidden: np.ndarray, reader: PromptReader) -> None:
+        """Shows the reader those of the chunk's states that are the prompt's."""
+        left = len(chunk.request.prompt.token_ids) - chunk.first
+        if left > 0:
+            reader.read(hidden[:left], self._runner.logits)
+        if not chunk.request.writes and chunk.count == left:
+            chunk.request.finish_reason = "length"
 
     def _sample(self, request: Request, logits: list[np.ndarray]) -> None:
         """Draws the next token, and the one after each draft that was right."""

@@ -11,6 +11,7 @@ from qwill.engine.rules import Rules
 from qwill.engine.sampling_params import MAX_BIAS, SamplingParams
 from qwill.errors import InvalidArgument, QwillError
 
+LOGIT_PART = 32_768  # logits whose exponentials are added up at a time
 FIRST_LOOK = 1024  # how many of the likeliest tokens top-p sorts first, before it needs more
 
 
@@ -75,17 +76,10 @@ class Sampler:
         hold NaN or +inf, or forbid every token.
         """
         assert logits.shape == (self.vocab_size,), (logits.shape, self.vocab_size)
-        likeliest = int(logits.argmax())  # a NaN counts as the greatest
-        peak = float(logits[likeliest])
-        if math.isnan(peak) or peak == math.inf:
-            raise QwillError(f"the model produced {'NaN' if math.isnan(peak) else 'infinity'} at position {position}")
-        if peak == -math.inf:
-            raise QwillError(f"every token is forbidden at position {position}")
+        likeliest = _likeliest(logits, position)
         forced = None if self._rules is None else self._rules.forced
         token = self._draw(logits, likeliest, position) if forced is None else forced
-        if self._logprobs is None:
-            return Sampled(token)
-        return self._with_logprobs(token, logits, peak, self._logprobs)
+        return Sampled(token) if self._logprobs is None else _with_logprobs(token, logits, likeliest, self._logprobs)
 
     def _draw(self, logits: np.ndarray, likeliest: int, position: int) -> int:
         allowed = self._without_ends(logits if self._rules is None else self._rules.restrict(logits))
@@ -164,11 +158,37 @@ class Sampler:
         with np.errstate(over="ignore"):  # a tiny temperature: -inf is right
             return (chosen.astype(np.float64) - float(logits.max())) / self._temperature
 
-    def _with_logprobs(self, token: int, logits: np.ndarray, peak: float, count: int) -> Sampled:
-        log_sum = peak + np.log(np.exp(logits - np.float32(peak)).sum(dtype=np.float64))
-        best = _largest(logits, min(count, self.vocab_size)) if count else np.empty(0, np.int64)
-        top = [(int(i), float(logits[i] - log_sum)) for i in best]
-        return Sampled(token, float(logits[token] - log_sum), top)
+
+def with_logprobs(token: int, logits: np.ndarray, count: int, position: int) -> Sampled:
+    """A token that was given, at `position` of the sequence, with what `Sampler` tells of drawn ones: from float32
+    logits [vocab_size] its log-probability and the `count` likeliest tokens.
+
+    Raises QwillError when the logits hold NaN or +inf.
+    """
+    return _with_logprobs(token, logits, _likeliest(logits, position), count)
+
+
+def _with_logprobs(token: int, logits: np.ndarray, likeliest: int, count: int) -> Sampled:
+    peak = logits[likeliest]
+    # A part at a time: arrays that a vocabulary long come from the system each time, which takes longer than the sum.
+    parts = (np.exp(logits[first : first + LOGIT_PART] - peak) for first in range(0, len(logits), LOGIT_PART))
+    log_sum = float(peak) + math.log(sum(float(part.sum(dtype=np.float64)) for part in parts))
+    if count == 1:
+        best = np.array([likeliest])
+    else:
+        best = _largest(logits, min(count, len(logits))) if count else np.empty(0, np.int64)
+    return Sampled(token, float(logits[token]) - log_sum, [(int(id), float(logits[id]) - log_sum) for id in best])
+
+
+def _likeliest(logits: np.ndarray, position: int) -> int:
+    """The id of the greatest logit, the lowest among equals. Raises QwillError when there is none."""
+    likeliest = int(logits.argmax())  # a NaN counts as the greatest
+    peak = float(logits[likeliest])
+    if math.isnan(peak) or peak == math.inf:
+        raise QwillError(f"the model produced {'NaN' if math.isnan(peak) else 'infinity'} at position {position}")
+    if peak == -math.inf:
+        raise QwillError(f"every token is forbidden at position {position}")
+    return likeliest
 
 
 def gumbel_noise(seed: int, position: int, ids: np.ndarray) -> np.ndarray:

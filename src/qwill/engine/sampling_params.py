@@ -35,12 +35,13 @@ class SamplingParams:
     - frequency_penalty: subtracted once for each time that the answer has them
     - repetition_penalty: divides positive logits, multiplies negative ones, of tokens in prompt or answer
     - seed: the same seed draws the same tokens; None takes a new one for each request
-    - max_tokens: None is as many as the context holds
+    - max_tokens: None is as many as the context holds; 0, with prompt_logprobs alone, only reads the prompt
     - min_tokens: how many tokens come at least before one that ends the answer
     - stop: texts that end the answer and are not part of it
     - stop_token_ids: tokens that end it, beside the model's own; their text is part of it unless they are special
     - ignore_eos: go on after the model's own end-of-turn tokens, for measurements
     - logprobs: how many of the likeliest tokens to report for each position; 0 the drawn one alone; None nothing
+    - prompt_logprobs: the same of the prompt's tokens, all of which are computed then, whatever the prefix cache has
     - max_thinking_tokens: the most tokens of reasoning, which is then closed so that the answer follows; None: no limit
     - loop_detection: end an answer that goes on repeating itself, with the finish_reason "loop" (engine/loops.py)
     - json_schema: what the answer after the reasoning is to fit, as a mapping or as JSON; {} stands for any object
@@ -65,6 +66,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     max_thinking_tokens: int | None = None
     loop_detection: bool = False
     json_schema: Mapping[str, Any] | str | None = None
@@ -86,11 +88,13 @@ class SamplingParams:
         self._number("frequency_penalty", -2, 2, "from -2 to 2")
         self._number("repetition_penalty", 0.01, 100, "from 0.01 to 100")
         self._number("top_k", 0, 2**31 - 1, "a whole number of at least 0 (0 keeps every token)", whole=True)
-        self._number("max_tokens", 1, 2**31 - 1, "a whole number of at least 1", whole=True)
+        if self.prompt_logprobs is None or self.max_tokens != 0:
+            self._number("max_tokens", 1, 2**31 - 1, "a whole number of at least 1", whole=True)
         self._number("min_tokens", 0, self.max_tokens or 2**31 - 1, "from 0 to max_tokens", whole=True)
         self._check_ends()
         self._number("seed", -(2**63), 2**64 - 1, "a whole number of 64 bits", whole=True)
-        self._number("logprobs", 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
+        for name in ("logprobs", "prompt_logprobs"):
+            self._number(name, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
         self._number("max_thinking_tokens", 0, 2**31 - 1, "a whole number of at least 0", whole=True)
         if not isinstance(self.loop_detection, bool):
             raise InvalidArgument(f"loop_detection must be true or false, not {self.loop_detection!r}")

@@ -9,15 +9,16 @@ from starlette.responses import Response
 
 from qwill import __version__
 from qwill.errors import QwillError
-from qwill.server import page, plain
+from qwill.server import page, plain, tokens
 from qwill.server.anthropic import messages
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.gate import Gate
 from qwill.server.http import JSON
 from qwill.server.models import Models
 from qwill.server.ollama import chat as ollama_chat
+from qwill.server.ollama import embed
 from qwill.server.ollama import models as ollama_models
-from qwill.server.openai import chat, completions, responses
+from qwill.server.openai import chat, completions, embeddings, responses
 from qwill.server.service import Service
 from qwill.server.settings import Settings
 from qwill.server.watch import Watch
@@ -26,10 +27,13 @@ ROUTERS = (
     page.router,
     chat.router,
     completions.router,
+    embeddings.router,
     responses.router,
     messages.router,
     plain.router,
+    tokens.router,
     ollama_chat.router,
+    embed.router,
     ollama_models.router,
 )
 

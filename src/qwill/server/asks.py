@@ -14,12 +14,20 @@ from qwill.server.worker import Job
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """How prompts become vectors: with how many dimensions, and whether of too long ones the beginning will do."""
+
+    dimensions: int | None = None
+    truncate: bool = False
+
+
+@dataclass(frozen=True)
 class Ask:
     """What a request asks for, whatever its dialect.
 
-    Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
-    answers, in that order. `thinking` None leaves it to the model. `ignored` names what came and means nothing here.
-    `told_as`: tools that the client knows otherwise, by the names that the model calls them by.
+    Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued, or with `embedding` only
+    read. Each gets `choices` answers, in that order. `thinking` None leaves it to the model. `ignored` names what came
+    and means nothing here. `told_as`: tools that the client knows otherwise, by the names that the model calls them by.
     """
 
     model: str | None
@@ -36,6 +44,7 @@ class Ask:
     streamed: bool = False
     priority: int = 0
     ignored: Sequence[str] = ()
+    embedding: Embedding | None = None
 
     @property
     def thinks(self) -> bool:
@@ -46,6 +55,11 @@ class Ask:
     def count(self) -> int:
         """Answers in all."""
         return self.choices * (1 if self.messages is not None else len(self.prompts))
+
+    def at_once(self, most: int) -> int:
+        """How many of them a model that answers at most so many at a time has at once. Where there are many prompts,
+        one place is left to others."""
+        return min(self.count, max(self.choices, most - 1))
 
 
 @dataclass(frozen=True)

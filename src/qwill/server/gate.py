@@ -132,7 +132,7 @@ class Gate:
         origin = asked.get("origin")
         if origin is not None and self._settings.origins and self._allowed(origin, asked):
             headers["access-control-allow-origin"] = origin
-            headers["access-control-expose-headers"] = "x-request-id, x-qwill-ignored, retry-after"
+            headers["access-control-expose-headers"] = "x-request-id, x-qwill-ignored, x-qwill-note, retry-after"
             headers.add_vary_header("origin")
 
 

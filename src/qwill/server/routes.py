@@ -6,10 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from qwill.server.asks import Caller
 from qwill.server.errors import TOO_DEEP, Refusal
+from qwill.server.http import GONE
 from qwill.server.service import Service
 
 MOST_DEPTH = 100  # of a body; a schema takes two for each level of what it describes
@@ -47,7 +49,11 @@ def routes() -> APIRouter:
 
 async def _check_body(request: Request) -> None:
     """Refuses what Python reads though it is no JSON, and nesting that no code that walks through it could follow."""
-    if not await request.body():
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise Refusal(GONE, "the client has left") from None
+    if not body:
         return
     try:
         level: list[Any] = [await request.json()]

@@ -38,9 +38,10 @@ class Service:
         started = time.perf_counter()
         served, worker = await self.models.lease(ask.model)
         try:
-            worker.check_room(ask.count)
+            at_once = ask.at_once(worker.llm.max_sequences)
+            worker.check_room(at_once)
             answers = await self._make(_answers, worker, ask)
-            job = worker.submit(answers, ask.streamed)
+            job = worker.submit(answers, ask.streamed, at_once)
         except BaseException:
             self.models.release(served)
             raise
@@ -77,8 +78,12 @@ class Service:
         limits = self.settings.limits
         if not 1 <= ask.choices <= limits.choices:
             raise Refusal(400, f"n must be from 1 to {limits.choices}, not {ask.choices}", param="n")
-        if len(ask.prompts) > limits.texts:
-            raise Refusal(400, f"a request may have {limits.texts} prompts, not {len(ask.prompts)}", param="prompt")
+        if ask.embedding is not None and ask.count > limits.embeddings:
+            raise Refusal(400, f"a request may have {limits.embeddings} inputs, not {ask.count}", param="input")
+        if ask.embedding is None and ask.count > limits.texts:
+            raise Refusal(
+                400, f"a request may have {limits.texts} answers to its prompts in all, not {ask.count}", param="prompt"
+            )
         if len(ask.params.stop) > limits.texts:
             raise Refusal(400, f"there may be {limits.texts} stop strings, not {len(ask.params.stop)}", param="stop")
 
@@ -113,7 +118,9 @@ def _prompt_tokens(worker: Worker, ask: Ask) -> list[int]:
 
 
 def _answer(worker: Worker, ask: Ask, prompt: str | Sequence[int] | None, params: SamplingParams) -> Answer:
-    if prompt is not None:
+    if prompt is not None and ask.embedding is not None:
+        answer = worker.llm.embedding(prompt, ask.embedding.dimensions, truncate=ask.embedding.truncate)
+    elif prompt is not None:
         answer = worker.llm.answer(prompt, params)
     else:
         assert ask.messages is not None

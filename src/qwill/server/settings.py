@@ -21,7 +21,8 @@ class Limits:
     image_pixels: int = 64_000_000  # before an image is scaled down
     media_seconds: float = 30  # to fetch one image or video, and as long again to decode it
     choices: int = 16  # answers to one request
-    texts: int = 256  # prompts of one request, stop strings
+    texts: int = 256  # answers to all prompts of one request, stop strings
+    embeddings: int = 2048  # of one request
 
 
 @dataclass(frozen=True)

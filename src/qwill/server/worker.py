@@ -20,17 +20,20 @@ class Stopped(QwillError):
 
 
 class Job:
-    """Answers to one request, which the worker's engine computes together. Iterate it once.
+    """Answers to one request, of which the worker's engine has at most `at_once`: the others wait here, so that other
+    requests get their turn. Iterate it once.
 
     `times`: for each answer when pieces of it came, by `time.perf_counter`.
     """
 
-    def __init__(self, worker: "Worker", answers: Sequence[Answer]) -> None:
+    def __init__(self, worker: "Worker", answers: Sequence[Answer], at_once: int) -> None:
         self.answers = list(answers)
+        self.at_once = at_once
         self.completions: list[Completion | None] = [None] * len(self.answers)
         self.times = [array("d") for _ in self.answers]
         self.ended = False
         self._worker = worker
+        self._waiting_answers = deque(enumerate(self.answers))  # of the thread
         self._pieces: list[Piece] = []
         self._error: BaseException | None = None
         self._waiting: asyncio.Future[None] | None = None
@@ -129,15 +132,15 @@ class Worker:
         if self.answering + answers > self._most:
             raise Busy(f"{self.answering} answers are written or wait already; send this one again later")
 
-    def submit(self, answers: Sequence[Answer], streamed: bool) -> Job:
-        """Begins with answers that `LLM.reply` or `LLM.answer` prepared. Raises Busy."""
-        self.check_room(len(answers))
-        job = Job(self, answers)
-        self.answering += len(answers)
+    def submit(self, answers: Sequence[Answer], streamed: bool, at_once: int) -> Job:
+        """Begins with answers that `LLM` prepared, of which the engine has at most `at_once`. Raises Busy."""
+        self.check_room(at_once)
+        job = Job(self, answers, at_once)
+        self.answering += at_once
         self._open.add(job)
         for answer in answers:
             answer.request.streamed = streamed
-        self._order(lambda: self._add(job))
+        self._order(lambda: self._add(job, at_once))
         return job
 
     async def close(self) -> None:
@@ -159,7 +162,7 @@ class Worker:
         self._ordered.set()
 
     def _leave(self, job: Job) -> None:
-        self.answering -= len(job.answers)
+        self.answering -= job.at_once
         self._open.discard(job)
         if self._closing or all(job.completions):
             self.loop.call_soon(job._rest)
@@ -194,6 +197,7 @@ class Worker:
         if answer.request.finish_reason is not None:
             del self._jobs[key]
             self.llm.engine.cancel(answer.request)
+            self._add(job, 1)
         return job, [(index, delta) for delta in deltas]
 
     def _tell(self, news: list[tuple[Job, list[Piece]]]) -> None:
@@ -206,9 +210,11 @@ class Worker:
 
         self._in_loop(deliver)
 
-    def _add(self, job: Job) -> None:
+    def _add(self, job: Job, count: int) -> None:
+        """Queues so many of the job's answers, if there are any left."""
         try:
-            for index, answer in enumerate(job.answers):
+            for _ in range(min(count, len(job._waiting_answers))):
+                index, answer = job._waiting_answers.popleft()
                 self._jobs[id(answer.request)] = job, index, answer
                 self.llm.engine.add(answer.request)
         except Exception as error:

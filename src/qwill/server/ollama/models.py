@@ -47,8 +47,6 @@ MENDS = {
     "/api/blobs/{digest}": "files are not taken over HTTP; get a model with: qwill pull MODEL",
     "/api/copy": "names are given when the server starts: qwill serve NAME=MODEL",
     "/api/delete": "models are not deleted over HTTP; start the server without it: qwill serve OTHER",
-    "/api/embed": "this server makes no embeddings; ask one that has an embedding model",
-    "/api/embeddings": "this server makes no embeddings; ask one that has an embedding model",
 }
 
 

@@ -113,11 +113,11 @@ class ChatAnswer(BaseModel):
 
 
 class TextLogprobs(BaseModel):
-    """The tokens of a text."""
+    """The tokens of a text. Nothing tells what the first one of an echoed prompt was likely to be."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, Any]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, Any] | None]
     text_offset: list[int]
 
 
@@ -129,6 +129,30 @@ class TextChoice(BaseModel):
     logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"]
     stop_reason: str | int | None
+
+
+class EmbeddingUsage(BaseModel):
+    """Tokens of a request that was only read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddedText(BaseModel):
+    """The vector of an input: numbers, or their bytes as little-endian float32 in base64."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingAnswer(BaseModel):
+    """Embeddings, in the order of the inputs."""
+
+    object: Literal["list"]
+    data: list[EmbeddedText]
+    model: str
+    usage: EmbeddingUsage
 
 
 class TextAnswer(BaseModel):
