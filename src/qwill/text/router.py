@@ -6,7 +6,7 @@ none of them. Nothing else is lost: what looks like a tool call and is none is h
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from qwill.text.parsers.qwen import (
@@ -66,13 +66,14 @@ class Delta:
     """The next piece of an answer: text of the given kind, a piece of a tool call, or a whole one after its pieces.
 
     A call that turns out to be none, or that is cut off, may have pieces and never comes whole. The text of one that
-    is none follows as text.
+    is none follows as text. `end`: where in all that the router was fed a text, which stands there as it is, ends.
     """
 
     kind: Kind
     text: str = ""
     tool_call: ToolCallDelta | None = None
     piece: ToolCallPiece | None = None
+    end: int = field(default=0, compare=False)
 
 
 class Router:
@@ -95,13 +96,15 @@ class Router:
         self._calls_in_reasoning = calls_in_reasoning
         self._kind: Literal["reasoning", "content"] = "reasoning" if thinking else "content"
         self._buffer = ""
+        self._fed = 0
         self._begun = goes_on
         self._scanner: ToolCallScanner | None = None
         self._calls = 0
         self._told = 0  # how many arguments of the call that is being read pieces have
         self._told_text = ""  # those pieces
         self.cut_call: CutCall | None = None
-        # Newlines are held back until it is known whether they stand inside a part or at its edge.
+        # Newlines are held back until it is known whether they stand inside a part or at its edge. Content that no call
+        # can follow has no edge but its beginning.
         self._newlines = ""
         self._at_edge = not goes_on
 
@@ -114,6 +117,7 @@ class Router:
         """Take the next text; return what it settles."""
         deltas: list[Delta] = []
         self._buffer += text
+        self._fed += len(text)
         while self._step(deltas):
             pass
         return deltas
@@ -140,7 +144,7 @@ class Router:
                 while self._step(deltas):
                     pass
         if self._newlines and not self._at_edge:
-            deltas.append(Delta(self._kind, self._newlines))
+            deltas.append(Delta(self._kind, self._newlines, end=self._position))
         self._newlines = ""
         return deltas
 
@@ -232,23 +236,30 @@ class Router:
         if self._told:
             self._calls += 1  # its pieces are out; another call is another one
             self._told, self._told_text = 0, ""
-        self._write(OPENING, deltas)
         self._buffer = scanner.text + self._buffer
+        self._write(OPENING, deltas)
         self._scanner = None
 
     def _turn_to(self, kind: Literal["reasoning", "content"]) -> None:
         self._kind, self._newlines, self._at_edge = kind, "", True
 
     def _write(self, text: str, deltas: list[Delta]) -> None:
+        """Hand on what was taken last."""
         if self._at_edge:
             text = text.lstrip("\n")
         if not text:
             return
-        body = text.rstrip("\n")
+        body = text.rstrip("\n") if self._schemas or self._kind == "reasoning" else text
         if body:
-            deltas.append(Delta(self._kind, self._newlines + body))
+            end = self._position - (len(text) - len(body))
+            deltas.append(Delta(self._kind, self._newlines + body, end=end))
             self._newlines, self._at_edge = "", False
         self._newlines += text[len(body) :]
+
+    @property
+    def _position(self) -> int:
+        """How much was taken so far."""
+        return self._fed - len(self._buffer)
 
     def _take(self, length: int) -> str:
         taken, self._buffer = self._buffer[:length], self._buffer[length:]
