@@ -27,7 +27,7 @@ class Completion:
 
     `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
     repeating itself) or error (its structure was too complex to follow to the end). `cut_call`: the tool call in whose
-    midst the length ended the answer, which is not one of `tool_calls`.
+    midst the answer ended for another reason than stop, which is not one of `tool_calls`.
     """
 
     text: str
@@ -108,7 +108,7 @@ class Answer:
             if request.finish_reason is not None and not self._over:
                 stream += self._route(self._detokenizer.flush())
         if request.finish_reason is not None:
-            stream += self._rest(cut_off=request.finish_reason == "length")
+            stream += self._rest(cut_off=request.finish_reason != "stop")
             stream.append(StreamDelta("finish", completion=self.completion()))
         return stream
 

@@ -100,7 +100,9 @@ class MessageReply:
             return {"stop_reason": "tool_use", "stop_sequence": None}
         if reason == "length" and completion.usage["completion_tokens"] < self._most:
             return {"stop_reason": "model_context_window_exceeded", "stop_sequence": None}
-        if reason in ("length", "error"):  # either way the answer is cut off, and the dialect has no other word
+        if (
+            reason in ("length", "error") or completion.cut_call is not None
+        ):  # either way the answer is cut off, and the dialect has no other word
             return {"stop_reason": "max_tokens", "stop_sequence": None}
         return {"stop_reason": "end_turn" if stopped is None else "stop_sequence", "stop_sequence": stopped}
 

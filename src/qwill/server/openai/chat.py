@@ -125,7 +125,8 @@ class ChatReply:
     def _ending(self, index: int, completion: Completion) -> dict[str, Any]:
         reason = completion.finish_reason
         stopped = self._asked.job.answers[index].stop_text or (reason if reason in REASONS else None)
-        return {"finish_reason": REASONS.get(reason, reason), "stop_reason": stopped}
+        ended = "length" if completion.cut_call is not None else REASONS.get(reason, reason)
+        return {"finish_reason": ended, "stop_reason": stopped}
 
     def _usage(self) -> dict[str, Any]:
         return usage(self._completions(), self._asked.ask.choices) | (self._cost(self._asked) or {})

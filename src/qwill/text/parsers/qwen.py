@@ -1,140 +1,21 @@
-"""The tool-call syntax of Qwen 3.5:
+"""Tags and arguments of the tool calls that Qwen 3.5 writes; qwen_scanner.py reads them.
 
-    <tool_call>
-    <function=NAME>
-    <parameter=KEY>
-    value, on any number of lines
-    </parameter>
-    </function>
-    </tool_call>
-
-A value is whatever stands before a `</parameter>` that another parameter or the function's end follows; one newline on
-each side belongs to the syntax. Values are text; the schema of the function's parameters says what to make of them.
+Values are text; the schema of the function's parameters says what to make of them.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from enum import Enum, auto
 from typing import Any
+
+from qwill.text.parsers.loose import UNFIT, as_json, read_json
+from qwill.text.parsers.repair import without_closing_tags
 
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
-
-_SPACE = re.compile(r"\s*")
-_NAME = re.compile(r"\s*([^\s<>][^<>\n]*)>")
-_NAME_BEGUN = re.compile(r"[^<>\n]*")
+FUNCTION = "<function="
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)(\.0+)?")
-_END_OF_VALUE = "</parameter>"
 # Deeper chains of references and unions than any real schema has.
 MAX_SCHEMA_DEPTH = 16
-
-
-class Status(Enum):
-    """What a scanner makes of the text so far."""
-
-    UNFINISHED = auto()
-    COMPLETE = auto()
-    MALFORMED = auto()
-
-
-class ToolCallScanner:
-    """Reads one call, from just after `<tool_call>`, in text that arrives in pieces; linear in the text.
-
-    After COMPLETE, `name` and `parameters` (key to raw value) are the call, `rest` is the text behind `</tool_call>`.
-    `pairs` are the parameters that are complete so far, in their order, also those that come again. `text` is
-    everything taken, for a call that turns out not to be one.
-    """
-
-    def __init__(self) -> None:
-        self.name = ""
-        self.pairs: list[tuple[str, str]] = []
-        self.text = ""
-        self._position = 0
-        self._search_from = 0
-        self._key: str | None = None
-        self._expected: tuple[str, ...] = ("<function=",)
-
-    def feed(self, text: str) -> Status:
-        """Take more text and say where the call stands."""
-        self.text += text
-        while True:
-            step = self._read_value() if self._key is not None else self._read_tag()
-            if step is not None:
-                return step
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        return dict(self.pairs)
-
-    @property
-    def begun(self) -> tuple[str, str] | None:
-        """The parameter that is being read, and its value as far as it came, without what may be the end's syntax."""
-        if self._key is None:
-            return None
-        end = self.text.find(_END_OF_VALUE, self._search_from)
-        value = self.text[self._position : end if end >= 0 else None].removeprefix("\n")
-        ends = [f"\n{_END_OF_VALUE}"[:length] for length in range(len(_END_OF_VALUE), 0, -1)]
-        return self._key, value.removesuffix(next((begun for begun in ends if value.endswith(begun)), ""))
-
-    @property
-    def rest(self) -> str:
-        return self.text[self._position :]
-
-    @property
-    def lacks_only_closing(self) -> bool:
-        """The function is complete and nothing but (part of) `</tool_call>` is missing: models stop there at times."""
-        return self._expected == (CLOSING,) and CLOSING.startswith(self.rest.strip())
-
-    def _read_tag(self) -> Status | None:
-        """Read one expected tag; None when there is more to read."""
-        start, tag = self._find_tag(self._position)
-        if tag is None:
-            return Status.MALFORMED if start < 0 else Status.UNFINISHED
-        if tag in ("<function=", "<parameter="):
-            named = _NAME.match(self.text, start)
-            if named is None:
-                begun = _NAME_BEGUN.match(self.text, start)
-                whole = begun is not None and begun.end() == len(self.text)
-                return Status.UNFINISHED if whole else Status.MALFORMED
-            start = named.end()
-            if tag == "<function=":
-                self.name = named[1].strip()
-            else:
-                self._key, self._search_from = named[1].strip(), start
-        self._position = start
-        if tag == CLOSING:
-            return Status.COMPLETE
-        self._expected = (CLOSING,) if tag == "</function>" else ("<parameter=", "</function>")
-        return None
-
-    def _read_value(self) -> Status | None:
-        """Read a parameter's value up to the `</parameter>` that ends it; None when there is more to read."""
-        assert self._key is not None
-        while (end := self.text.find(_END_OF_VALUE, self._search_from)) >= 0:
-            after = end + len(_END_OF_VALUE)
-            start, tag = self._find_tag(after)
-            if tag is not None:
-                self.pairs.append((self._key, _strip_one_newline(self.text[self._position : end])))
-                self._position, self._key = after, None
-                return None
-            if start >= 0:
-                return Status.UNFINISHED
-            self._search_from = after
-        self._search_from = max(self._search_from, len(self.text) - len(_END_OF_VALUE) + 1)
-        return Status.UNFINISHED
-
-    def _find_tag(self, position: int) -> tuple[int, str | None]:
-        """The expected tag behind white space and where it ends; (-1, None) if something else stands there, (0, None)
-        if the text is too short to tell."""
-        space = _SPACE.match(self.text, position)
-        assert space is not None
-        position = space.end()
-        for tag in self._expected:
-            if self.text.startswith(tag, position):
-                return position + len(tag), tag
-        tail = self.text[position : position + len(CLOSING)]
-        return (0 if any(tag.startswith(tail) for tag in self._expected) else -1), None
 
 
 def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -155,7 +36,27 @@ def parameter_schemas(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[s
 
 def coerce_arguments(parameters: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
     """The call's arguments as JSON values. What the schema does not know, or what does not fit it, stays text."""
-    return {key: _coerce(value, _schema_of(key, schema), schema, 0) for key, value in parameters.items()}
+    return {key: _coerce(value, _schema_of(key, schema), schema) for key, value in parameters.items()}
+
+
+def fitted_arguments(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that came as JSON; texts where the schema allows none are read as `coerce_arguments` reads them."""
+    return {
+        key: _coerce(value, _schema_of(key, schema), schema)
+        if isinstance(value, str) and not takes_text(key, schema)
+        else value
+        for key, value in arguments.items()
+    }
+
+
+def takes_text(key: str, schema: Mapping[str, Any]) -> bool:
+    """Whether an argument may be a text, as far as the schema says."""
+    return _allows_text(_schema_of(key, schema), schema)
+
+
+def misfits(key: str, value: str, schema: Mapping[str, Any]) -> bool:
+    """Whether an argument must be something else than a text, and the value is nothing of the kind."""
+    return not takes_text(key, schema) and isinstance(_coerce(value, _schema_of(key, schema), schema), str)
 
 
 def stays_text(key: str, schema: Mapping[str, Any]) -> bool:
@@ -164,17 +65,40 @@ def stays_text(key: str, schema: Mapping[str, Any]) -> bool:
 
 
 def _schema_of(key: str, schema: Mapping[str, Any]) -> Any:
+    return properties_of(schema).get(key, schema.get("additionalProperties"))
+
+
+def properties_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters that a function's schema names."""
     properties = schema.get("properties")
-    return (properties if isinstance(properties, Mapping) else {}).get(key, schema.get("additionalProperties"))
+    return properties if isinstance(properties, Mapping) else {}
 
 
-def _coerce(value: str, schema: Any, root: Mapping[str, Any], depth: int) -> Any:
-    for kind in _types(schema, root, depth):
-        convert = _CONVERSIONS.get(kind)
-        converted = convert(value.strip()) if convert is not None else _UNFIT
-        if converted is not _UNFIT:
+def required_of(schema: Mapping[str, Any]) -> Sequence[Any]:
+    """The parameters that a function's schema asks for."""
+    required = schema.get("required")
+    return required if isinstance(required, list) else ()
+
+
+def _allows_text(schema: Any, root: Mapping[str, Any]) -> bool:
+    types = allowed_types(schema, root)
+    return "string" in types or not types & _CONVERSIONS.keys()
+
+
+def _coerce(value: str, schema: Any, root: Mapping[str, Any]) -> Any:
+    types = _types(schema, root, 0)
+    converted = _convert(value, types)
+    if converted is UNFIT and not _allows_text(schema, root):
+        converted = _convert(as_json(without_closing_tags(value)), types)
+    return value if converted is UNFIT else converted
+
+
+def _convert(value: str, types: Sequence[str]) -> Any:
+    for kind in types:
+        converted = _CONVERSIONS[kind](value.strip())
+        if converted is not UNFIT:
             return converted
-    return value
+    return UNFIT
 
 
 def _types(schema: Any, root: Mapping[str, Any], depth: int) -> list[str]:
@@ -224,45 +148,32 @@ def _type_of(member: object) -> str:
     return "string"
 
 
-_UNFIT = object()
-
-
 def _null(value: str) -> Any:
-    return None if value.lower() in ("null", "none") else _UNFIT
+    return None if value.lower() in ("null", "none") else UNFIT
 
 
 def _boolean(value: str) -> Any:
-    return {"true": True, "false": False}.get(value.lower(), _UNFIT)
+    return {"true": True, "false": False}.get(value.lower(), UNFIT)
 
 
 def _integer(value: str) -> Any:
     # Longer numbers than Python's own limit on conversion are no meant integers.
-    return int(value.partition(".")[0]) if len(value) <= 4000 and _INTEGER.fullmatch(value) else _UNFIT
+    return int(value.partition(".")[0]) if len(value) <= 4000 and _INTEGER.fullmatch(value) else UNFIT
 
 
 def _number(value: str) -> Any:
-    number = _json(value)
-    return number if isinstance(number, int | float) and not isinstance(number, bool) else _UNFIT
+    number = read_json(value)
+    return number if isinstance(number, int | float) and not isinstance(number, bool) else UNFIT
 
 
 def _object(value: str) -> Any:
-    parsed = _json(value)
-    return parsed if isinstance(parsed, dict) else _UNFIT
+    parsed = read_json(value)
+    return parsed if isinstance(parsed, dict) else UNFIT
 
 
 def _array(value: str) -> Any:
-    parsed = _json(value)
-    return parsed if isinstance(parsed, list) else _UNFIT
-
-
-def _json(value: str) -> Any:
-    try:
-        parsed = json.loads(value)
-        # Python reads more than it may send on: infinities, halves of surrogate pairs.
-        json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return _UNFIT
-    return parsed
+    parsed = read_json(value)
+    return parsed if isinstance(parsed, list) else UNFIT
 
 
 _CONVERSIONS = {
@@ -273,7 +184,3 @@ _CONVERSIONS = {
     "object": _object,
     "array": _array,
 }
-
-
-def _strip_one_newline(value: str) -> str:
-    return value.removeprefix("\n").removesuffix("\n")
