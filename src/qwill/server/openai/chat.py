@@ -62,7 +62,9 @@ class ChatReply:
             if completion.cut_call is not None:  # its arguments are no whole JSON, as OpenAI's own are not then
                 calls.append(_call(_call_id(), completion.cut_call.name, completion.cut_call.text))
             if calls:
-                message |= {"content": completion.text or None, "tool_calls": calls}
+                message["tool_calls"] = calls
+            if calls or (completion.finish_reason == "length" and not completion.reasoning):
+                message["content"] = completion.text or None
             choice = {"index": index, "message": message, "logprobs": self._logprobs(completion.logprobs)}
             choices.append(choice | self._ending(index, completion))
         return {**self._head, "choices": choices, "usage": self._usage()}

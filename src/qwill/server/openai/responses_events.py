@@ -95,6 +95,8 @@ class Output:
             yield from self._end("completed", is_call=True)
         elif delta.completion is not None:
             cut = delta.completion.finish_reason in ("length", "loop", "error")
+            if cut and not self._begun:  # clients look for the item that was cut off
+                yield from self._write(MESSAGE, StreamDelta("content"))
             yield from self._end("incomplete" if cut else "completed", is_call=True)
 
     def _write(self, form: Form, delta: StreamDelta) -> Iterator[Event]:

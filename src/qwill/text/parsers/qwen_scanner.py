@@ -324,7 +324,11 @@ class ToolCallScanner:
             found = self._likely_end(limit)
         if found is None:
             return False
-        self._add(key, self.text[self._position : found[0]], is_closed=False)
+        tag = closing_tag_at(self.text, found[0])
+        value = self.text[self._position : found[0]]
+        if tag is None or tag[1] is not Closes.PARAMETER:
+            value = value.removesuffix("\n")  # the line break before the tag that is missing, or the one behind it
+        self._add(key, value, is_closed=False)
         self._key, self._position = None, found[1]
         return True
 
@@ -366,7 +370,7 @@ class ToolCallScanner:
                 before, name, behind = found
                 if not _are_two(key, before, name, behind, schema, is_closed):
                     break
-                self.pairs.append((key, _strip_one_newline(before)))
+                self.pairs.append((key, _strip_one_newline(before.removesuffix("\n"))))
                 key, value = name, behind
                 del names[name]
         self.pairs.append((key, _strip_one_newline(value)))
