@@ -26,7 +26,9 @@ def tokenizer() -> Tokenizer:
     return found
 
 
-def grow(tokenizer: Tokenizer, text: str, stops: list[str], sizes: list[int], thinking: bool) -> Any:
+def grow(
+    tokenizer: Tokenizer, text: str, stops: list[str], sizes: list[int], thinking: bool, ending: str = "stop"
+) -> Any:
     """What streams, the completion and the stop string, of an answer whose tokens come in groups of those sizes."""
     ids = tokenizer.encode(text, allow_special=True)
     prompt: Any = SimpleNamespace(token_ids=[], media=())
@@ -41,7 +43,7 @@ def grow(tokenizer: Tokenizer, text: str, stops: list[str], sizes: list[int], th
         request.output_ids += new
         request.samples += [Sampled(id, -1.0, []) for id in new]
         if given_out == len(ids):
-            request.finish_reason = "stop"
+            request.finish_reason = ending
         stream += answer.advance()
         if request.finish_reason is not None:
             break
@@ -118,3 +120,23 @@ def test_text_is_shown_as_soon_as_it_can_be(tokenizer: Tokenizer, tools: Any, st
         request.output_ids += tokenizer.encode(piece)
         told += [delta.text for delta in answer.advance()]
     assert told == shown
+
+
+@pytest.mark.parametrize("ending", ["length", "loop", "error"])
+def test_a_call_in_whose_midst_the_answer_was_ended_is_no_whole_one(tokenizer: Tokenizer, ending: str) -> None:
+    text = f"Look.\n\n{CALL}\n{CALL[: CALL.index('</param')]}"
+    stream, completion, _ = grow(tokenizer, text, [], [1], False, ending)
+    assert (completion.text, completion.finish_reason) == ("Look.", ending)
+    assert completion.tool_calls == [{"name": "f", "arguments": {"a": "ab\n\nab"}}]
+    assert completion.cut_call is not None
+    assert (completion.cut_call.name, completion.cut_call.arguments) == ("f", {})
+    pieces = [delta.piece.text for delta in stream if delta.piece is not None and delta.piece.index == 1]
+    assert "".join(pieces) == completion.cut_call.text == '{"a": "ab\\n\\nab'
+
+
+def test_a_stop_string_before_the_end_is_why_the_answer_ended(tokenizer: Tokenizer) -> None:
+    for ending in ("stop", "length", "loop"):
+        _, completion, stopped = grow(tokenizer, "a\n\n", ["\n\n"], [1], False, ending)
+        assert (completion.text, completion.finish_reason, stopped) == ("a", "stop", "\n\n")
+        _, completion, stopped = grow(tokenizer, f"ab{CALL[:14]}", ["b"], [9], False, ending)
+        assert (completion.text, completion.finish_reason, completion.cut_call) == ("a", "stop", None)

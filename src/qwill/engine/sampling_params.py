@@ -36,7 +36,7 @@ class SamplingParams:
     - repetition_penalty: divides positive logits, multiplies negative ones, of tokens in prompt or answer
     - seed: the same seed draws the same tokens; None takes a new one for each request
     - max_tokens: None is as many as the context holds
-    - stop: texts that end the answer and are not part of it
+    - stop: texts that end the answer and are not part of it, in its content: not in reasoning or calls
     - ignore_eos: go on after the end-of-turn token, for measurements
     - logprobs: how many of the likeliest tokens to report for each position; 0 the drawn one alone; None nothing
     - max_thinking_tokens: the most tokens of reasoning, which is then closed so that the answer follows; None: no limit

@@ -34,11 +34,11 @@ class Quoting:
 
     def _end_line(self, line: str) -> None:
         line = line.strip()
-        mark = line[:3]
-        if mark not in _FENCES:
+        if not line.startswith(_FENCES):
             return
-        rest = line.lstrip(mark[0])
+        rest = line.lstrip(line[0])
+        mark = line.removesuffix(rest)
         if not self._fence and mark[0] not in rest:  # a line that opens and closes one is none
             self._fence = mark
-        elif self._fence == mark and not rest:
+        elif self._fence and not rest and mark.startswith(self._fence):
             self._fence = ""
