@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from qwill.text.parsers.qwen import FUNCTION, OPENING, coerce_arguments, parameter_schemas, stays_text
-from qwill.text.parsers.qwen_scanner import Status, ToolCallScanner
+from qwill.text.parsers.arguments import coerce_arguments, parameter_schemas, stays_text
+from qwill.text.parsers.qwen import FUNCTION, OPENING, Status, ToolCallScanner
 from qwill.text.quoting import Quoting
 
 Kind = Literal["reasoning", "content", "tool_call_piece", "tool_call"]
