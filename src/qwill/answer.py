@@ -1,6 +1,7 @@
-"""An answer as it grows: tokens to text, text to reasoning, content and tool calls."""
+"""An answer as it grows: tokens to text, text to reasoning, content and tool calls, content up to a stop string."""
 
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +31,8 @@ class Completion:
 
     `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
     repeating itself) or error (its structure was too complex to follow to the end). `cut_call`: the tool call in whose
-    midst the length ended the answer, which is not one of `tool_calls`. `prompt_logprobs`: where they were asked for,
-    those of the prompt's tokens, None in the place of the first.
+    midst the answer ended for another reason than stop, which is not one of `tool_calls`. `prompt_logprobs`: where they
+    were asked for, those of the prompt's tokens, None in the place of the first.
     """
 
     text: str
@@ -49,19 +50,26 @@ class Completion:
 @dataclass(frozen=True)
 class StreamDelta:
     """A piece of a streamed answer: text of a kind, a piece of a tool call's arguments, a whole tool call after its
-    pieces, or, last, `finish` with the completion."""
+    pieces, or, last, `finish` with the completion. `end`: where a text ends in the text of all the answer's tokens."""
 
     kind: str
     text: str = ""
     tool_call: ToolCallDelta | None = None
     piece: ToolCallPiece | None = None
     completion: Completion | None = None
+    end: int = field(default=0, compare=False)
 
 
 @dataclass(eq=False)
 class Answer:
-    """Follows one request. `router` is None for plain completions, whose text is all content. The answer ends after
-    `most_calls` tool calls. `left_out` names what was asked for and cannot be held to."""
+    """Follows one request. `router` is None for plain completions, whose text is all content.
+
+    The answer ends after `most_calls` tool calls, or with the token that completes a stop string in its content. What
+    a call parts is not one text, and line breaks at the content's edges are the chat format's: no stop string is there.
+
+    `left_out` names what was asked for and cannot be held to. `token_ends`: where in the text of all tokens that of
+    each token ends, for those that were read.
+    """
 
     request: Request
     tokenizer: Tokenizer | None
@@ -69,11 +77,14 @@ class Answer:
     most_calls: int | None = None
     left_out: tuple[str, ...] = ()
     started: float = field(default_factory=time.perf_counter)
+    token_ends: list[int] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._detokenizer = Detokenizer(self.tokenizer) if self.tokenizer is not None else None
         self._stops = StopMatcher(self.request.params.stop)
         self._read = 0
+        self._length = 0  # of the text so far
+        self._content_end = 0  # where the content ends that came last
         self._reasoning_tokens = 0
         self._parts: dict[str, list[str]] = {"content": [], "reasoning": []}
         self._calls: list[ToolCallDelta] = []
@@ -110,7 +121,7 @@ class Answer:
         if self._read == 0 and request.output_ids:
             self._first_token = now
         self._last_token = now
-        deltas: list[Delta] = []
+        stream: list[StreamDelta] = []
         if self._detokenizer is None:
             self._read = len(request.output_ids)
         else:
@@ -118,36 +129,74 @@ class Answer:
                 token = request.output_ids[self._read]
                 self._read += 1
                 self._reasoning_tokens += self.router is not None and self.router.reasoning
-                text, stopped = self._stops.push(self._detokenizer.push(token))
-                deltas += self._route(text)
-                if stopped or len(self._calls) == self.most_calls:
-                    request.end_after(self._read, "stop")
-            if request.finish_reason is not None and len(self._calls) != self.most_calls:
-                text, stopped = self._stops.push(self._detokenizer.flush())
-                deltas += self._route(text + ("" if stopped else self._stops.flush()))
-        finished = request.finish_reason is not None
-        if finished and self.router is not None and len(self._calls) != self.most_calls:
-            deltas += self._take(self.router.finish(cut_off=request.finish_reason == "length"))
-        stream = [StreamDelta(delta.kind, delta.text, delta.tool_call, delta.piece) for delta in deltas]
-        if finished:
+                text = self._detokenizer.push(token)
+                stream += self._route(text)
+                self.token_ends.append(self._length)
+            if request.finish_reason is not None and not self._over:
+                stream += self._route(self._detokenizer.flush())
+        if request.finish_reason is not None:
+            stream += self._rest(cut_off=request.finish_reason != "stop")
             stream.append(StreamDelta("finish", completion=self.completion()))
         return stream
 
-    def _route(self, text: str) -> list[Delta]:
+    @property
+    def _over(self) -> bool:
+        """Whether the answer has ended before its tokens did."""
+        return self._stops.matched is not None or len(self._calls) == self.most_calls
+
+    def _route(self, text: str) -> list[StreamDelta]:
+        """What the next text settles."""
+        self._length += len(text)
         if self.router is not None:
             return self._take(self.router.feed(text))
-        return self._take([Delta("content", text)] if text else [])
+        return self._take([Delta("content", text, end=self._length)] if text else [])
 
-    def _take(self, deltas: list[Delta]) -> list[Delta]:
-        """Keeps what is new; returns it up to the last call that there may be."""
-        for index, delta in enumerate(deltas):
-            if delta.tool_call is not None:
+    def _rest(self, cut_off: bool) -> list[StreamDelta]:
+        """What was held back, at the answer's end."""
+        stream: list[StreamDelta] = []
+        if self.router is not None and not self._over:
+            stream += self._take(self.router.finish(cut_off))
+        return stream if self._over else [*stream, *self._held()]
+
+    def _take(self, deltas: list[Delta]) -> list[StreamDelta]:
+        """Keeps what is new, up to what ends the answer."""
+        stream: list[StreamDelta] = []
+        for delta in deltas:
+            if self._over:
+                break
+            if delta.kind == "content":
+                stream += self._until_stop(delta)
+                continue
+            stream += self._held()
+            stream.append(StreamDelta(delta.kind, delta.text, delta.tool_call, delta.piece, end=delta.end))
+            if delta.kind == "reasoning":
+                self._parts["reasoning"].append(delta.text)
+            elif delta.tool_call is not None:
                 self._calls.append(delta.tool_call)
                 if len(self._calls) == self.most_calls:
-                    return deltas[: index + 1]
-            elif delta.piece is None:
-                self._parts[delta.kind].append(delta.text)
-        return deltas
+                    self.request.end_after(self._read, "stop")
+        return stream
+
+    def _until_stop(self, delta: Delta) -> list[StreamDelta]:
+        """The content that may be shown. A stop string ends the request with its own last token, though the router may
+        not have known before a later one that this is content."""
+        text, stopped = self._stops.push(delta.text)
+        self._content_end = delta.end
+        if not stopped:
+            return self._say(text, delta.end - self._stops.held)
+        end = delta.end - self._stops.behind
+        self.request.end_after(bisect_left(self.token_ends, end) + 1, "stop")
+        return self._say(text, end - len(self._stops.matched or ""))
+
+    def _held(self) -> list[StreamDelta]:
+        """The content that might have begun a stop string."""
+        return self._say(self._stops.flush(), self._content_end)
+
+    def _say(self, text: str, end: int) -> list[StreamDelta]:
+        if not text:
+            return []
+        self._parts["content"].append(text)
+        return [StreamDelta("content", text, end=end)]
 
     @property
     def usage(self) -> dict[str, int]:
@@ -182,7 +231,7 @@ class Answer:
                 "prefill_tokens_per_second": (prompt - request.cached) / first if first > 0 else 0.0,
                 "decode_tokens_per_second": (generated - 1) / rest if rest > 0 else 0.0,
             },
-            cut_call=self.router.cut_call if self.router is not None else None,
+            cut_call=self.router.cut_call if self.router is not None and not self._over else None,
             prompt_logprobs=self.prompt_logprobs,
         )
 

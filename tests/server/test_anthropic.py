@@ -303,6 +303,8 @@ def test_a_call_that_is_cut_off(client: anthropic.Anthropic) -> None:
         assert without_ids(stream(client, PARIS, tools=[WEATHER], max_tokens=most)) == without_ids(cut)
         if cut.content[-1].type == "tool_use":
             inputs.append(cut.content[-1].input)
+        else:  # before its function is named nothing is told
+            assert cut.content[-1].to_dict() == {"type": "text", "text": ""}
     assert {} in inputs
 
 

@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--repetition-penalty", type=float, metavar="X", help="against tokens said or read; 1: none")
     sampling.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same answer")
     sampling.add_argument("-n", "--max-tokens", type=at_least_one, metavar="N", help="at most N tokens of answer")
-    sampling.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end at TEXT; may be repeated")
+    sampling.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end at TEXT in the content; may be repeated"
+    )
     sampling.add_argument("--logprobs", type=int, metavar="N", help="with --json: the N likeliest tokens at each place")
     shape = parser.add_argument_group("what the answer may be")
     shape.add_argument("--max-thinking", type=at_least(0), metavar="N", help="reason for at most N tokens, then answer")

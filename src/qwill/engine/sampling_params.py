@@ -37,7 +37,7 @@ class SamplingParams:
     - seed: the same seed draws the same tokens; None takes a new one for each request
     - max_tokens: None is as many as the context holds; 0, with prompt_logprobs alone, only reads the prompt
     - min_tokens: how many tokens come at least before one that ends the answer
-    - stop: texts that end the answer and are not part of it
+    - stop: texts that end the answer and are not part of it, in its content: not in reasoning or calls
     - stop_token_ids: tokens that end it, beside the model's own; their text is part of it unless they are special
     - ignore_eos: go on after the model's own end-of-turn tokens, for measurements
     - logprobs: how many of the likeliest tokens to report for each position; 0 the drawn one alone; None nothing

@@ -66,6 +66,8 @@ class MessageReply:
             content.append({"type": "thinking", "thinking": thinking if self._shown else "", "signature": signature})
         if completion.text:
             content.append({"type": "text", "text": completion.text})
+        elif _says_nothing(completion):
+            content.append({"type": "text", "text": ""})
         content += [_call(call["name"], call["arguments"]) for call in completion.tool_calls]
         if completion.cut_call is not None:  # max_tokens tells that there were to be more arguments
             content.append(_call(completion.cut_call.name, completion.cut_call.arguments))
@@ -82,6 +84,8 @@ class MessageReply:
                     yield self._start()
                 written = [written for _, delta in pieces for written in blocks.add(delta)]
                 yield b"".join(written) or PING
+            if _says_nothing(self._completion()):
+                yield b"".join(blocks.add(StreamDelta("content")))
             yield b"".join(blocks.close()) + self._end()
         except Exception as error:
             yield event(refusal_of(error).body(PATH, self._asked.caller.request_id), "error")
@@ -101,7 +105,8 @@ class MessageReply:
             return {"stop_reason": "tool_use", "stop_sequence": None}
         if reason == "length" and completion.usage["completion_tokens"] < self._most:
             return {"stop_reason": "model_context_window_exceeded", "stop_sequence": None}
-        if reason in ("length", "error"):  # either way the answer is cut off, and the dialect has no other word
+        # All of these are cut off, and the dialect has no other word.
+        if reason in ("length", "error") or completion.cut_call is not None:
             return {"stop_reason": "max_tokens", "stop_sequence": None}
         return {"stop_reason": "end_turn" if stopped is None else "stop_sequence", "stop_sequence": stopped}
 
@@ -167,6 +172,12 @@ class Blocks:
 
     def _delta(self, kind: str, **change: Any) -> bytes:
         return _event("content_block_delta", index=self._index, delta={"type": kind, **change})
+
+
+def _says_nothing(completion: Completion) -> bool:
+    """Whether an answer was cut off before it said anything. Clients look for the block that was cut off."""
+    said = completion.text or completion.reasoning or completion.tool_calls or completion.cut_call
+    return not said and completion.finish_reason == "length"
 
 
 def _call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

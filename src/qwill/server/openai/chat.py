@@ -65,7 +65,9 @@ class ChatReply:
             if completion.cut_call is not None:  # its arguments are no whole JSON, as OpenAI's own are not then
                 calls.append(self._call(completion.cut_call.name, completion.cut_call.text))
             if calls:
-                message |= {"content": completion.text or None, "tool_calls": calls}
+                message["tool_calls"] = calls
+            if calls or (completion.finish_reason == "length" and not completion.reasoning):
+                message["content"] = completion.text or None
             choice = {"index": index, "message": message, "logprobs": self._logprobs(completion.logprobs)}
             choices.append(choice | self._ending(index, completion))
         return {**self._head, "choices": choices, "usage": self._usage()}
@@ -159,7 +161,8 @@ class ChatReply:
 
     def _ending(self, index: int, completion: Completion) -> dict[str, Any]:
         reason = completion.finish_reason
-        return {"finish_reason": REASONS.get(reason, reason), "stop_reason": stop_reason(self._asked, index, reason)}
+        ended = "length" if completion.cut_call is not None else REASONS.get(reason, reason)
+        return {"finish_reason": ended, "stop_reason": stop_reason(self._asked, index, reason)}
 
     def _usage(self) -> dict[str, Any]:
         return usage(self._asked) | (self._cost(self._asked) or {})

@@ -9,12 +9,9 @@ from qwill.server.custom_tools import begun_input
 from qwill.server.logprobs import entry
 from qwill.server.openai.responses_items import new_id, opaque
 from qwill.server.tools import CUSTOM, FUNCTION, Known
-from qwill.text.detokenizer import Detokenizer
-from qwill.text.parsers.qwen import OPENING, ToolCallScanner
 from qwill.text.tokenizer import Tokenizer
 
 Event = dict[str, Any]
-TAGS = ("<think>", "</think>")
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Output:
     def take(self, delta: StreamDelta) -> Iterator[Event]:
         """What is new, as events without their numbers. The iterator has to be read to its end."""
         if delta.kind in ("content", "reasoning"):
-            yield from self._write(MESSAGE if delta.kind == "content" else self._reasoning, delta.text)
+            yield from self._write(MESSAGE if delta.kind == "content" else self._reasoning, delta)
         elif delta.piece is not None:
             if delta.piece.first:
                 yield from self._begin(None, self._called(delta.piece.name))
@@ -108,11 +105,11 @@ class Output:
         elif delta.tool_call is not None:
             assert self._open is not None
             self._open.texts = [delta.tool_call.arguments_json]
-            if self._tokens is not None:
-                self._tokens.skip_call()
             yield from self._end("completed", is_call=True)
         elif delta.completion is not None:
             cut = delta.completion.finish_reason in ("length", "loop", "error")
+            if cut and not self._begun:  # clients look for the item that was cut off
+                yield from self._write(MESSAGE, StreamDelta("content"))
             yield from self._end("incomplete" if cut else "completed", is_call=True)
 
     def _called(self, name: str) -> dict[str, Any]:
@@ -122,19 +119,19 @@ class Output:
         space = {} if tool.namespace is None else {"namespace": tool.namespace}
         return {"type": kind, "call_id": new_id("call"), "name": tool.name, **space, field: ""}
 
-    def _write(self, form: Form, text: str) -> Iterator[Event]:
+    def _write(self, form: Form, delta: StreamDelta) -> Iterator[Event]:
         if self._open is None or self._open.form is not form:
             own: dict[str, Any] = {"role": "assistant"} if form is MESSAGE else {"summary": []}
             yield from self._begin(form, {"type": form.kind, "content": [], **own})
             assert self._open is not None
             yield self._open.event(f"{form.part}.added", part=self._open.part(form))
-        self._open.texts.append(text)
-        logprobs = [] if self._tokens is None else self._tokens.take(text)
+        self._open.texts.append(delta.text)
+        logprobs = [] if self._tokens is None else self._tokens.take(delta)
         more: dict[str, Any] = {}
         if form is MESSAGE:
             self._open.logprobs += logprobs
             more = {"logprobs": logprobs}
-        yield self._open.event(f"{form.text}.delta", delta=text, **more)
+        yield self._open.event(f"{form.text}.delta", delta=delta.text, **more)
 
     def _begin(self, form: Form | None, item: dict[str, Any]) -> Iterator[Event]:
         yield from self._end("completed")
@@ -178,40 +175,20 @@ class TextTokens:
 
     def __init__(self, answer: Answer, tokenizer: Tokenizer) -> None:
         self._samples = answer.request.samples
+        self._ends = answer.token_ends
         self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer)
-        self._text = ""
-        self._ends: list[int] = []  # where the text of each token ends
-        self._position = 0  # in the text: all before it is accounted for
         self._told = 0
 
-    def take(self, text: str) -> list[dict[str, Any]]:
-        """The tokens of a text that comes next but for tags and what parts them, with their log-probabilities."""
-        self._read()
-        position = self._position
-        while not self._text.startswith(text, position) and position < len(self._text):
-            tag = next((tag for tag in TAGS if self._text.startswith(tag, position)), "")
-            position += len(tag) or 1
-        self._position = position + len(text)
+    def take(self, delta: StreamDelta) -> list[dict[str, Any]]:
+        """The tokens of a text that comes next but for tags, calls and what parts them, with their
+        log-probabilities."""
+        start = delta.end - len(delta.text)
         samples = []
         while self._told < len(self._ends):
             begin = self._ends[self._told - 1] if self._told else 0
-            if begin >= self._position:
+            if begin >= delta.end:
                 break
-            if self._ends[self._told] > position or begin >= position:
+            if self._ends[self._told] > start or begin >= start:
                 samples.append(self._samples[self._told])
             self._told += 1
         return [entry(self._tokenizer, TokenLogprob(one.token, one.logprob or 0.0, one.top or [])) for one in samples]
-
-    def skip_call(self) -> None:
-        """A tool call comes next."""
-        self._read()
-        begin = self._text.find(OPENING, self._position) + len(OPENING)
-        scanner = ToolCallScanner()
-        scanner.feed(self._text[begin:])
-        self._position = len(self._text) - len(scanner.rest)
-
-    def _read(self) -> None:
-        for sample in self._samples[len(self._ends) :]:
-            self._text += self._detokenizer.push(sample.token)
-            self._ends.append(len(self._text))
