@@ -254,6 +254,12 @@ def test_nothing_to_show_is_refused(instructions: str | None) -> None:
             ask_of(input=items, instructions=instructions)
 
 
+def test_instructions_alone_can_be_shown(server: Running) -> None:
+    for given in ("system", "developer"):
+        body = {"input": [OTHERS[0][0][0], {"role": given, "content": "Say hi."}], "max_output_tokens": 16}
+        assert send("POST", f"{server.url}/v1/responses", json=body).status_code == 200
+
+
 @pytest.mark.parametrize("item", [5, "x", {}, {"type": ""}, {"type": 5}, {"type": None}, {"type": ["x"]}, [], None])
 def test_what_is_no_item_is_refused(server: Running, item: Any) -> None:
     answer = send("POST", f"{server.url}/v1/responses", json={"input": [{"role": "user", "content": "x"}, item]})

@@ -8,12 +8,16 @@ from typing import Any
 import openai
 import pytest
 
+from qwill.answer import StreamDelta
 from qwill.server.custom_tools import arguments_of, begun_input, custom_function, input_of
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest
 from qwill.server.openai.responses_asking import responses_ask
+from qwill.server.openai.responses_events import Output
 from qwill.server.openai.responses_items import stored_items
 from qwill.server.openai.responses_schemas import ResponsesRequest
+from qwill.server.tools import CUSTOM, FUNCTION, Known
+from qwill.text.router import ToolCallDelta, ToolCallPiece
 from server.asking import send
 from server.responses_client import client_of, events_of, told
 from server.running import Running
@@ -221,3 +225,42 @@ def test_a_custom_tool_and_a_function_of_one_name(server: Running) -> None:
         choice = {"tool_choice": {"type": kind, "name": "code"}}
         answer = send("POST", f"{server.url}/v1/responses", json={"input": "x", **body, **choice}).json()
         assert [(item["type"], item["name"]) for item in answer["output"]] == [(expected, "code")]
+
+
+def test_a_call_that_is_none_is_no_item() -> None:
+    """Its item ends as incomplete, with what came of its input, and the text follows as a message."""
+    output = Output(None, told_as={"code": Known(CUSTOM, "code")})
+    piece = ToolCallPiece(0, "code", '{"input": "ab"', first=True)
+    deltas = [StreamDelta("tool_call_piece", piece=piece), StreamDelta("content", "<tool_call>\nab")]
+    events = [event for delta in deltas for event in output.take(delta)]
+    assert [event["type"].removeprefix("response.") for event in events] == [
+        "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done", "output_item.done",
+        "output_item.added", "content_part.added", "output_text.delta",
+    ]  # fmt: skip
+    assert (events[2]["input"], events[3]["item"]["input"], events[3]["item"]["status"]) == ("ab", "ab", "incomplete")
+    assert not output.items
+
+
+def test_several_calls_of_both_kinds() -> None:
+    """Pieces of a function's arguments come as they are written, a custom tool's input at once."""
+    output = Output(None, told_as={"code": Known(CUSTOM, "code"), "a__f": Known(FUNCTION, "f", "a")})
+    deltas: list[StreamDelta] = []
+    for index, (name, key) in enumerate((("code", "input"), ("a__f", "x"), ("g", "y"), ("code", "patch"))):
+        call = ToolCallDelta(index, name, {key: f"{index}\n"})
+        pieces = [call.arguments_json[:-1], "}"]
+        deltas += [
+            StreamDelta("tool_call_piece", piece=ToolCallPiece(index, name, text, first=number == 0))
+            for number, text in enumerate(pieces)
+        ]
+        deltas.append(StreamDelta("tool_call", tool_call=call))
+    events = [event for delta in deltas for event in output.take(delta)]
+    told_items = [
+        (item["type"], item.get("namespace"), item["name"], item.get("input", item.get("arguments")))
+        for item in output.items
+    ]
+    assert told_items == [
+        ("custom_tool_call", None, "code", "0\n"), ("function_call", "a", "f", '{"x": "1\\n"}'),
+        ("function_call", None, "g", '{"y": "2\\n"}'), ("custom_tool_call", None, "code", "3\n"),
+    ]  # fmt: skip
+    assert told(events) == output.items
+    assert all(item["status"] == "completed" for item in output.items)

@@ -126,8 +126,9 @@ class ChatReply:
 
     def _piece(self, piece: ToolCallPiece) -> list[dict[str, Any]]:
         """The changes that tell a piece of a call. The input of a custom tool is told whole, once it is."""
-        first = {"index": piece.index} | self._call(piece.name, "")
-        changes = [{"tool_calls": [first]}] if piece.first else []
+        changes = []
+        if piece.first:
+            changes.append({"tool_calls": [{"index": piece.index} | self._call(piece.name, "")]})
         if not self._is_custom(piece.name):
             changes.append({"tool_calls": [{"index": piece.index, "function": {"arguments": piece.text}}]})
         return changes

@@ -25,7 +25,7 @@ def with_shown(items: Iterable[Item], known: Iterable[str]) -> list[Item]:
         if kind in kinds:
             result.append(item)
             continue
-        identity, own = str(item.get("call_id") or item.get("id")), f"other_{number}"
+        identity, own = str(item.get("call_id") or item.get("id")), f"#{number}"
         if kind in SUMMARIES:
             summary = _texts(item.get("summary") or item.get("content") or item.get("text"))
             result += [{"type": "message", "role": "user", "content": summary}] if summary else []

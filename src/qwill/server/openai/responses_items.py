@@ -81,7 +81,7 @@ def messages_of(instructions: str | None, items: Sequence[Stored], offered: Offe
             messages.append({"role": item["role"], "content": plain_of(item["content"])})
         else:
             messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": plain_of(item["output"])})
-    if not any(message["role"] != "system" for message in messages):
+    if len(messages) == bool(instructions):
         raise Refusal(400, "input: none of its items can be shown to the model; send a message", param="input")
     return in_order(messages, "input")
 
