@@ -55,7 +55,7 @@ class LLM:
         yarn: float | None = None,
         isa: str = "",
         mmproj: str | None = None,
-        max_sequences: int = 16,
+        max_sequences: int = options.DEFAULT_SEQUENCES,
         step_tokens: int = TOKEN_BUDGET,
         max_waiting: int | None = None,
         speculative: bool | int = False,

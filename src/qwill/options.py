@@ -11,6 +11,7 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.load import Checkpoint, memory_needed
 
 DEFAULT_CONTEXT = 32_768
+DEFAULT_SEQUENCES = 16
 MOST_SNAPSHOT_BYTES = 2 << 30
 
 

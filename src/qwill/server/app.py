@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from qwill import __version__
 from qwill.errors import QwillError
-from qwill.server import page, plain
+from qwill.server import listing, page, plain, properties
 from qwill.server.anthropic import messages
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.gate import Gate
@@ -28,7 +28,9 @@ ROUTERS = (
     completions.router,
     responses.router,
     messages.router,
+    listing.router,
     plain.router,
+    properties.router,
     ollama_chat.router,
     ollama_models.router,
 )

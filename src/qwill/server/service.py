@@ -29,7 +29,8 @@ class Ask:
     """What a request asks for, whatever its dialect.
 
     Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
-    answers, in that order. `thinking` None leaves it to the model.
+    answers, in that order. `thinking` None leaves it to the model. `keep_seconds`: how long the model is to be kept
+    when nobody asks it any more; None leaves that to others.
     """
 
     model: str | None
@@ -44,6 +45,7 @@ class Ask:
     choices: int = 1
     streamed: bool = False
     priority: int = 0
+    keep_seconds: float | None = None
 
     @property
     def thinks(self) -> bool:
@@ -89,7 +91,7 @@ class Service:
         """Prepares and queues the answers. Raises Refusal or a QwillError, before anything is computed."""
         self._check(ask)
         started = time.perf_counter()
-        served, worker = await self.models.lease(ask.model)
+        served, worker = await self.models.lease(ask.model, ask.keep_seconds)
         try:
             worker.check_room(ask.count)
             answers = await self._make(_answers, worker, ask)

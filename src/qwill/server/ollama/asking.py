@@ -7,6 +7,7 @@ from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.efforts import BUDGETS
 from qwill.server.errors import Refusal
+from qwill.server.ollama.keep_alive import keep_seconds
 from qwill.server.ollama.schemas import (
     OllamaChatRequest,
     OllamaGenerateRequest,
@@ -16,13 +17,12 @@ from qwill.server.ollama.schemas import (
 )
 from qwill.server.service import Ask
 
-IGNORED = frozenset({"keep_alive", "truncate", "shift"})
+IGNORED = frozenset({"truncate", "shift"})
 IGNORED_IN_GENERATE = IGNORED | {"context", "width", "height", "steps"}
 AS_MANY_AS_FIT = (-1, -2)  # of `num_predict`
 ANY_SEED = -1
 MOST_OPTIONS = 64  # that mean nothing: a header has to hold their names
 _OPTION = re.compile(r"\w{1,64}", re.ASCII)
-_NO_TIME = re.compile(r"0+(\.0+)?(ns|us|µs|ms|s|m|h)?")
 
 
 def chat_ask(body: OllamaChatRequest) -> Ask:
@@ -37,6 +37,7 @@ def chat_ask(body: OllamaChatRequest) -> Ask:
         thinking=_thinks(body),
         options=PromptOptions(go_on=last.role == "assistant" and not last.tool_calls),
         streamed=is_streamed(body),
+        keep_seconds=keep_seconds(body.keep_alive),
     )
 
 
@@ -53,7 +54,13 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
             raise Refusal(400, "raw goes neither with system nor with images; write the prompt as a whole", param="raw")
         # Nothing tells reasoning from answer in a raw text, so none is bounded either.
         params = _sampling_params(body.model_copy(update={"think": None}))
-        return Ask(body.model, prompts=[body.prompt or ""], params=params, streamed=is_streamed(body))
+        return Ask(
+            body.model,
+            prompts=[body.prompt or ""],
+            params=params,
+            streamed=is_streamed(body),
+            keep_seconds=keep_seconds(body.keep_alive),
+        )
     question = OllamaMessage(role="user", content=body.prompt, images=body.images)
     system = [OllamaMessage(role="system", content=body.system)] if body.system else []
     return Ask(
@@ -62,6 +69,7 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
         params=_sampling_params(body),
         thinking=_thinks(body),
         streamed=is_streamed(body),
+        keep_seconds=keep_seconds(body.keep_alive),
     )
 
 
@@ -70,17 +78,9 @@ def is_streamed(body: OllamaRequest) -> bool:
     return body.stream is not False
 
 
-def check_loading(body: OllamaRequest) -> None:
-    """Refuses a request for nothing that shall keep the model for no time: Ollama's way to unload one."""
-    if body.keep_alive is not None and _NO_TIME.fullmatch(str(body.keep_alive)):
-        raise Refusal(
-            400, "models are not unloaded by requests; start the server with --unload-after SECONDS", param="keep_alive"
-        )
-
-
 def ignored_when_loading(body: OllamaRequest) -> list[str]:
-    """A request that only loads a model uses nothing but its name."""
-    names = body.model_fields_set - {"model", "stream", "messages", "prompt"}
+    """A request that only loads or unloads a model uses nothing but its name and how long it is kept."""
+    names = body.model_fields_set - {"model", "stream", "messages", "prompt", "keep_alive"}
     return sorted(name for name in names if getattr(body, name))
 
 

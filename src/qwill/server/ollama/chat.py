@@ -16,12 +16,12 @@ from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.ollama.answers import CHAT_ANSWERS, GENERATE_ANSWERS, LINES
 from qwill.server.ollama.asking import (
     chat_ask,
-    check_loading,
     generate_ask,
     ignored,
     ignored_when_loading,
     is_streamed,
 )
+from qwill.server.ollama.keep_alive import keep_seconds
 from qwill.server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaRequest
 from qwill.server.routes import caller, routes, service
 from qwill.server.service import Ask, Asked
@@ -82,15 +82,18 @@ async def _answered(request: Request, body: OllamaRequest, ask: Ask, shape: Shap
 
 
 async def _loaded(request: Request, body: OllamaRequest, shape: Shape) -> Response:
-    """A request without a question has the model loaded, for the next one."""
-    check_loading(body)
+    """A request without a question has the model loaded, for the next one, or unloaded if it is to be kept no time."""
     started = time.perf_counter()
-    models = service(request).models
-    served, _ = await models.lease(body.model)
-    models.release(served)
+    models, kept = service(request).models, keep_seconds(body.keep_alive)
+    if kept == 0:
+        served, reason = models.find(body.model), "unload"
+        await models.unload(served)
+    else:
+        served, reason = (await models.lease(body.model, kept))[0], "load"
+        models.release(served)
     duration = _nanoseconds(time.perf_counter() - started)
     head = {"model": body.model or served.name, "created_at": _now(), **shape("", "", ())}
-    ending = {"done": True, "done_reason": "load", "total_duration": duration, "load_duration": duration}
+    ending = {"done": True, "done_reason": reason, "total_duration": duration, "load_duration": duration}
     return _with_ignored(JSON(head | ending), ignored_when_loading(body))
 
 
