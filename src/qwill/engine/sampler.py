@@ -41,7 +41,7 @@ class Sampler:
         self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], rules: Rules | None = None
     ) -> None:
         """`params` should be resolved; what is still None takes the family's default. `rules` forbid tokens, or leave
-        no choice."""
+        no choice; others may take their place between two tokens."""
         resolved = params.resolve({})
         self._temperature = float(resolved.temperature or 0)
         self._top_k = int(resolved.top_k or 0)
@@ -52,12 +52,12 @@ class Sampler:
         self.seed = secrets.randbits(64) if params.seed is None else params.seed % 2**64
         self._biased, self._biases = _bias_arrays(resolved, vocab_size)
         self._penalties = _Penalties(resolved, prompt_ids)
-        self._rules = rules
+        self.rules = rules
 
     @property
     def finish_reason(self) -> str | None:
         """Why the rules end the answer; None while they do not."""
-        return None if self._rules is None else self._rules.finish_reason
+        return None if self.rules is None else self.rules.finish_reason
 
     def sample(self, logits: np.ndarray, position: int) -> Sampled:
         """The token that follows, from float32 logits [vocab_size], which stay as they are; -inf forbids a token.
@@ -72,14 +72,14 @@ class Sampler:
             raise QwillError(f"the model produced {'NaN' if math.isnan(peak) else 'infinity'} at position {position}")
         if peak == -math.inf:
             raise QwillError(f"every token is forbidden at position {position}")
-        forced = None if self._rules is None else self._rules.forced
+        forced = None if self.rules is None else self.rules.forced
         token = self._draw(logits, likeliest, position) if forced is None else forced
         if self._logprobs is None:
             return Sampled(token)
         return self._with_logprobs(token, logits, peak, self._logprobs)
 
     def _draw(self, logits: np.ndarray, likeliest: int, position: int) -> int:
-        allowed = logits if self._rules is None else self._rules.restrict(logits)
+        allowed = logits if self.rules is None else self.rules.restrict(logits)
         adjusted = self._penalties.apply(self._with_biases(allowed))
         if self._temperature == 0:
             return likeliest if adjusted is logits else int(adjusted.argmax())
@@ -90,12 +90,12 @@ class Sampler:
         """What `sample` would draw after `drafts` if the model's logits of the tokens `ids` were these, a draft head's,
         and others had none; penalties left aside.
         """
-        if self._rules is not None or len(self._biased):
+        if self.rules is not None or len(self._biased):
             every = np.full(self.vocab_size, -np.inf, np.float32)
             every[ids] = logits
             logits, ids = self._with_biases(every), np.arange(self.vocab_size)
-            if self._rules is not None:
-                logits = self._rules.foresee(logits, drafts)
+            if self.rules is not None:
+                logits = self.rules.foresee(logits, drafts)
             if logits.max() == -np.inf:  # what has to come is none of the tokens that are guessed
                 return 0
         if self._temperature == 0:
@@ -106,8 +106,8 @@ class Sampler:
     def commit(self, token: int) -> None:
         """Makes the token part of the answer, for penalties and rules."""
         self._penalties.add(token)
-        if self._rules is not None:
-            self._rules.commit(token)
+        if self.rules is not None:
+            self.rules.commit(token)
 
     def _with_biases(self, logits: np.ndarray) -> np.ndarray:
         """The logits themselves, or a copy with the request's biases; of tokens that are all there is, none is lost."""

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from qwill import __version__
 from qwill.errors import QwillError
-from qwill.server import listing, page, plain, properties
+from qwill.server import control, listing, page, plain, properties
 from qwill.server.anthropic import messages
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.gate import Gate
@@ -31,6 +31,7 @@ ROUTERS = (
     listing.router,
     plain.router,
     properties.router,
+    control.router,
     ollama_chat.router,
     ollama_models.router,
 )

@@ -66,7 +66,7 @@ class Caller:
     request_id: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Asked:
     """A request that is being answered. Whoever got it must iterate its job to the end, or cancel it."""
 
@@ -75,6 +75,12 @@ class Asked:
     served: Served
     job: Job
     started: float
+    id: str = ""
+
+    def named(self, id: str) -> str:
+        """Notes by which name the client knows the answers, and returns it."""
+        self.id = id
+        return id
 
 
 class Service:
@@ -86,6 +92,7 @@ class Service:
         self.watch = watch
         self._sources = Sources(settings)
         self._preparing = ThreadPoolExecutor(PREPARING, "qwill-prompt")
+        self.under_way: set[Asked] = set()
 
     async def begin(self, ask: Ask, caller: Caller) -> Asked:
         """Prepares and queues the answers. Raises Refusal or a QwillError, before anything is computed."""
@@ -101,6 +108,7 @@ class Service:
             raise
         asked = Asked(ask, caller, served, job, started)
         self.watch.begun(asked)
+        self.under_way.add(asked)
         job.on_end(lambda: self._ended(asked))
         return asked
 
@@ -138,6 +146,7 @@ class Service:
             raise Refusal(400, f"there may be {limits.texts} stop strings, not {len(ask.params.stop)}", param="stop")
 
     def _ended(self, asked: Asked) -> None:
+        self.under_way.discard(asked)
         self.models.release(asked.served)
         self.watch.ended(asked)
 

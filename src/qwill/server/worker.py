@@ -79,6 +79,10 @@ class Job:
             pass
         return [completion for completion in self.completions if completion is not None]
 
+    async def end_reasoning(self) -> bool:
+        """Has the reasoning of the answers closed by their next tokens; False where that changes nothing."""
+        return False if self.ended else await self._worker.end_reasoning(self)
+
     def cancel(self) -> None:
         """Ends what is not finished; whoever iterates gets Stopped."""
         if not self.ended:
@@ -139,6 +143,14 @@ class Worker:
             answer.request.streamed = streamed
         self._order(lambda: self._add(job))
         return job
+
+    async def end_reasoning(self, job: Job) -> bool:
+        """See `Job.end_reasoning`."""
+        if self._closing:
+            return False
+        told: asyncio.Future[bool] = self.loop.create_future()
+        self._order(lambda: self._end_reasoning(job, told))
+        return await told
 
     async def close(self) -> None:
         """Ends all answers and the thread, and writes what is to be kept on disk."""
@@ -214,6 +226,15 @@ class Worker:
         except Exception as error:
             self._cancel(job)
             self._report(job, error)
+
+    def _end_reasoning(self, job: Job, told: asyncio.Future[bool]) -> None:
+        try:
+            effects = [answer.end_reasoning() for answer in job.answers if id(answer.request) in self._jobs]
+        except Exception as error:
+            raised = error
+            self._in_loop(lambda: None if told.done() else told.set_exception(raised))
+        else:
+            self._in_loop(lambda: None if told.done() else told.set_result(any(effects)))
 
     def _drop(self, job: Job) -> None:
         self._cancel(job)

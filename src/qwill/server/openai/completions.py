@@ -70,7 +70,7 @@ class CompletionReply:
         self._new_logprobs = [NewLogprobs(answer) for answer in asked.job.answers]
         self._shown = [0] * len(asked.job.answers)
         self._head = {
-            "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()),
+            "id": asked.named(new_id("cmpl-")), "object": "text_completion", "created": int(time.time()),
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 
