@@ -1,8 +1,9 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any
 
@@ -161,6 +162,24 @@ class Engine:
             return trail.place(0), 0, [], []
         return snapshot.place, snapshot.length, *copied
 
+    def write_snapshots(self, disk_cache: DiskCache) -> None:
+        """Has a disk cache keep what the idle engine has in memory: of what was used last, as much as there is room."""
+        chosen: list[Snapshot[Any]] = []
+        pages: set[int] = set()
+        size = 0
+        page_bytes = sum(array[0].nbytes for array in self._sequences.paged)
+        for snapshot in self.prefix_cache.newest_first():
+            size += snapshot.size + page_bytes * len(set(snapshot.pages) - pages)
+            if size > disk_cache.budget:
+                break
+            pages.update(snapshot.pages)
+            if not disk_cache.has(snapshot.place):
+                chosen.append(snapshot)
+        for snapshot in reversed(chosen):
+            assert snapshot.trail is not None
+            page = partial(self._page_of, snapshot.pages)
+            disk_cache.add(snapshot.trail, snapshot.length, page, snapshot.saved.arrays, waits=True)
+
     def read(self, request: Request, draft_head: bool = False) -> Iterator[np.ndarray]:
         """Hidden states [tokens, hidden_size] f32 after the final norm, of one piece after the other of a request's
         prompt, which the idle engine reads and forgets. draft_head: the model's draft head, which it must have, reads
@@ -232,17 +251,20 @@ class Engine:
         request.trail.extend(np.array(request.tokens(len(request.trail), length - len(request.trail)), np.int64))
         place = request.trail.place(length)
         in_memory = self.prefix_cache.has(place)
-        on_disk = self.disk_cache is None or self.disk_cache.has(place)
+        on_disk = self.disk_cache is None or not self.disk_cache.at_once or self.disk_cache.has(place)
         if in_memory and on_disk:
             return
         state = self._sequences.snapshot(request, self._unread(request, hidden[: length - chunk.first]))
         pages = list(request.pages[: -(-length // PAGE_SIZE)])
         if not in_memory and state.nbytes <= self.prefix_cache.budget:
-            self.prefix_cache.add(Snapshot(length, place, pages, state.nbytes, state))
+            self.prefix_cache.add(Snapshot(length, place, pages, state.nbytes, state, request.trail))
         if self.disk_cache is not None and not on_disk:
             self.disk_cache.add(
-                request.trail, length, lambda page: self._sequences.page(pages[page]), state.arrays
+                request.trail, length, partial(self._page_of, pages), state.arrays
             )  # fmt: skip
+
+    def _page_of(self, pages: Sequence[int], index: int) -> list[np.ndarray]:
+        return self._sequences.page(pages[index])
 
     def _stored(self, trail: Trail, longer_than: int) -> Snapshot[Stored] | None:
         """The longest snapshot in files that has more tokens than that."""

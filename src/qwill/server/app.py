@@ -20,6 +20,7 @@ from qwill.server.ollama import models as ollama_models
 from qwill.server.openai import chat, completions, responses
 from qwill.server.service import Service
 from qwill.server.settings import Settings
+from qwill.server.warm import Recorder, warm
 from qwill.server.watch import Watch
 
 ROUTERS = (
@@ -68,15 +69,17 @@ class Application:
         self.watch.follow(models, [route for router in (self.api.router, *ROUTERS) for route in router.routes])
         self.asgi = Gate(self.api, settings, self.watch)
         self.api.state.gate_closed = lambda: self.asgi.draining
+        self.api.state.recorder = Recorder(settings.record_file) if settings.record_file is not None else None
 
     def drain(self) -> None:
         self.asgi.draining = True
 
     async def __aenter__(self) -> Self:
-        """Loads the first model. Raises QwillError."""
+        """Loads the first model, and has it read what it is to be warm for. Raises QwillError."""
         self._service = self.api.state.service = Service(self._settings, self.models, self.watch)
         try:
             await self.models.start()
+            await warm(self.api, self._settings.warm)
         except BaseException:
             await self._service.close()
             raise
@@ -84,6 +87,8 @@ class Application:
 
     async def __aexit__(self, *error: object) -> None:
         await self._service.close()
+        if self.api.state.recorder is not None:
+            self.api.state.recorder.close()
 
 
 async def _refuse(request: Request, error: Any) -> Response:

@@ -157,7 +157,7 @@ class Models:
                 return False
             worker, served.worker, served.keep_seconds = served.worker, None, None
             if worker is not None:
-                await worker.close()
+                await worker.close(keep=not ending)
                 log.info("unloaded", extra={"model": served.name})
             return True
 

@@ -16,6 +16,7 @@ from qwill.server.keys import Key
 from qwill.server.models import Models, Served
 from qwill.server.settings import Settings
 from qwill.server.sources import Sources
+from qwill.server.warm import WARMING
 from qwill.server.watch import Watch
 from qwill.server.worker import Job, Worker
 
@@ -97,6 +98,8 @@ class Service:
     async def begin(self, ask: Ask, caller: Caller) -> Asked:
         """Prepares and queues the answers. Raises Refusal or a QwillError, before anything is computed."""
         self._check(ask)
+        if caller.key is WARMING:
+            ask = replace(ask, params=replace(ask.params, max_tokens=1), choices=1)
         started = time.perf_counter()
         served, worker = await self.models.lease(ask.model, ask.keep_seconds)
         try:

@@ -152,12 +152,14 @@ class Worker:
         self._order(lambda: self._end_reasoning(job, told))
         return await told
 
-    async def close(self) -> None:
-        """Ends all answers and the thread, and writes what is to be kept on disk."""
+    async def close(self, keep: bool = False) -> None:
+        """Ends all answers and the thread, and writes what is to be on disk. keep: for this model's next time, too."""
         self._closing = True
         self._alive.cancel()
         self._order(self._stop)
         await asyncio.to_thread(self._thread.join)
+        if keep:
+            await asyncio.to_thread(self.llm.keep)
         await asyncio.to_thread(self.llm.close)
 
     def _nudge(self) -> None:
