@@ -105,6 +105,15 @@ def test_a_default_answers_to_names_that_nobody_knows() -> None:
     assert [with_star.find(name).name for name in ("x", "gpt-5", "gpt-5:latest", "a", "", None)] == [*"baaaaa"]
 
 
+@pytest.mark.parametrize("name", ["x" * 257, "demo\0", "a\nb", "\ud800", "\u202e"])
+def test_names_that_nobody_gives(name: str) -> None:
+    """They could come back in every line of an answer."""
+    for one in (models("demo"), models("a", "b", default="a"), models("a", "b", aliases={"*": "a"})):
+        with pytest.raises(ModelNotFound, match="no model"):
+            one.find(name)
+    assert models("demo").find("x" * 256).name == "demo"
+
+
 def test_names_that_are_wrong() -> None:
     for more, message in (
         ({"aliases": {"x": "c"}}, "--alias x=c: no model 'c' here; there is a, b"),

@@ -173,7 +173,11 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_no_thread_is_left(tmp_path: Path) -> None:
     with running(served=[Served("demo", "demo", kept(tmp_path))]) as server:
-        ask(server)
+        before = set(threading.enumerate())
         unload(server)
-        until(lambda: not [one for one in threading.enumerate() if one.name.startswith(("qwill-engine", "qwill-disk"))])
+        for _ in range(3):
+            ask(server)
+            unload(server)
+        left = set(threading.enumerate()) - before
+        assert [one.name for one in left if one.name.startswith(("qwill-engine", "qwill-disk"))] == []
     assert os.listdir(tmp_path)

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,30 +103,30 @@ def execute(arguments: argparse.Namespace) -> None:
     named = _named(arguments.models or ["demo"])
     aliases = _aliases(arguments.alias)
     budget = None if arguments.model_memory is None else int(arguments.model_memory * 1e9)
-    with _cache(arguments.cache, arguments.cache_size, len(named)) as cache:
+    with _cache(arguments.cache, arguments.cache_size, len(named)) as (cache, note):
         served = [Served(name, source, options | cache) for name, source in named]
         rest = (arguments.queue, budget, arguments.unload_after)
-        serve(settings, lambda: Models(served, *rest, aliases=aliases, default=arguments.default))
+        serve(settings, lambda: Models(served, *rest, aliases=aliases, default=arguments.default), note)
 
 
 @contextmanager
-def _cache(folder: str | None, size: float, models: int) -> Iterator[dict[str, Any]]:
-    """Where models keep what they have read, as their options: nowhere, in that folder, or while the server runs."""
+def _cache(folder: str | None, size: float, models: int) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where models keep what they have read: nowhere, in that folder, or in one of this server's while it runs. As
+    options of theirs, with what is to be said of it.
+    """
     from qwill.server.cache_folder import cache_folder, most_bytes
 
     most = int(size * 1e9)
     if folder == NO_CACHE:
-        yield {}
+        yield {}, ""
     elif folder is not None:
-        yield {"disk_cache": folder, "disk_cache_bytes": most // models}
+        yield {"disk_cache": folder, "disk_cache_bytes": most // models}, ""
     else:
         with cache_folder() as own:
             most = most_bytes(own, most)
-            print(
-                f"models that are unloaded keep what they have read in {own}, up to {most / 1e9:.1f} GB, until the"
-                " server ends; --cache none turns that off", file=sys.stderr,
-            )  # fmt: skip
-            yield {"disk_cache": own, "disk_cache_bytes": most // models, "disk_cache_at_once": False}
+            note = f"models that are unloaded keep what they have read in {own} until the server ends, up to"
+            options = {"disk_cache": own, "disk_cache_bytes": most // models, "disk_cache_at_once": False}
+            yield options, f"{note} {most / 1e9:.1f} GB; --cache none turns that off"
 
 
 def _aliases(texts: list[str]) -> dict[str, str]:

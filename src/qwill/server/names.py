@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 from qwill.errors import InvalidArgument, ModelNotFound
 
 TAG = ":latest"  # Ollama's names have one
+MOST_CHARACTERS = 256  # of a name that nobody was given
 WILDCARDS = frozenset("*?[")
 
 
@@ -58,11 +59,12 @@ class Names(Generic[M]):
             found = self._own.get(spelled) or self._others.get(spelled)
             if found is not None:
                 return found
-        for pattern, model in self._others.items():
-            if fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(TAG), pattern):
-                return model
-        if self._answers_all:
-            return self._first
+        if len(name) <= MOST_CHARACTERS and name.isprintable():  # others are nobody's; answers may tell them again
+            for pattern, model in self._others.items():
+                if fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(TAG), pattern):
+                    return model
+            if self._answers_all:
+                return self._first
         raise ModelNotFound(f"no model {name!r} here; there is {', '.join(name for name, _ in self.listed)}")
 
     def _model(self, option: str, name: str) -> M:
