@@ -1,6 +1,8 @@
 """How long models are kept, as Ollama's clients ask for it."""
 
+import gc
 import math
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -132,3 +134,33 @@ def test_each_model_has_its_own() -> None:
         until_when = {model.model: model.expires_at.timestamp() for model in client.ps().models}
         assert until_when["a:latest"] == pytest.approx(now + 500, abs=100)
         assert send("POST", f"{server.url}/api/generate", json={"model": "c", "keep_alive": 0}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": SUM}], "max_tokens": 5, "n": 2}),
+        ("/v1/completions", {"prompt": SUM, "max_tokens": 5}),
+        ("/v1/responses", {"input": SUM, "max_output_tokens": 16}),
+        ("/v1/messages", {"model": "demo", "messages": [{"role": "user", "content": SUM}], "max_tokens": 5}),
+        ("/api/chat", {"messages": [{"role": "user", "content": SUM}], "options": {"num_predict": 5}}),
+        ("/tokenize", {"messages": [{"role": "user", "content": SUM}]}),
+    ],
+)
+def test_an_unloaded_model_gives_its_memory_back_at_once(own: Running, path: str, body: dict[str, Any]) -> None:
+    """Not when Python next looks for objects that hold themselves, which may be long after the next model wants it."""
+    post(own, "generate")
+    gc.collect()
+    gc.disable()
+    try:
+        for stream in ({}, {"stream": True}, {"stream": False})[: 1 if path == "/tokenize" else 3]:
+            assert send("POST", own.url + path, json={**body, **stream}).status_code == 200
+        refused = send("POST", own.url + path, json={**body, "model": "demo", "nonsense": 1})
+        assert refused.status_code in (200, 400)
+        own.until_idle()
+        model = weakref.ref(own.worker.llm._model)
+        assert model() is not None
+        post(own, "generate", keep_alive=0)
+        until(lambda: model() is None)
+    finally:
+        gc.enable()

@@ -1,11 +1,12 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, islice
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class Engine:
         config = model.config.text
         sequences = Sequences(allocate_cache(config, pages, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY))
         pool = Pool(pages)
-        self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, self._stored)
+        self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, _weak(self._stored))
         self.disk_cache = disk_cache
         self.sessions: list[Session] = []
         self.max_waiting = max_waiting
@@ -281,3 +282,16 @@ class Engine:
             return hidden[:0]
         waiting = sum(map(len, request.unread)) + len(hidden)
         return np.concatenate([*request.unread, hidden]) if waiting <= MOST_UNREAD else hidden[-1:].copy()
+
+
+def _weak(method: Callable[[Trail, int], Snapshot[Any] | None]) -> Callable[[Trail, int], Snapshot[Any] | None]:
+    """A method of an object that is not kept alive by it: an engine that nobody has any more gives its memory back at
+    once, not when Python next looks for what holds itself.
+    """
+    weak = WeakMethod(method)
+
+    def call(trail: Trail, longer_than: int) -> Snapshot[Any] | None:
+        found = weak()
+        return found(trail, longer_than) if found is not None else None
+
+    return call

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from qwill.server.errors import Refusal
+from qwill.server.http import GONE
 from qwill.server.settings import Limits
 
 MOST_DIGITS = 18  # of a content-length
@@ -55,8 +56,6 @@ class Body:
             return self._counted(await self._next())
         while not self._packed.has_more:
             message = await self._next()
-            if message["type"] != "http.request":
-                return message
             self._came += len(message.get("body", b""))
             if self._came > self._limits.body_bytes:
                 raise self._too_large()
@@ -68,9 +67,12 @@ class Body:
     async def _next(self) -> Message:
         try:
             async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
-                return await self._receive()
+                message = await self._receive()
         except TimeoutError:
             raise Refusal(408, f"the body did not come within {self._limits.body_seconds:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise Refusal(GONE, "the client has left")
+        return message
 
     def _counted(self, message: Message) -> Message:
         body = message.get("body", b"")

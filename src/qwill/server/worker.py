@@ -89,8 +89,7 @@ class Job:
             self.ended = True
             self._worker._leave(self)
             self._fail(Stopped("the answer was cancelled"))
-            for call in self._at_end:
-                call()
+            _call_all(self._at_end)
 
     def _take(self, pieces: Sequence[Piece]) -> None:
         self.times[pieces[0][0]].append(time.perf_counter())
@@ -102,12 +101,17 @@ class Job:
             self._waiting.set_result(None)
 
     def _rest(self) -> None:
-        for call in self._at_rest:
-            call()
+        _call_all(self._at_rest)
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._wake()
+
+
+def _call_all(calls: list[Callable[[], None]]) -> None:
+    """Calls them and lets go of them: they know the job, which would keep its model in memory with itself."""
+    while calls:
+        calls.pop(0)()
 
 
 class Worker:
