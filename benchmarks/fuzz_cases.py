@@ -4,9 +4,11 @@ media and broken HTTP. fuzz_server.py sends them.
 
 import base64
 import copy
+import gzip
 import io
 import json
 import random
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -149,7 +151,8 @@ BODIES: dict[str, list[dict[str, Any]]] = {
          "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, {"role": "tool", "name": "f", "content": "z"}],
          "options": {"num_predict": 3}},
     ],
-    "/api/generate": [{"model": "demo", "prompt": "x", "system": "y", "raw": False, "options": {"num_predict": 3}}],
+    "/api/generate": [{"model": "demo", "prompt": "x", "system": "y", "raw": False, "options": {"num_predict": 3}},
+                      {"model": "demo", "keep_alive": 0}],
     "/api/embed": [
         {"model": "demo", "input": ["Once", "Twice"], "truncate": True, "dimensions": 8, "options": {"num_ctx": 9},
          "keep_alive": "5m"},
@@ -157,6 +160,8 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     ],
     "/api/embeddings": [{"model": "demo", "prompt": "Once", "options": {"num_ctx": 9}, "keep_alive": 60}],
     "/api/show": [{"model": "demo", "verbose": True}],
+    "/apply-template": [{"model": "demo", "messages": [{"role": "user", "content": "Hi!"}], "tools": [
+        {"type": "function", "function": TOOL}], "chat_template_kwargs": {"enable_thinking": False}}],
     "/tokenize": [{"model": "demo", "prompt": "Hello!", "add_special_tokens": False, "return_token_strs": True},
                   {"messages": [{"role": "user", "content": "Hi!"}]}],
     "/detokenize": [{"model": "demo", "tokens": [1, 2, 3]}],
@@ -184,7 +189,8 @@ LINES = (
     b"Expect: 100-continue", b"Connection: upgrade\r\nUpgrade: websocket", b"Connection: Upgrade\r\nUpgrade: h2c",
     b"Host: evil.example", b"Origin: https://evil.example", b"Origin: null", b"Authorization: Bearer \xff",
     b"X-Request-Id: a\rb", b"X-Request-Id: " + b"a" * 5_000, b" folded: x", b"no colon", b": no name", b"a\0b: c",
-    b"X: " + b"b" * 70_000, b"Accept-Encoding: gzip", b"Content-Encoding: gzip", b"Range: bytes=0-1",
+    b"X: " + b"b" * 70_000, b"Accept-Encoding: gzip", b"Content-Encoding: gzip",
+    b"Content-Encoding: br", b"Content-Encoding: deflate\r\nContent-Encoding: gzip", b"Range: bytes=0-1",
     b"Access-Control-Request-Method: POST\r\nOrigin: https://evil.example", b"If-None-Match: *",
 )  # fmt: skip
 METHODS = (
@@ -206,7 +212,9 @@ PATHS = (
     b"/v1/models/%00",
     b"/%ff%fe", b"/docs", b"/openapi.json", b"/metrics", b"/health?" + b"a=b&" * 2_000, b"*", b"http://evil.example/",
     b"/\xff",
-    b"/v1/models/" + b"a" * 5_000, b"/api/tags", b"/v1/responses/x", b"/%0d%0aX:%20y", b"", b" ", b"/;/..;/",
+    b"/v1/models/" + b"a" * 5_000, b"/api/tags", b"/v1/responses/x", b"/version", b"/props", b"/props?model=x",
+    b"/slots",
+    b"/slots?fail_on_no_slot=x", b"/api/ps", b"/%0d%0aX:%20y", b"", b" ", b"/;/..;/",
     b"/v1/chat/completions/",
 )  # fmt: skip
 
@@ -288,6 +296,21 @@ def _chunked(rng: random.Random, bodies: Bodies, kind: str) -> Case:
     return Case(kind, (head.encode() + chunks + end,))
 
 
+def _packed(rng: random.Random, bodies: Bodies, kind: str) -> Case:
+    """Whole, damaged, or of a few bytes that stand for very many."""
+    path, body = _body(rng, bodies)
+    contents = filled(rng, _short(body), damaged=False)
+    if rng.random() < 0.1:
+        contents = contents.ljust(rng.choice((10**5, 10**8)))
+    name, pack = rng.choice(((b"gzip", gzip.compress), (b"deflate", zlib.compress), (b"br", gzip.compress)))
+    packed = pack(contents)
+    if rng.random() < 0.3:
+        packed = rng.choice((packed[: len(packed) // 2], packed + packed, _damaged(rng, packed)))
+    request = _post(path, packed)
+    head = b"Content-Encoding: " + name + b"\r\nConnection: close\r\n"
+    return Case(kind, (request.replace(b"Connection: close\r\n", head, 1),))
+
+
 def _pipelined(rng: random.Random, bodies: Bodies, kind: str) -> Case:
     requests = []
     for _ in range(rng.choice((2, 3, 10))):
@@ -314,6 +337,7 @@ MAKERS: dict[str, tuple[int, Callable[[random.Random, Bodies, str], Case]]] = {
     "broken HTTP": (12, _broken_http),
     "torn requests": (3, _torn),
     "chunked bodies": (4, _chunked),
+    "packed bodies": (4, _packed),
     "pipelined requests": (2, _pipelined),
     "clients that leave": (4, _leaving),
 }

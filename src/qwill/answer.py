@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from qwill.engine.readers import MeanState, PromptLogprobs
+from qwill.engine.reasoning import opened
 from qwill.engine.request import Request
+from qwill.engine.rules import ending_reasoning
 from qwill.engine.sampler import Sampled
 from qwill.text.detokenizer import Detokenizer
 from qwill.text.router import CutCall, Delta, Router, ToolCallDelta, ToolCallPiece
@@ -113,6 +115,18 @@ class Answer:
         reader = self.request.reader
         assert isinstance(reader, MeanState)
         return reader.unit
+
+    def end_reasoning(self) -> bool:
+        """Has the next tokens close the reasoning, so that the answer follows, as a budget that is used up does. Called
+        between steps of the engine. False where that changes nothing: there is none, it is over, or ends already.
+        """
+        request, tokenizer = self.request, self.tokenizer
+        if tokenizer is None or request.finish_reason is not None:
+            return False
+        sampler, prompt = request.sampler, request.prompt.token_ids
+        rules = ending_reasoning(sampler.rules, tokenizer, opened(tokenizer, prompt), request.output_ids)
+        sampler.rules = rules or sampler.rules
+        return rules is not None
 
     def advance(self) -> list[StreamDelta]:
         """What the tokens since the last call settle. A stop string sets the request's finish_reason."""

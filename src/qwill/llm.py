@@ -14,7 +14,7 @@ from qwill import options
 from qwill.answer import Answer, Completion, StreamDelta
 from qwill.effort import VARIABLE as EFFORT
 from qwill.effort import budget
-from qwill.engine.disk_cache import DiskCache
+from qwill.engine.disk_cache import DiskCache, has_files
 from qwill.engine.engine import PAGE_SIZE, TOKEN_BUDGET, Engine
 from qwill.engine.readers import MeanState, PromptLogprobs, PromptReader
 from qwill.engine.request import Prompt, Request
@@ -58,13 +58,14 @@ class LLM:
         yarn: float | None = None,
         isa: str = "",
         mmproj: str | None = None,
-        max_sequences: int = 16,
+        max_sequences: int = options.DEFAULT_SEQUENCES,
         step_tokens: int = TOKEN_BUDGET,
         max_waiting: int | None = None,
         speculative: bool | int = False,
         prefix_cache: bool | int = True,
         disk_cache: str | Path | None = None,
-        disk_cache_bytes: int = 10 * 10**9,
+        disk_cache_bytes: int = options.DISK_CACHE_BYTES,
+        disk_cache_at_once: bool = True,
         progress: Callable[[int, int], None] | None = None,
         operations: Operations | None = None,
     ) -> None:
@@ -82,8 +83,9 @@ class LLM:
         a number is how many, otherwise as many as pay. prefix_cache: whether prompts that begin like earlier ones go
         on from there, which changes no answer either; a number is the bytes that the states kept for it may take,
         otherwise a quarter of the free memory, at most 2 GiB. disk_cache: a folder where they are kept beyond that and
-        for the next start, up to `disk_cache_bytes`. progress: called with bytes loaded and bytes in all. operations:
-        the functions that compute, instead of the kernels that threads and isa choose.
+        for the next start, up to `disk_cache_bytes`; with `disk_cache_at_once` false only what `keep` writes there.
+        progress: called with bytes loaded and bytes in all. operations: the functions that compute, instead of the
+        kernels that threads and isa choose.
         Raises subclasses of UserError.
         """
         self.checkpoint: Checkpoint = (
@@ -116,7 +118,10 @@ class LLM:
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(_tokenizer, self.checkpoint)
             self._model.load()
-            on_disk = self._disk_cache(disk_cache, disk_cache_bytes) if disk_cache is not None else None
+            self._keeps = None if disk_cache is None or disk_cache_at_once else (disk_cache, disk_cache_bytes)
+            on_disk = None
+            if disk_cache is not None and (disk_cache_at_once or has_files(disk_cache)):
+                on_disk = self._disk_cache(disk_cache, disk_cache_bytes, disk_cache_at_once)
             self.engine = Engine(
                 self._model, cache_tokens, max_sequences, kv_type, step_tokens, drafts,
                 options.snapshot_bytes(prefix_cache), on_disk, max_waiting,
@@ -127,6 +132,13 @@ class LLM:
         self._counted = PromptBuilder(self.checkpoint, self.tokenizer, has_vision, self.max_context, COUNTED)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
         self._guide = Guide(self.tokenizer, self.config.text.vocab_size, self._eos_ids)
+
+    def keep(self) -> None:
+        """Writes what the prefix cache has in memory, where there is a disk cache that is written only now."""
+        if self._keeps is not None:
+            on_disk = self.engine.disk_cache or self._disk_cache(*self._keeps, at_once=False)
+            self.engine.disk_cache = on_disk
+            self.engine.write_snapshots(on_disk)
 
     def close(self) -> None:
         """Waits until the disk cache is written. The end of the program does so, too."""
@@ -382,9 +394,9 @@ class LLM:
                    "drafts": self._drafts != 0 and self._model.mtp is not None, "version": STATES_VERSION}  # fmt: skip
         return fingerprint(self.checkpoint, options)
 
-    def _disk_cache(self, folder: str | Path, size: int) -> DiskCache:
+    def _disk_cache(self, folder: str | Path, size: int, at_once: bool) -> DiskCache:
         try:
-            return DiskCache(Path(folder).expanduser(), self._fingerprint, size)
+            return DiskCache(Path(folder).expanduser(), self._fingerprint, size, at_once)
         except OSError as error:
             raise InvalidArgument(
                 f"disk_cache {folder}: {error.strerror}; give a folder that can be written"

@@ -374,9 +374,7 @@ def test_mistakes_are_named(client: openai.OpenAI, more: dict[str, Any], message
     assert "\n" not in caught.value.body["message"]
 
 
-def test_unknown_models_and_queries(client: openai.OpenAI, server: Running) -> None:
-    with pytest.raises(openai.NotFoundError, match="no model 'gpt-5' here"):
-        ask(client, SUM, model="gpt-5")
+def test_unknown_queries(server: Running) -> None:
     refused = send("GET", f"{server.url}/v1/responses/resp_1?colour=red")
     assert refused.status_code == 400
     assert "colour" in refused.json()["error"]["message"]

@@ -1,10 +1,12 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 
@@ -74,7 +76,7 @@ class Engine:
         config = model.config.text
         sequences = Sequences(allocate_cache(config, pages, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY))
         pool = Pool(pages)
-        self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, self._stored)
+        self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, _weak(self._stored))
         self.disk_cache = disk_cache
         self.sessions: list[Session] = []
         self.max_waiting = max_waiting
@@ -168,6 +170,24 @@ class Engine:
             return trail.place(0), 0, [], []
         return snapshot.place, snapshot.length, *copied
 
+    def write_snapshots(self, disk_cache: DiskCache) -> None:
+        """Has a disk cache keep what the idle engine has in memory: of what was used last, as much as there is room."""
+        chosen: list[Snapshot[Any]] = []
+        pages: set[int] = set()
+        size = 0
+        page_bytes = sum(array[0].nbytes for array in self._sequences.paged)
+        for snapshot in self.prefix_cache.newest_first():
+            size += snapshot.size + page_bytes * len(set(snapshot.pages) - pages)
+            if size > disk_cache.budget:
+                break
+            pages.update(snapshot.pages)
+            if not disk_cache.has(snapshot.place):
+                chosen.append(snapshot)
+        for snapshot in reversed(chosen):
+            assert snapshot.trail is not None
+            page = partial(self._page_of, snapshot.pages)
+            disk_cache.add(snapshot.trail, snapshot.length, page, snapshot.saved.arrays, waits=True)
+
     def read(self, request: Request, draft_head: bool = False) -> Iterator[np.ndarray]:
         """Hidden states [tokens, hidden_size] f32 after the final norm, of one piece after the other of a request's
         prompt, which the idle engine reads and forgets. draft_head: the model's draft head, which it must have, reads
@@ -247,17 +267,20 @@ class Engine:
         request.trail.extend(np.array(request.tokens(len(request.trail), length - len(request.trail)), np.int64))
         place = request.trail.place(length)
         in_memory = self.prefix_cache.has(place)
-        on_disk = self.disk_cache is None or self.disk_cache.has(place)
+        on_disk = self.disk_cache is None or not self.disk_cache.at_once or self.disk_cache.has(place)
         if in_memory and on_disk:
             return
         state = self._sequences.snapshot(request, self._unread(request, hidden[: length - chunk.first]))
         pages = list(request.pages[: -(-length // PAGE_SIZE)])
         if not in_memory and state.nbytes <= self.prefix_cache.budget:
-            self.prefix_cache.add(Snapshot(length, place, pages, state.nbytes, state))
+            self.prefix_cache.add(Snapshot(length, place, pages, state.nbytes, state, request.trail))
         if self.disk_cache is not None and not on_disk:
             self.disk_cache.add(
-                request.trail, length, lambda page: self._sequences.page(pages[page]), state.arrays
+                request.trail, length, partial(self._page_of, pages), state.arrays
             )  # fmt: skip
+
+    def _page_of(self, pages: Sequence[int], index: int) -> list[np.ndarray]:
+        return self._sequences.page(pages[index])
 
     def _stored(self, trail: Trail, longer_than: int) -> Snapshot[Stored] | None:
         """The longest snapshot in files that has more tokens than that."""
@@ -274,3 +297,16 @@ class Engine:
             return hidden[:0]
         waiting = sum(map(len, request.unread)) + len(hidden)
         return np.concatenate([*request.unread, hidden]) if waiting <= MOST_UNREAD else hidden[-1:].copy()
+
+
+def _weak(method: Callable[[Trail, int], Snapshot[Any] | None]) -> Callable[[Trail, int], Snapshot[Any] | None]:
+    """A method of an object that is not kept alive by it: an engine that nobody has any more gives its memory back at
+    once, not when Python next looks for what holds itself.
+    """
+    weak = WeakMethod(method)
+
+    def call(trail: Trail, longer_than: int) -> Snapshot[Any] | None:
+        found = weak()
+        return found(trail, longer_than) if found is not None else None
+
+    return call

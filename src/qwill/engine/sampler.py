@@ -44,8 +44,8 @@ class Sampler:
         end_ids: Iterable[int] = (),
     ) -> None:  # fmt: skip
         """`params` should be resolved; what is still None takes the family's default. `rules` forbid tokens, or leave
-        no choice. `end_ids`: what may not come before `min_tokens` have. Raises InvalidArgument for tokens outside the
-        vocabulary."""
+        no choice; others may take their place between two tokens. `end_ids`: what may not come before `min_tokens`
+        have. Raises InvalidArgument for tokens outside the vocabulary."""
         resolved = params.resolve({})
         self._temperature = float(resolved.temperature or 0)
         self._top_k = int(resolved.top_k or 0)
@@ -62,12 +62,12 @@ class Sampler:
             raise InvalidArgument(
                 f"stop_token_ids has {max(resolved.stop_token_ids)}, outside the vocabulary of {vocab_size}"
             )
-        self._rules = rules
+        self.rules = rules
 
     @property
     def finish_reason(self) -> str | None:
         """Why the rules end the answer; None while they do not."""
-        return None if self._rules is None else self._rules.finish_reason
+        return None if self.rules is None else self.rules.finish_reason
 
     def sample(self, logits: np.ndarray, position: int) -> Sampled:
         """The token that follows, from float32 logits [vocab_size], which stay as they are; -inf forbids a token.
@@ -77,12 +77,12 @@ class Sampler:
         """
         assert logits.shape == (self.vocab_size,), (logits.shape, self.vocab_size)
         likeliest = _likeliest(logits, position)
-        forced = None if self._rules is None else self._rules.forced
+        forced = None if self.rules is None else self.rules.forced
         token = self._draw(logits, likeliest, position) if forced is None else forced
         return Sampled(token) if self._logprobs is None else _with_logprobs(token, logits, likeliest, self._logprobs)
 
     def _draw(self, logits: np.ndarray, likeliest: int, position: int) -> int:
-        allowed = self._without_ends(logits if self._rules is None else self._rules.restrict(logits))
+        allowed = self._without_ends(logits if self.rules is None else self.rules.restrict(logits))
         adjusted = self._penalties.apply(self._with_biases(allowed))
         if self._temperature == 0:
             return likeliest if adjusted is logits else int(adjusted.argmax())
@@ -93,12 +93,12 @@ class Sampler:
         """What `sample` would draw after `drafts` if the model's logits of the tokens `ids` were these, a draft head's,
         and others had none; penalties left aside.
         """
-        if self._rules is not None or len(self._biased):
+        if self.rules is not None or len(self._biased):
             every = np.full(self.vocab_size, -np.inf, np.float32)
             every[ids] = logits
             logits, ids = self._with_biases(every), np.arange(self.vocab_size)
-            if self._rules is not None:
-                logits = self._rules.foresee(logits, drafts)
+            if self.rules is not None:
+                logits = self.rules.foresee(logits, drafts)
             if logits.max() == -np.inf:  # what has to come is none of the tokens that are guessed
                 return 0
         if self._temperature == 0:
@@ -110,8 +110,8 @@ class Sampler:
         """Makes the token part of the answer, for penalties and rules."""
         self._penalties.add(token)
         self._early = max(self._early - 1, 0)
-        if self._rules is not None:
-            self._rules.commit(token)
+        if self.rules is not None:
+            self.rules.commit(token)
 
     def _without_ends(self, logits: np.ndarray) -> np.ndarray:
         """The logits themselves, or a copy without the tokens that end the answer, while it is too short; of tokens

@@ -28,6 +28,7 @@ class Ask:
     Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued, or with `embedding` only
     read. Each gets `choices` answers, in that order. `thinking` None leaves it to the model. `ignored` names what came
     and means nothing here. `told_as`: tools that the client knows otherwise, by the names that the model calls them by.
+    `keep_seconds`: how long the model is kept when nobody asks it any more; None leaves that to others.
     """
 
     model: str | None
@@ -44,6 +45,7 @@ class Ask:
     streamed: bool = False
     priority: int = 0
     ignored: Sequence[str] = ()
+    keep_seconds: float | None = None
     embedding: Embedding | None = None
 
     @property
@@ -70,7 +72,7 @@ class Caller:
     request_id: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Asked:
     """A request that is being answered. Whoever got it must iterate its job to the end, or cancel it."""
 
@@ -79,6 +81,12 @@ class Asked:
     served: Served
     job: Job
     started: float
+    id: str = ""
+
+    def named(self, id: str) -> str:
+        """Notes by which name the client knows the answers, and returns it."""
+        self.id = id
+        return id
 
     @property
     def ignored(self) -> list[str]:

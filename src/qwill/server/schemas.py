@@ -123,7 +123,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     405: {"model": Refused, "description": "the address takes other methods"},
     408: {"model": Refused, "description": "the body did not come in time"},
     413: {"model": Refused, "description": "the body is too large"},
-    415: {"model": Refused, "description": "the body is not JSON"},
+    415: {"model": Refused, "description": "the body is not JSON, or packed in an unknown way"},
     429: {"model": Refused, "description": "too much at once; come again after Retry-After seconds"},
     503: {"model": Refused, "description": "shutting down, or without the memory for the model"},
 }

@@ -14,6 +14,7 @@ from qwill.server.errors import Refusal
 from qwill.server.models import Models
 from qwill.server.settings import Settings
 from qwill.server.sources import Sources
+from qwill.server.warm import WARMING
 from qwill.server.watch import Watch
 from qwill.server.worker import Worker
 
@@ -31,12 +32,15 @@ class Service:
         self.watch = watch
         self._sources = Sources(settings)
         self._preparing = ThreadPoolExecutor(PREPARING, "qwill-prompt")
+        self.under_way: set[Asked] = set()
 
     async def begin(self, ask: Ask, caller: Caller) -> Asked:
         """Prepares and queues the answers. Raises Refusal or a QwillError, before anything is computed."""
         self._check(ask)
+        if caller.key is WARMING:
+            ask = replace(ask, params=replace(ask.params, max_tokens=1), choices=1)
         started = time.perf_counter()
-        served, worker = await self.models.lease(ask.model)
+        served, worker = await self.models.lease(ask.model, ask.keep_seconds)
         try:
             at_once = ask.at_once(worker.llm.max_sequences)
             worker.check_room(at_once)
@@ -47,6 +51,7 @@ class Service:
             raise
         asked = Asked(ask, caller, served, job, started)
         self.watch.begun(asked)
+        self.under_way.add(asked)
         job.on_end(lambda: self._ended(asked))
         return asked
 
@@ -88,6 +93,7 @@ class Service:
             raise Refusal(400, f"there may be {limits.texts} stop strings, not {len(ask.params.stop)}", param="stop")
 
     def _ended(self, asked: Asked) -> None:
+        self.under_way.discard(asked)
         self.models.release(asked.served)
         self.watch.ended(asked)
 

@@ -82,14 +82,17 @@ class Job:
             pass
         return [completion for completion in self.completions if completion is not None]
 
+    async def end_reasoning(self) -> bool:
+        """Has the reasoning of the answers closed by their next tokens; False where that changes nothing."""
+        return False if self.ended else await self._worker.end_reasoning(self)
+
     def cancel(self) -> None:
         """Ends what is not finished; whoever iterates gets Stopped."""
         if not self.ended:
             self.ended = True
             self._worker._leave(self)
             self._fail(Stopped("the answer was cancelled"))
-            for call in self._at_end:
-                call()
+            _call_all(self._at_end)
 
     def _take(self, pieces: Sequence[Piece]) -> None:
         self.times[pieces[0][0]].append(time.perf_counter())
@@ -101,12 +104,17 @@ class Job:
             self._waiting.set_result(None)
 
     def _rest(self) -> None:
-        for call in self._at_rest:
-            call()
+        _call_all(self._at_rest)
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._wake()
+
+
+def _call_all(calls: list[Callable[[], None]]) -> None:
+    """Calls them and lets go of them: they know the job, which would keep its model in memory with itself."""
+    while calls:
+        calls.pop(0)()
 
 
 class Worker:
@@ -143,12 +151,22 @@ class Worker:
         self._order(lambda: self._add(job, at_once))
         return job
 
-    async def close(self) -> None:
-        """Ends all answers and the thread, and writes what is to be kept on disk."""
+    async def end_reasoning(self, job: Job) -> bool:
+        """See `Job.end_reasoning`."""
+        if self._closing:
+            return False
+        told: asyncio.Future[bool] = self.loop.create_future()
+        self._order(lambda: self._end_reasoning(job, told))
+        return await told
+
+    async def close(self, keep: bool = False) -> None:
+        """Ends all answers and the thread, and writes what is to be on disk. keep: for this model's next time, too."""
         self._closing = True
         self._alive.cancel()
         self._order(self._stop)
         await asyncio.to_thread(self._thread.join)
+        if keep:
+            await asyncio.to_thread(self.llm.keep)
         await asyncio.to_thread(self.llm.close)
 
     def _nudge(self) -> None:
@@ -220,6 +238,15 @@ class Worker:
         except Exception as error:
             self._cancel(job)
             self._report(job, error)
+
+    def _end_reasoning(self, job: Job, told: asyncio.Future[bool]) -> None:
+        try:
+            effects = [answer.end_reasoning() for answer in job.answers if id(answer.request) in self._jobs]
+        except Exception as error:
+            raised = error
+            self._in_loop(lambda: None if told.done() else told.set_exception(raised))
+        else:
+            self._in_loop(lambda: None if told.done() else told.set_result(any(effects)))
 
     def _drop(self, job: Job) -> None:
         self._cancel(job)

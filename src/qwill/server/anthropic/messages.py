@@ -54,7 +54,8 @@ class MessageReply:
         self._shown = body.thinking is None or body.thinking.display != "omitted"
         self._answer: Answer = asked.job.answers[0]
         self._head = {
-            "id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant", "model": asked.served.name,
+            "id": asked.named(f"msg_{secrets.token_hex(12)}"), "type": "message", "role": "assistant",
+            "model": asked.served.name,
         }  # fmt: skip
 
     def whole(self) -> dict[str, Any]:

@@ -49,12 +49,12 @@ class OllamaAnsweredMessage(BaseModel):
 
 class OllamaAnswer(BaseModel):
     """What both generating requests are answered with. Durations are in nanoseconds, without those of tokens where a
-    model was only loaded."""
+    model was only loaded or unloaded."""
 
     model: str
     created_at: str
     done: bool
-    done_reason: Literal["stop", "length", "load"]
+    done_reason: Literal["stop", "length", "load", "unload"]
     total_duration: int
     load_duration: int
     prompt_eval_count: int | None = None

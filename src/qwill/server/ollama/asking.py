@@ -1,6 +1,5 @@
 """From the Ollama dialect's fields to what is asked of a model."""
 
-import re
 from typing import Any
 
 from qwill.effort import reasons
@@ -10,6 +9,7 @@ from qwill.server.asks import Ask
 from qwill.server.content import TextPart, plain_content
 from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
+from qwill.server.ollama.keep_alive import keep_seconds
 from qwill.server.ollama.schemas import (
     OllamaChatRequest,
     OllamaGenerateRequest,
@@ -21,7 +21,6 @@ from qwill.server.tools import Choice, given, offer
 
 AS_MANY_AS_FIT = (-1, -2)  # of `num_predict`
 ANY_SEED = -1
-_NO_TIME = re.compile(r"0+(\.0+)?(ns|us|µs|ms|s|m|h)?")
 
 
 def chat_ask(body: OllamaChatRequest) -> Ask:
@@ -38,6 +37,7 @@ def chat_ask(body: OllamaChatRequest) -> Ask:
         options=PromptOptions(go_on=last.role == "assistant" and not last.tool_calls, effort=_effort(body)),
         streamed=is_streamed(body),
         ignored=sorted({*body.ignored(), *offered.left_out}),
+        keep_seconds=keep_seconds(body.keep_alive),
     )
 
 
@@ -56,7 +56,8 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
         params = _sampling_params(body.model_copy(update={"think": None}))
         ignored = [*body.ignored(), *(["think"] if body.think is not None else [])]
         return Ask(
-            body.model, prompts=[body.prompt or ""], params=params, streamed=is_streamed(body), ignored=ignored
+            body.model, prompts=[body.prompt or ""], params=params, streamed=is_streamed(body), ignored=ignored,
+            keep_seconds=keep_seconds(body.keep_alive),
         )  # fmt: skip
     question = OllamaMessage(role="user", content=body.prompt, images=body.images)
     system = [OllamaMessage(role="system", content=body.system)] if body.system else []
@@ -68,6 +69,7 @@ def generate_ask(body: OllamaGenerateRequest) -> Ask:
         options=PromptOptions(effort=_effort(body)),
         streamed=is_streamed(body),
         ignored=[*body.ignored(), *question.ignored_fields()],
+        keep_seconds=keep_seconds(body.keep_alive),
     )
 
 
@@ -76,17 +78,9 @@ def is_streamed(body: OllamaRequest) -> bool:
     return body.stream is not False
 
 
-def check_loading(body: OllamaRequest) -> None:
-    """Refuses a request for nothing that shall keep the model for no time: Ollama's way to unload one."""
-    if body.keep_alive is not None and _NO_TIME.fullmatch(str(body.keep_alive)):
-        raise Refusal(
-            400, "models are not unloaded by requests; start the server with --unload-after SECONDS", param="keep_alive"
-        )
-
-
 def ignored_when_loading(body: OllamaRequest) -> list[str]:
-    """A request that only loads a model uses nothing but its name."""
-    names = body.model_fields_set - {"model", "stream", "messages", "prompt"}
+    """A request that only loads or unloads a model uses nothing but its name and how long it is kept."""
+    names = body.model_fields_set - {"model", "stream", "messages", "prompt", "keep_alive"}
     return sorted({name for name in names if getattr(body, name)} | {name.partition(".")[0] for name in body.ignored()})
 
 

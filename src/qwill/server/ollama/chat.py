@@ -17,11 +17,11 @@ from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.ollama.answers import CHAT_ANSWERS, GENERATE_ANSWERS, LINES
 from qwill.server.ollama.asking import (
     chat_ask,
-    check_loading,
     generate_ask,
     ignored_when_loading,
     is_streamed,
 )
+from qwill.server.ollama.keep_alive import load_or_unload
 from qwill.server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaRequest
 from qwill.server.routes import caller, routes, service
 from qwill.text.tokenizer import Tokenizer
@@ -81,15 +81,12 @@ async def _answered(request: Request, body: OllamaRequest, ask: Ask, shape: Shap
 
 
 async def _loaded(request: Request, body: OllamaRequest, shape: Shape) -> Response:
-    """A request without a question has the model loaded, for the next one."""
-    check_loading(body)
+    """A request without a question has the model loaded, for the next one, or unloaded if it is to be kept no time."""
     started = time.perf_counter()
-    models = service(request).models
-    served, _ = await models.lease(body.model)
-    models.release(served)
+    served, reason = await load_or_unload(service(request).models, body.model, body.keep_alive)
     duration = _nanoseconds(time.perf_counter() - started)
     head = {"model": body.model or served.name, "created_at": _now(), **shape("", "", ())}
-    ending = {"done": True, "done_reason": "load", "total_duration": duration, "load_duration": duration}
+    ending = {"done": True, "done_reason": reason, "total_duration": duration, "load_duration": duration}
     return telling(JSON(head | ending), ignored_when_loading(body))
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from qwill.server.asks import Ask, Embedding
 from qwill.server.http import JSON, telling
 from qwill.server.ollama.answers import EMBED_ANSWERS, EMBEDDING_ANSWERS
+from qwill.server.ollama.keep_alive import keep_seconds, load_or_unload
 from qwill.server.routes import routes, service
 from qwill.server.schemas import Strict
 from qwill.server.vectors import checked, embedded, noted, prompt_tokens
@@ -23,7 +24,7 @@ class OllamaEmbedRequest(Strict):
     context the beginning is read, as it is unless that is false."""
 
     model_config = ConfigDict(extra="allow")
-    IGNORED = frozenset({"options", "keep_alive"})
+    IGNORED = frozenset({"options"})
     model: str | None = None
     input: str | list[str] | None = None
     truncate: bool | None = None
@@ -46,7 +47,7 @@ class OllamaEmbeddingRequest(Strict):
     """A text whose vector is wanted; without one, the model is loaded."""
 
     model_config = ConfigDict(extra="allow")
-    IGNORED = frozenset({"options", "keep_alive"})
+    IGNORED = frozenset({"options"})
     model: str | None = None
     prompt: str | None = None
     options: dict[str, Any] | None = None
@@ -58,14 +59,16 @@ async def embed(request: Request, body: OllamaEmbedRequest) -> Response:
     """A vector of length 1 for each text, the mean of its last hidden states; these models were not trained for it."""
     started = time.perf_counter()
     if not body.input:
-        name = await _loaded(request, body.model)
+        served, _ = await load_or_unload(service(request).models, body.model, body.keep_alive)
         duration = _since(started)
         loading = {"total_duration": duration, "load_duration": duration, "prompt_eval_count": 0}
-        return telling(JSON({"model": body.model or name, "embeddings": [], **loading}), body.ignored())
+        return telling(JSON({"model": body.model or served.name, "embeddings": [], **loading}), body.ignored())
     texts = checked([body.input] if isinstance(body.input, str) else list(body.input))
     # 0 is Ollama's word for all of them.
     wanted = Embedding(body.dimensions or None, truncate=body.truncate is not False)
-    asked = await embedded(request, Ask(body.model, prompts=texts, embedding=wanted, ignored=body.ignored()))
+    kept = keep_seconds(body.keep_alive)
+    ask = Ask(body.model, prompts=texts, embedding=wanted, ignored=body.ignored(), keep_seconds=kept)
+    asked = await embedded(request, ask)
     answers = asked.job.answers
     told = {
         "model": body.model or asked.served.name,
@@ -81,19 +84,14 @@ async def embed(request: Request, body: OllamaEmbedRequest) -> Response:
 async def embeddings(request: Request, body: OllamaEmbeddingRequest) -> Response:
     """The same of one text, which has to fit into the context."""
     if not body.prompt:
-        await _loaded(request, body.model)
+        await load_or_unload(service(request).models, body.model, body.keep_alive)
         return telling(JSON({"embedding": []}), body.ignored())
-    ask = Ask(body.model, prompts=[body.prompt], embedding=Embedding(), ignored=body.ignored())
+    kept = keep_seconds(body.keep_alive)
+    ask = Ask(
+        body.model, prompts=[body.prompt], embedding=Embedding(), ignored=body.ignored(), keep_seconds=kept
+    )  # fmt: skip
     asked = await embedded(request, ask)
     return noted({"embedding": asked.job.answers[0].embedding.tolist()}, asked.ignored)
-
-
-async def _loaded(request: Request, name: str | None) -> str:
-    """Has a model loaded for the next request; its name."""
-    models = service(request).models
-    served, _ = await models.lease(name)
-    models.release(served)
-    return served.name
 
 
 def _since(started: float) -> int:

@@ -115,7 +115,7 @@ class OllamaRequest(Strict):
     the answer's header, as Ollama takes them: its clients send what other servers know."""
 
     model_config = ConfigDict(extra="allow")
-    IGNORED = frozenset({"keep_alive", "truncate", "shift"})
+    IGNORED = frozenset({"truncate", "shift"})
     model: str | None = None
     stream: bool | None = None
     format: Literal["", "json"] | Schema | None = None

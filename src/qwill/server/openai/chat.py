@@ -50,7 +50,7 @@ class ChatReply:
         self._with_logprobs = bool(body.logprobs)
         self._shown = ("content", "reasoning") if self._with_reasoning else ("content",)
         self._head = {
-            "id": new_id("chatcmpl-"), "object": "chat.completion", "created": int(time.time()),
+            "id": asked.named(new_id("chatcmpl-")), "object": "chat.completion", "created": int(time.time()),
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 

@@ -76,7 +76,7 @@ class CompletionReply:
         self._tokenizer = asked.job.answers[0].tokenizer
         self._told = [_Told(answer, bool(body.echo)) for answer in asked.job.answers]
         self._head = {
-            "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()),
+            "id": asked.named(new_id("cmpl-")), "object": "text_completion", "created": int(time.time()),
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 

@@ -148,7 +148,8 @@ class ResponseReply:
         self._error: dict[str, Any] | None = None
         self._number = 0
         self._head = {
-            "id": new_id("resp"), "object": "response", "created_at": int(time.time()), "model": asked.served.name,
+            "id": asked.named(new_id("resp")), "object": "response", "created_at": int(time.time()),
+            "model": asked.served.name,
             "background": False, "store": keeps, **_echo(body),
             "temperature": answer.request.params.temperature, "top_p": answer.request.params.top_p,
         }  # fmt: skip
