@@ -84,15 +84,13 @@ def test_chats(server: Running, path: str, role: str, content: Any, place: str, 
     ],
 )
 def test_responses(server: Running, content: Any, place: str, message: str) -> None:
-    """Also in what functions gave. Between the item's number and its field stands what the item is."""
+    """Also in what functions gave."""
     call = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "a", "output": content}
-    for field, given in (("content", body(RESPONSES, content)), ("output", {"input": [call, output]})):
+    for field, given in (("0.content", body(RESPONSES, content)), ("1.output", {"input": [call, output]})):
         told, param = refusal(server, RESPONSES, given)
-        assert f"{field}{place}: {message}" in told
-        assert param is not None
-        assert param.startswith("input.")
-        assert param.endswith(field + place)
+        assert param == f"input.{field}{place}"
+        assert told.startswith(f"{param}: {message}")
     assert refusal(server, RESPONSES, {"input": 5}) == ("input: must be a text or a list of items", "input")
 
 
@@ -151,6 +149,13 @@ def test_broken_pictures(server: Running, damage: str) -> None:
     told, param = refusal(server, CHAT, chat)
     assert told.startswith("messages.2.content.2: the ")
     assert param == "messages.2.content.2"
+    parts = [{"type": "input_image", "image_url": url} for url in (good, address)]
+    items = [{"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+             {"type": "function_call_output", "call_id": "a", "output": parts}]  # fmt: skip
+    for more in (body(RESPONSES, parts), {"input": [*items, {"role": "user", "content": "?"}]}):
+        told, param = refusal(server, RESPONSES, more)
+        assert param == ("input.1.output.1" if len(more["input"]) == 3 else "input.0.content.1")
+        assert told.startswith(f"{param}: the ")
     told, _ = refusal(server, OLLAMA, body(OLLAMA, images))
     assert told.startswith("messages.0.content.1: the ")
     if damage == "another's file":

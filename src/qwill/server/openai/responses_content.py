@@ -1,7 +1,7 @@
 """Content of messages and of functions' outputs in /v1/responses: its parts, what is stored of them, and what a chat
 template gets of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,11 @@ from qwill.server.content import AudioPart, File, Picture, Plain, RefusalPart, S
 from qwill.server.documents import Document, medium
 from qwill.server.kinds import ByType, TextOr
 
-StoredPart = dict[str, Any]
+
+class StoredPart(dict[str, Any]):
+    """A part as it is listed. `place` leads to it in the request that brought it."""
+
+    place = ""
 
 
 class InputText(Words):
@@ -81,7 +85,8 @@ _PARTS: TypeAdapter[Sequence[Shown]] = TypeAdapter(list[Part])
 
 def stored_part(part: Part) -> StoredPart:
     """A part as it is listed."""
-    stored: StoredPart = part.model_dump(exclude_none=True)
+    stored = StoredPart(part.model_dump(exclude_none=True))
+    stored.place = part._place
     if isinstance(part, OutputText):
         stored.setdefault("annotations", [])
     elif isinstance(part, InputText):
@@ -91,6 +96,11 @@ def stored_part(part: Part) -> StoredPart:
     return stored
 
 
-def plain_of(content: str | Sequence[StoredPart]) -> str | list[Plain]:
+def plain_of(content: str | Sequence[Mapping[str, Any]]) -> str | list[Plain]:
     """Stored content in the form that chat templates take."""
-    return content if isinstance(content, str) else plain_content(_PARTS.validate_python(content))
+    if isinstance(content, str):
+        return content
+    parts = _PARTS.validate_python(content)
+    for part, stored in zip(parts, content, strict=True):
+        part._place = stored.place if isinstance(stored, StoredPart) else ""
+    return plain_content(parts)
