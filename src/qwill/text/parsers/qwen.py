@@ -125,9 +125,10 @@ class ToolCallScanner:
         if self._key is not None:
             return self.mends and (self._end_closed() or self._end_value(self._key, at_end=True))
         if self._expected == (CLOSING,):
-            complete, rest = self.lacks_only_closing, self.rest.strip()
-            if not rest or rest.startswith("</"):
-                self._position = len(self.text)
+            complete, end = self.lacks_only_closing, len(self.text)
+            begun = self.text[self._position : before_closing_tags(self.text, self._position, end)]
+            if CLOSING.startswith(begun.strip()):
+                self._position = end
             return complete
         return self.mends and bool(self.pairs)
 
