@@ -88,6 +88,7 @@ MENDED = [
     (CALL.replace("</parameter>", "</parameter"), [PARIS]),
     (CALL.replace("</tool_call>", "</tool_call"), [PARIS]),
     (CALL.removesuffix("_call>"), [PARIS]),
+    (CALL.replace("</function>\n</tool_call>", "</tool_call>\n</function>\nOk"), [PARIS, ("content", "Ok")]),
     (CALL.replace("</tool_call>", "</function"), [PARIS]),
     (CALL.replace("</tool_call>", "</tool_call Done."), [PARIS, ("content", "</tool_call Done.")]),
     (CALL.replace("<function=weather>", "<function=weather"), [PARIS]),
