@@ -88,11 +88,12 @@ def chat(server: Running, stream: bool, stop: Any, tools: bool, thinking: bool, 
     if stream:
         body["stream_options"] = {"include_usage": True}
     said = Said()
+    contents: dict[int, str] = {}  # those of several choices come at the same time
     for answer in _answers(server, "/v1/chat/completions", body):
         said.tokens = (answer.get("usage") or {"completion_tokens": 0})["completion_tokens"]
         for choice in answer["choices"]:
             message = choice["delta" if stream else "message"]
-            said.content += message.get("content") or ""
+            contents[choice["index"]] = contents.get(choice["index"], "") + (message.get("content") or "")
             said.reasoning += message.get("reasoning_content") or ""
             for place, call in enumerate(message.get("tool_calls", [])):
                 function = call["function"]
@@ -102,6 +103,7 @@ def chat(server: Running, stream: bool, stop: Any, tools: bool, thinking: bool, 
                 said.calls[-1] = name, arguments + function["arguments"]
             said.reason = choice["finish_reason"] or said.reason
             said.stop = choice.get("stop_reason") or said.stop
+    said.content = "".join(contents[index] for index in sorted(contents))
     return said
 
 

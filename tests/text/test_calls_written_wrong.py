@@ -87,6 +87,10 @@ MENDED = [
     (CALL.replace("</function>", "</function"), [PARIS]),
     (CALL.replace("</parameter>", "</parameter"), [PARIS]),
     (CALL.replace("</tool_call>", "</tool_call"), [PARIS]),
+    (CALL.removesuffix("_call>"), [PARIS]),
+    (CALL.replace("</function>\n</tool_call>", "</tool_call>\n</function>\nOk"), [PARIS, ("content", "Ok")]),
+    (CALL.replace("</tool_call>", "</function"), [PARIS]),
+    (CALL.replace("</tool_call>", "</tool_call Done."), [PARIS, ("content", "</tool_call Done.")]),
     (CALL.replace("<function=weather>", "<function=weather"), [PARIS]),
     (CALL.replace("<parameter=city>", "<parameter=city"), [PARIS]),
     (CALL.replace("weather", '"weather"').replace("city", "'city'"), [PARIS]),
@@ -155,7 +159,7 @@ def test_what_is_not_clear_is_text_as_a_whole(text: str) -> None:
 @pytest.mark.parametrize("text", [text for text, _ in MENDED if text.startswith("<")])
 def test_in_the_reasoning_and_on_a_line_that_goes_on_calls_are_well_formed(text: str) -> None:
     whole = len(
-        re.findall(r"(?s)<tool_call>\s*<function=[^>\n]+>.*?</function>\s*(?:</tool_call>|(?:</tool_call)?$)", text)
+        re.findall(r"(?s)<tool_call>\s*<function=[^>\n]+>.*?</function>\s*(?:</tool_call>|(?:</tool\w*)?$)", text)
     )
     for before, thinking in (("Hm: ", True), ("So: ", False)):
         parts, _ = route(list(before + text), thinking)

@@ -37,7 +37,14 @@ from qwill.text.parsers.arguments import (
     takes_text,
 )
 from qwill.text.parsers.loose import ObjectEnd
-from qwill.text.parsers.repair import Closes, before_closing_tags, call_of_object, closing_tag_at, split_line
+from qwill.text.parsers.repair import (
+    Closes,
+    before_closing_tags,
+    behind_closing_tags,
+    call_of_object,
+    closing_tag_at,
+    split_line,
+)
 
 __all__ = [  # the syntax, and what its users know of tools
     "CLOSING",
@@ -125,9 +132,10 @@ class ToolCallScanner:
         if self._key is not None:
             return self.mends and (self._end_closed() or self._end_value(self._key, at_end=True))
         if self._expected == (CLOSING,):
-            complete, rest = self.lacks_only_closing, self.rest.strip()
-            if not rest or rest.startswith("</"):
-                self._position = len(self.text)
+            complete, end = self.lacks_only_closing, len(self.text)
+            begun = self.text[self._position : before_closing_tags(self.text, self._position, end)]
+            if CLOSING.startswith(begun.strip()):
+                self._position = end
             return complete
         return self.mends and bool(self.pairs)
 
@@ -367,7 +375,7 @@ class ToolCallScanner:
             schema = self._functions[self.name]
             is_no_text = not takes_text(key, schema) and not misfits(key, self.text[start:end], schema)
             return (end, limit) if end < limit or (is_no_text and limit < len(self.text)) else None
-        after = closing + len(CLOSING)
+        after = behind_closing_tags(self.text, closing)
         other = self.text.find(CLOSING, after, limit)
         on_own_line = end < closing or self.text[end - 1] == "\n" or "\n" not in self.text[start:end]
         if not on_own_line or self.text[after : after + 1] not in ("", "\n", "<"):
@@ -380,7 +388,7 @@ class ToolCallScanner:
         limit = opening if opening >= 0 and self._begins_call(opening) else limit
         closing = self.text.find(CLOSING, self._position, limit)
         if closing >= 0:
-            return before_closing_tags(self.text, self._position, closing), closing + len(CLOSING)
+            return before_closing_tags(self.text, self._position, closing), behind_closing_tags(self.text, closing)
         end = before_closing_tags(self.text, self._position, limit)
         return (self._begun_end if end == len(self.text) else end), limit
 

@@ -28,6 +28,7 @@ _WORD = rf"{'|'.join(_KINDS)}|function\w*|func|invoke|tools?|tool_calls|tool_use
 # A tag whose bracket is missing ends with its line.
 _CLOSING_TAG = re.compile(rf"</({_WORD})(?:=[^<>\n]*)?[ \t]*(?:>|(?=\n))")
 _CLOSING_TAG_AT_END = re.compile(rf"</(?:{_WORD})(?:=[^<>\n]*)?[ \t]*>?\Z")
+_CLOSING_TAG_BEHIND = re.compile(rf"\s*</(?:{_WORD})(?:=[^<>\n]*)?[ \t]*(?:>|(?=\n))")
 _LONGEST_TAG = 80
 _PARAMETER_LINE = re.compile(r"\n<parameter=([^<>\n]+)>(?=\n)")
 
@@ -48,6 +49,13 @@ def before_closing_tags(text: str, start: int, end: int) -> int:
         if found is None:
             return end
         end = last - (found.end() - found.start())
+
+
+def behind_closing_tags(text: str, position: int) -> int:
+    """Where the closing tags end that stand there, white space between them; `position` if none does."""
+    while (found := _CLOSING_TAG_BEHIND.match(text, position)) is not None:
+        position = found.end()
+    return position
 
 
 def without_closing_tags(value: str) -> str:
