@@ -26,7 +26,8 @@ class Completion:
 
     `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
     repeating itself) or error (its structure was too complex to follow to the end). `cut_call`: the tool call in whose
-    midst the length ended the answer, which is not one of `tool_calls`.
+    midst the length ended the answer, which is not one of `tool_calls`. `left_out`: dotted names of what of the schemas
+    the answer was not held to, since no grammar can; `response_format` stands for the request's `json_schema`.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Completion:
     usage: dict[str, int]
     timings: dict[str, float]
     cut_call: CutCall | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Answer:
     tokenizer: Tokenizer | None
     router: Router | None
     most_calls: int | None = None
+    left_out: tuple[str, ...] = ()
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -152,4 +155,5 @@ class Answer:
                 "decode_tokens_per_second": (generated - 1) / rest if rest > 0 else 0.0,
             },
             cut_call=self.router.cut_call if self.router is not None else None,
+            left_out=self.left_out,
         )

@@ -222,7 +222,8 @@ class LLM:
         Any thread may call this while another one steps the engine.
         """
         chat = self._prompts.conversation(messages, tools, thinking, options or PromptOptions(fps=fps))
-        turn = turn_of(chat.opened, thinking, tools, tool_choice)
+        structured = params is not None and params.structure is not None
+        turn = turn_of(chat.opened, thinking, tools, tool_choice, structured)
         router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
         answer = self._answer(chat.prompt, params, router, turn)
         answer.most_calls = most_calls
@@ -291,7 +292,9 @@ class LLM:
         resolved = replace(resolved, max_tokens=min(resolved.max_tokens or room, max(room, 1)))
         rules = self._guide.rules(resolved, prompt.token_ids, turn)
         sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules)
-        return Answer(Request(prompt, resolved, sampler, self._eos_ids), self.tokenizer, router)
+        answer = Answer(Request(prompt, resolved, sampler, self._eos_ids), self.tokenizer, router)
+        answer.left_out = rules.left_out if rules is not None else ()
+        return answer
 
     def _finish(self, answers: Iterator[Answer], count: int, progress: bool = False) -> list[Completion]:
         """All answers, of which no more are under way or prepared than the engine can use soon."""
