@@ -116,7 +116,8 @@ class Schemas:
         if kind in ("integer", "number"):
             for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
                 if some(0.35):
-                    schema[key] = self.number() if some(0.95) else choose.choice([True, False, "3", None])
+                    wrong = [True, False] if key.startswith("exclusive") else ["3", None]
+                    schema[key] = self.number() if some(0.95) else choose.choice(wrong)
             if some(0.15):
                 schema["multipleOf"] = choose.choice([1, 2, 3, 7, 10, 0.5, 0.01, 1e-3, 0.3, 2**40, 1000, 10**20, 0, -1])
         elif kind == "string":
@@ -236,11 +237,20 @@ class Walker:
     def case(self, seed: int, number: int) -> str:
         """What came of a case. Raises AssertionError."""
         from qwill.errors import InvalidArgument
+        from qwill.text.parsers.qwen_grammar import call_rules
+        from qwill.text.router import Router
         from qwill.text.schema_grammar import json_grammar
         from qwill.text.schemas import sound
 
         generator = random.Random(f"{seed} {number}")
         schema = Schemas(generator).whole()
+        calls = call_rules({"f": schema})
+        text = self.walk(generator, {"lark_grammar": "start: calls" + calls.rules}, *calls.grammars)
+        if text is not None:
+            router = Router(False, [{"name": "f", "parameters": schema}])
+            kinds = [delta.kind for delta in [*router.feed(text), *router.finish()]]
+            assert "tool_call" in kinds, text
+            assert not set(kinds) - {"tool_call", "tool_call_piece"}, text
         try:
             found = sound(schema, "s")
             self._compare(generator, schema, found.schema)

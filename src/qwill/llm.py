@@ -141,7 +141,7 @@ class LLM:
         thousands. progress: shows a bar on stderr.
         """
         texts: Sequence[Any] = [prompts] if isinstance(prompts, str) else prompts
-        return self._finish((self.answer(prompt, params) for prompt in texts), len(texts), progress)
+        return self._finish((_told(self.answer(prompt, params)) for prompt in texts), len(texts), progress)
 
     def answer(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Answer:
         """The answer to a text or to token ids, not begun yet; `steps` works on it."""
@@ -201,7 +201,7 @@ class LLM:
         several = bool(messages) and not isinstance(messages[0], Mapping)
         conversations = messages if several else [messages]
         answers = (
-            self.reply(conversation, params, tools=tools, tool_choice=tool_choice, thinking=thinking, fps=fps)
+            _told(self.reply(conversation, params, tools=tools, tool_choice=tool_choice, thinking=thinking, fps=fps))
             for conversation in conversations
         )
         if stream:
@@ -347,6 +347,13 @@ class LLM:
             raise InvalidArgument(
                 f"disk_cache {folder}: {error.strerror}; give a folder that can be written"
             ) from error
+
+
+def _told(answer: Answer) -> Answer:
+    """The answer, of which the log says what it is not held to."""
+    if answer.left_out:
+        log.warning("no grammar can hold an answer to %s; it is left out", ", ".join(answer.left_out))
+    return answer
 
 
 def _path(name: str | None) -> Path | None:

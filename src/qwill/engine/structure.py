@@ -17,6 +17,8 @@ from qwill.text.schemas import sound
 from qwill.text.tokenizer import Tokenizer
 
 Grammar = dict[str, Any]  # one of llguidance's: json_schema or lark_grammar
+_WIDEST = 10_000  # places of a grammar where an answer may be at once: room for objects of some thousand properties
+_MOST_ITEMS = 200_000  # that are looked at for a mask, which takes ten milliseconds
 _LONGEST = 400  # characters of a complaint, which may quote all of an expression
 
 
@@ -80,7 +82,8 @@ class GrammarVocabulary:
         Raises InvalidArgument, which says `what` asked for them, when they are no grammars, or too large.
         """
         text = json.dumps({"grammars": grammars})
-        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0)
+        limits = llguidance.LLParserLimits(max_items_in_row=_WIDEST, step_max_items=_MOST_ITEMS)
+        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0, limits=limits)
         if matcher.is_error():
             raise InvalidArgument(f"{what} cannot be used: {_essence(matcher.get_error())}")
         constraint = Constraint(matcher, self.vocab_size)

@@ -17,6 +17,7 @@ Schema = Mapping[str, Any]
 # With the white space that llguidance's own JSON has here, its rules and ours can stand side by side.
 _BEGINNING = f'%llguidance {{"ignore_once": true}}\n%ignore {regex_terminal(WHITE_SPACE)}'
 _KEY = r"""/"([^"\\\x00-\x1F\x7F]|\\["\\bfnrt]|\\u00[01][0-9a-f])*"/"""
+_FEW = 8  # rules that a rule names one behind the other
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
@@ -96,12 +97,13 @@ def _is_plain_member(member: Any) -> bool:
 
 
 class _Writing:
-    """Writes the Lark of a schema: a rule for each definition and for each place in an object or array."""
+    """Writes the Lark of a schema."""
 
     def __init__(self, definitions: Schema) -> None:
         self._definitions = definitions
         self._rules: list[str] = []
         self._referred: dict[str, None] = {}
+        self._shared: dict[str, str] = {}  # what is written once: an expression, and its name
         self._count = 0
 
     def whole(self, schema: Schema, texts: Sequence[str] = ()) -> str:
@@ -127,12 +129,20 @@ class _Writing:
             return self._members(node["enum"])
         if node["type"] == "array":
             return self._array(node)
-        return self._object(node) if node["type"] == "object" else number_terminal(node)
+        return self._object(node) if node["type"] == "object" else self._once(number_terminal(node))
 
     def _json(self, node: Any) -> str:
         names = _reached(node, self._definitions)[1]
         definitions = {"$defs": {name: self._definitions[name] for name in names}} if names else {}
-        return f"%json {json.dumps(bounded({**node, **definitions}))}"
+        return self._once(f"%json {json.dumps(bounded({**node, **definitions}))}", terminal=False)
+
+    def _once(self, expression: str, terminal: bool = True) -> str:
+        """The name of a rule or terminal for an expression that may come again."""
+        if expression not in self._shared:
+            name = self._new_name()
+            self._shared[expression] = name.upper() if terminal else name
+            self._rules.append(f"{self._shared[expression]}: {expression}")
+        return self._shared[expression]
 
     def _new_name(self) -> str:
         self._count += 1
@@ -142,9 +152,7 @@ class _Writing:
         alone = [one for one in members if not isinstance(one, list | dict)]
         texts = [self._member(one) for one in members if isinstance(one, list | dict)]
         if alone:
-            name = self._new_name().upper()
-            self._rules.append(f"{name}: {' | '.join(map(self._member, alone))}")
-            texts.append(name)
+            texts.append(self._once(" | ".join(map(self._member, alone))))
         return f"({' | '.join(texts)})"
 
     def _member(self, member: Any) -> str:
@@ -156,22 +164,35 @@ class _Writing:
         return _text(member)
 
     def _array(self, node: Schema) -> str:
-        """A rule for each of the first items, with what comes behind it."""
         prefix, least, most = node.get("prefixItems", []), node.get("minItems", 0), node.get("maxItems")
         prefix = prefix if most is None else prefix[:most]
-        name, count = self._new_name(), len(prefix)
-        rest = node.get("items", {})
+        count, rest = len(prefix), node.get("items", {})
         room = None if most is None else most - count
-        if rest is False or room == 0:
-            tail, alone = '""', '""'
-        else:
-            item, needed = self._expression(rest), max(least - count, 0)
-            tail, alone = _list_behind(item, needed, room), _list(item, needed, room)
-        self._rules.append(f"{name}_{count}: {tail if prefix else alone}")
-        for place, item in enumerate(prefix):
-            comma, end = '"," ' if place else "", ' | ""' if place >= least else ""
-            self._rules.append(f"{name}_{place}: {comma}{self._expression(item)} {name}_{place + 1}{end}")
-        return f'"[" {name}_0 "]"'
+        item = None if rest is False or room == 0 else self._expression(rest)
+        if not prefix:
+            return f'"[" {_list(item, least, room) if item is not None else ""} "]"'
+        others = _list_behind(item, max(least - count, 0), room) if item is not None else ""
+        heads = [('"," ' if place else "") + self._expression(head) for place, head in enumerate(prefix)]
+        if least >= count:
+            return f'"[" {self._all(heads)} {others} "]"'
+        needed, more = heads[:least], heads[least:]
+        some = self._once(f"{self._some(more)} | {self._all(more)} {others}", terminal=False)
+        return f'"[" {self._all(needed)} {some} "]"'
+
+    def _all(self, expressions: Sequence[str]) -> str:
+        """One behind the other. Rules name no more than a few others, so that none is deep, however many there are."""
+        if len(expressions) <= _FEW:
+            return " ".join(expressions)
+        half = len(expressions) // 2
+        return self._once(f"{self._all(expressions[:half])} {self._all(expressions[half:])}", terminal=False)
+
+    def _some(self, expressions: Sequence[str]) -> str:
+        """The first ones, as many as there are or fewer."""
+        if len(expressions) == 1:
+            return f"({expressions[0]})?"
+        half = len(expressions) // 2
+        more = f"{self._all(expressions[:half])} {self._some(expressions[half:])}"
+        return self._once(f"{more} | {self._some(expressions[:half])}", terminal=False)
 
     def _object(self, node: Schema) -> str:
         required = set(node.get("required", ()))
@@ -188,21 +209,34 @@ class _Writing:
         return f"({' | '.join(self._members_of(node, inner, needed, 0, None) for inner, needed in forms)})"
 
     def _members_of(self, node: Schema, properties: Schema, required: set[str], least: int, most: int | None) -> str:
-        """Two rules for each property: for objects that have a member already, and for those that have none."""
-        name, count = self._new_name(), len(properties)
+        """An object of these properties, in their order, and then others."""
+        members = [
+            (f'{_text(key)} ":" {self._expression(value)}', key in required) for key, value in properties.items()
+        ]
         other = self._other_member(node, properties)
         room = None if most is None else most - len(required)
         if other is None or room == 0:
-            more, first = '""', '""'
+            others = first_others = ""
         else:
-            more, first = _list_behind(other, least, room), _list(other, least, room)
-        self._rules += [f"{name}_more_{count}: {more}", f"{name}_first_{count}: {first}"]
-        for place, (key, value) in enumerate(properties.items()):
-            member = f'{_text(key)} ":" {self._expression(value)} {name}_more_{place + 1}'
-            without = "" if key in required else f" | {name}_{{}}_{place + 1}"
-            self._rules.append(f'{name}_more_{place}: "," {member}' + without.format("more"))
-            self._rules.append(f"{name}_first_{place}: {member}" + without.format("first"))
-        return f'"{{" {name}_first_0 "}}"'
+            others, first_others = _list_behind(other, least, room), _list(other, least, room)
+        if not members:
+            return f'"{{" {first_others} "}}"'
+        more = [f'("," {member})' + ("" if needed else "?") for member, needed in members]
+        first = f"{self._first(members, more)} {others}"
+        if any(needed for _, needed in members):
+            return f'"{{" {first} "}}"'
+        none = first_others or '""'
+        return f'"{{" ({first} | {none}) "}}"'
+
+    def _first(self, members: Sequence[tuple[str, bool]], more: Sequence[str]) -> str:
+        """One member or more, all that are needed among them. `more`: each with a comma before it."""
+        if len(members) == 1:
+            return members[0][0]
+        half = len(members) // 2
+        forms = [f"{self._first(members[:half], more[:half])} {self._all(more[half:])}"]
+        if not any(needed for _, needed in members[:half]):
+            forms.append(self._first(members[half:], more[half:]))
+        return self._once(" | ".join(forms), terminal=False)
 
     def _other_member(self, node: Schema, properties: Schema) -> str | None:
         """A member that no property names. With patterns, other names are left to objects of plain numbers: there they
@@ -217,9 +251,8 @@ class _Writing:
         rest = node.get("additionalProperties", {})
         if rest is False:
             return None
-        name = self._new_name().upper()
         taken = " | ".join(map(_text, node.get("properties", {})))
-        self._rules.append(f"{name}: {_KEY}" + (f" & ~({taken})" if taken else ""))
+        name = self._once(_KEY + (f" & ~({taken})" if taken else ""))
         return f'{name} ":" {self._expression(rest)}'
 
 

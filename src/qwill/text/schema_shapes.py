@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from qwill.errors import InvalidArgument
 from qwill.text.patterns import disjoint, matches
 from qwill.text.schema_parts import LeftOut, Part, count_of
 from qwill.text.schema_values import sayable
@@ -11,6 +12,7 @@ Schema = dict[str, Any]
 Node = Schema | None
 Inner = Callable[[list[Part]], Node]
 
+MOST_PROPERTIES = 1000  # that a grammar names one behind the other
 MOST_ITEMS = 2**20  # as many as no answer has
 ARRAYS = ("items", "prefixItems", "additionalItems", "minItems", "maxItems", "unevaluatedItems")
 OBJECTS = ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties",
@@ -89,6 +91,8 @@ def object_shape(groups: Sequence[Part], left_out: LeftOut, inner: Inner) -> Nod
         if node is None and name in required:
             return None
         members[name] = False if node is None else node
+    if len(members) > MOST_PROPERTIES:
+        members = _as_many_as_fit(groups, members, required, left_out)
     shape: Schema = {"type": "object"}
     if members:
         shape["properties"] = members
@@ -105,6 +109,20 @@ def object_shape(groups: Sequence[Part], left_out: LeftOut, inner: Inner) -> Nod
     if kept := [name for name in required if name in members]:
         shape["required"] = kept
     return _counted(groups, shape, left_out)
+
+
+def _as_many_as_fit(groups: Sequence[Part], members: Schema, required: Sequence[str], left_out: LeftOut) -> Schema:
+    """The properties that are required and the first of the others; the rest answers do without."""
+    room = MOST_PROPERTIES - len(required)
+    if room < 0:
+        raise InvalidArgument(
+            f"{groups[0].place}: an object has {len(required)} required properties; grammars hold to {MOST_PROPERTIES}"
+        )
+    needed = set(required)
+    dropped = dict.fromkeys([name for name in members if name not in needed][room:])
+    for name in dropped:
+        left_out.add(groups[0].at("properties", name))
+    return {name: False if name in dropped else node for name, node in members.items()}
 
 
 def _patterns(groups: Sequence[Part], left_out: LeftOut) -> list[dict[str, Part]]:

@@ -27,6 +27,7 @@ _UNHELD: dict[str, tuple[Any, ...]] = {
 SMALL = 10**15  # whole numbers that doubles hold with some to spare
 MOST_MULTIPLES = 1000  # that are listed one by one
 MOST_STEPS = 10_000  # of a `multipleOf` that llguidance counts
+MOST_PLACES = 60  # behind the point of a bound
 MOST_LETTERS = 2**20
 
 
@@ -70,7 +71,7 @@ def number(groups: Sequence[Part], whole: bool, left_out: LeftOut) -> Node:
                 value = schema.get(name)
                 if name not in schema or (name == f"exclusiveM{key}" and isinstance(value, bool)):
                     continue
-                if is_number(value):
+                if is_number(value) and len(f"{exact(value):f}".partition(".")[2]) <= MOST_PLACES:
                     ends.append((exact(value), open, value))
                 else:
                     left_out.add(group.at(name))

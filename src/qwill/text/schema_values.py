@@ -13,6 +13,8 @@ Schema = Mapping[str, Any]
 # The numbers are those that are whole, and "fraction", the others.
 ALL_TYPES = frozenset({"null", "boolean", "integer", "fraction", "string", "array", "object"})
 MOST_DIGITS = 400
+_DEEPEST = 32
+_MOST_MEMBERS = 1000
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
@@ -27,10 +29,10 @@ def type_of(value: Any) -> str:
 
 
 def sayable(member: Any, depth: int = 0) -> bool:
-    """Whether an answer can have the value: it is finite, not too deep, and its texts are Unicode."""
+    """Whether an answer can have the value: it is finite, neither too deep nor too long, and its texts are Unicode."""
     if isinstance(member, list | dict):
         inner = [*member, *member.values()] if isinstance(member, dict) else member
-        return depth < 32 and all(sayable(one, depth + 1) for one in inner)
+        return depth < _DEEPEST and len(member) <= _MOST_MEMBERS and all(sayable(one, depth + 1) for one in inner)
     if isinstance(member, str):
         return member.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in member)
     return not isinstance(member, float) or math.isfinite(member)

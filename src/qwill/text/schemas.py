@@ -276,7 +276,7 @@ class _Making:
                 listed = [group.schema[key]] if key == "const" else group.schema[key]
                 if not isinstance(listed, list) or not all(map(sayable, listed)):
                     self.left_out.add(group.at(key))
-                if not isinstance(listed, list):
+                if not isinstance(listed, list) or not any(map(sayable, listed)):
                     continue
                 members = {same(member): member for member in listed if sayable(member)}
                 found = list(members.values()) if found is None else [one for one in found if same(one) in members]

@@ -77,7 +77,7 @@ def structure(body: Sampling, stated: ResponseFormat | None) -> dict[str, Any]:
     if stated.type == "json_schema":
         if stated.json_schema is None or stated.json_schema.schema_ is None:
             raise Refusal(400, "response_format of type json_schema has no schema", param="response_format.json_schema")
-        return {"json_schema": stated.json_schema.schema_}
+        return {"json_schema": stated.json_schema.schema_, "strict_schema": stated.json_schema.strict is True}
     text = getattr(stated, stated.type)
     if text is None:
         raise Refusal(400, f"response_format of type {stated.type} has no {stated.type}", param="response_format")
