@@ -6,6 +6,8 @@ Numbers are written without an exponent. The expressions keep to what Rust's reg
 from dataclasses import dataclass
 from decimal import Decimal
 
+# A fraction behind more digits would make most readers round the whole number, too.
+LARGE = 10**15
 ANY_INTEGER = "-?(?:0|[1-9][0-9]*)"
 ANY_NUMBER = rf"{ANY_INTEGER}(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NOTHING = "[^\x00-\U0010ffff]"
@@ -30,7 +32,7 @@ def integers(low: int | None, high: int | None) -> str:
 
 
 def decimals(low: Bound | None, high: Bound | None, places: int | None = None) -> str:
-    """Numbers within the bounds, with at most `places` digits behind the point."""
+    """Numbers within the bounds, with at most `places` digits behind the point; none of them from LARGE on."""
     parts = []
     if low is None or low.value < 0:
         ends = (Bound(-high.value, high.open) if high is not None else None), _mirrored(low)
@@ -38,11 +40,6 @@ def decimals(low: Bound | None, high: Bound | None, places: int | None = None) -
     if high is None or high.value > 0 or (high.value == 0 and not high.open):
         parts += _magnitudes(_at_least_zero(low, False), high, places)
     return _either(parts)
-
-
-def matches_nothing(pattern: str) -> bool:
-    """Whether `integers` or `decimals` found no number."""
-    return pattern == _NOTHING
 
 
 def _negated(low: int | None) -> int | None:
@@ -68,12 +65,12 @@ def _magnitudes(low: Bound, high: Bound | None, places: int | None) -> list[str]
     any_fraction = "" if places == 0 else rf"(?:\.[0-9]{{1,{places if places is not None else ''}}})?"
     first, first_digits = _split(low.value)
     if high is None:
-        parts = [f"(?:{_either(_from_to(first + 1, None))}){any_fraction}"]
+        parts = _with_fractions(first + 1, None, any_fraction)
         return parts + _whole(first, _fractions(first_digits, low.open, None, False, places))
     last, last_digits = _split(high.value)
     if first == last:
         return _whole(first, _fractions(first_digits, low.open, last_digits, high.open, places))
-    parts = [f"(?:{_either(between)}){any_fraction}"] if (between := _from_to(first + 1, last - 1)) else []
+    parts = _with_fractions(first + 1, last - 1, any_fraction)
     parts += _whole(first, _fractions(first_digits, low.open, None, False, places))
     return parts + _whole(last, _fractions("", False, last_digits, high.open, places))
 
@@ -84,7 +81,16 @@ def _split(value: Decimal) -> tuple[int, str]:
     return int(Decimal(whole)), fraction.rstrip("0")
 
 
+def _with_fractions(low: int, high: int | None, fraction: str) -> list[str]:
+    """Whole parts from `low` to `high`, with a fraction below LARGE."""
+    small = _from_to(low, LARGE - 1 if high is None else min(high, LARGE - 1))
+    parts = [f"(?:{_either(small)}){fraction}"] if small else []
+    return parts + _from_to(max(low, LARGE), high)
+
+
 def _whole(whole: int, fractions: list[str]) -> list[str]:
+    if whole >= LARGE:
+        fractions = [fraction for fraction in fractions if not fraction]
     return [f"{whole}(?:{'|'.join(fractions)})"] if fractions else []
 
 

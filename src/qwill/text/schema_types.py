@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from qwill.text.formats import HINTS, PATTERNS, RANGES
+from qwill.text.numbers import LARGE
 from qwill.text.patterns import anything_fits, usable
 from qwill.text.schema_parts import LeftOut, Part, count_of
 from qwill.text.schema_shapes import ARRAYS, OBJECTS
@@ -24,7 +25,7 @@ _UNHELD: dict[str, tuple[Any, ...]] = {
     "contains": (), "dependentRequired": ({},), "dependentSchemas": ({},), "dependencies": ({},), "extends": (),
     "disallow": (), "divisibleBy": (),
 }  # fmt: skip
-SMALL = 10**15  # whole numbers that doubles hold with some to spare
+SMALL = LARGE  # whole numbers that doubles hold with some to spare
 MOST_MULTIPLES = 1000  # that are listed one by one
 MOST_STEPS = 10_000  # of a `multipleOf` that llguidance counts
 MOST_PLACES = 60  # behind the point of a bound
@@ -85,7 +86,8 @@ def number(groups: Sequence[Part], whole: bool, left_out: LeftOut) -> Node:
     step = _common_multiple(list(steps)) if steps else None
     of_whole = whole or (step is not None and step.denominator == 1)
     found = (_whole_numbers if of_whole else _any_numbers)(low, high, step)
-    if found is not None and step is not None and not found.keys() & {"multipleOf", "enum"} and step.numerator != 1:
+    held = step is None or found is None or found.keys() & {"multipleOf", "enum"}
+    if step is not None and not held and not (step.numerator == 1 and found and found["type"] == "integer"):
         for group in steps.values():
             left_out.add(group.at("multipleOf"))
     return found
@@ -127,6 +129,8 @@ def _next_whole(value: Decimal, open: bool, direction: int) -> int:
 def _any_numbers(low: End, high: End, step: Fraction | None) -> Node:
     if low is not None and high is not None and (low[0] > high[0] or (low[0] == high[0] and (low[1] or high[1]))):
         return None
+    if (low is not None and low[0] >= SMALL) or (high is not None and high[0] <= -SMALL):
+        return _whole_numbers(low, high, step)
     found: Schema = {"type": "number"}
     for end, name in ((low, "inimum"), (high, "aximum")):
         if end is not None:
