@@ -10,6 +10,7 @@ come, too. Ends with an error, which names seed and number of the case, when one
 
 import argparse
 import json
+import os
 import random
 import re
 import subprocess
@@ -326,7 +327,8 @@ def fuzz(seed: int, cases: int, together: int = TOGETHER) -> Counter[str]:
     counts: Counter[str] = Counter()
     for first in range(0, cases, together):
         command = [sys.executable, __file__, "--play", str(seed), str(first), str(min(first + together, cases))]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        quiet = os.environ | {"RUST_BACKTRACE": "0"}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet) as process:
             assert process.stdout is not None
             number = first
             watch = threading.Timer(START_SECONDS, process.kill)

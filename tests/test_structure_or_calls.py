@@ -147,3 +147,16 @@ def test_tools_that_cannot_be_named(llm: LLM) -> None:
     assert answer.left_out == ("tools._odd_.name",)
     with pytest.raises(InvalidArgument, match="a tool cannot be called '<odd>'"):
         llm.chat([{"role": "user", "content": PARIS}], params, tools=odd, tool_choice="<odd>")
+
+
+def test_what_is_left_out_is_told(llm: LLM, caplog: pytest.LogCaptureFixture) -> None:
+    """By the completion, whole and streamed, and in the log."""
+    params = SamplingParams(temperature=0, max_tokens=60, json_schema={**NUMBER, "not": {"required": ["x"]}})
+    question = [{"role": "user", "content": SUM}]
+    *_, last = llm.chat(question, params, thinking=False, stream=True)
+    assert last.completion is not None
+    for answer in (llm.chat(question, params, thinking=False), llm.generate(["a"], params)[0], last.completion):
+        assert answer.left_out == ("response_format.not",)
+    told = [record.getMessage() for record in caplog.records if record.name == "qwill"]
+    assert told == ["no grammar can hold an answer to response_format.not; it is left out"] * 3
+    assert llm.chat(question, SamplingParams(temperature=0, max_tokens=60), thinking=False).left_out == ()

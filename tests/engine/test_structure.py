@@ -328,12 +328,12 @@ def test_rows_of_the_head_without_a_token_are_forbidden(llm: LLM) -> None:
         ({"json_schema": {"const": float("nan")}}, "json_schema must be a JSON object \\("),
         ({"json_schema": {"const": b"1"}}, "json_schema must be a JSON object \\("),
         ({"json_schema": 5}, "json_schema must be a JSON object"),
-        ({"json_schema": {"type": "strin"}, "strict_schema": True}, r"strict, and response_format\.type cannot"),
+        ({"json_schema": {"type": "strin"}}, "json_schema cannot be used: .*strin"),
         (
             {"json_schema": {"not": {}}, "strict_schema": True},
             r"json_schema is strict, and response_format\.not cannot",
         ),
-        ({"json_schema": {"$ref": "#/$defs/none"}, "strict_schema": True}, r"response_format\.\$ref cannot be held"),
+        ({"json_schema": {"$ref": "#/$defs/none"}}, r"json_schema cannot be used: response_format\.\$ref: .*none"),
         ({"json_schema": {}, "strict_schema": 1}, "strict_schema must be true or false"),
         (
             {"json_schema": {"type": "object", "properties": {"a": False}, "required": ["a"]}},

@@ -28,7 +28,8 @@ PLACE = "response_format"  # of a request's schema, with which the names of its 
 def structure_of(params: SamplingParams) -> tuple[Grammar | None, tuple[str, ...]]:
     """The grammar that a request asks for, None when its answer is free, and names of what it does not hold to.
 
-    Raises InvalidArgument for a schema that nothing fits, or with `strict_schema` for one that cannot be held to.
+    Raises InvalidArgument for a schema with types or references that are none, or that nothing fits, and with
+    `strict_schema` for one that cannot be held to.
     """
     if params.json_schema is not None:
         assert isinstance(params.json_schema, Mapping)
@@ -40,6 +41,8 @@ def structure_of(params: SamplingParams) -> tuple[Grammar | None, tuple[str, ...
 
 def _schema_grammar(schema: Mapping[str, Any], strict: bool) -> tuple[Grammar, tuple[str, ...]]:
     found = sound({key: value for key, value in schema.items() if key != "x-guidance"}, PLACE)
+    if found.mistakes:
+        raise InvalidArgument(f"json_schema cannot be used: {found.mistakes[0]}")
     if strict and found.lost:
         raise InvalidArgument(
             f"json_schema is strict, and {', '.join(found.lost)} cannot be held to; leave that out, or strict"

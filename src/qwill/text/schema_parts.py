@@ -38,13 +38,17 @@ def dotted(place: str, *keys: str | int) -> str:
 
 @dataclass
 class LeftOut:
-    """Names of what cannot be held to. `hints` restrict nothing; leaving them out loses nothing."""
+    """Names of what cannot be held to. `hints` restrict nothing; leaving them out loses nothing. `mistakes` say of what
+    stands for nothing in any grammar what is wrong with it."""
 
     names: dict[str, None] = field(default_factory=dict)
     hints: dict[str, None] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
 
-    def add(self, place: str, hint: bool = False) -> None:
+    def add(self, place: str, hint: bool = False, mistake: str = "") -> None:
         (self.hints if hint else self.names)[place[:_LONGEST_NAME]] = None
+        if mistake:
+            self.mistakes.append(f"{place[:_LONGEST_NAME]}: {mistake}")
 
     @property
     def lost(self) -> tuple[str, ...]:

@@ -180,7 +180,8 @@ def _counted(groups: Sequence[Part], shape: Schema, left_out: LeftOut) -> Node:
     if least <= len(required):
         least = 0
     one_more = least in (0, len(required) + 1) and most in (None, len(required) + 1)
-    countable = not optional or (closed and one_more)
+    # Members with names that match a pattern are not counted beside others.
+    countable = "patternProperties" not in shape and (not optional or (closed and one_more))
     for key, bound in (("minProperties", least or None), ("maxProperties", most)):
         if bound is None:
             continue

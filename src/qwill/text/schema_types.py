@@ -19,6 +19,7 @@ Node = Schema | None
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "format")
 _STRINGS = ("minLength", "maxLength", "pattern", "format")
 CONSTRAINTS = frozenset({*_NUMBERS, *_STRINGS, *ARRAYS, *OBJECTS, "type", "const", "enum"})
+_TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 # Keywords that bind values and that grammars do not hold to, with the values of theirs that bind nothing.
 _UNHELD: dict[str, tuple[Any, ...]] = {
     "not": (False,), "if": (), "propertyNames": (True, {}, {"type": "string"}), "uniqueItems": (False,),
@@ -47,9 +48,10 @@ def types_of(part: Part, left_out: LeftOut) -> frozenset[str]:
     if stated is None:
         return ALL_TYPES
     names = stated if isinstance(stated, list) else [stated]
-    known = [name for name in names if isinstance(name, str) and (name in ALL_TYPES - {"fraction"} or name == "number")]
+    known = [name for name in names if isinstance(name, str) and name in _TYPES]
     if len(known) < len(names) or not names:
-        left_out.add(part.at("type"))
+        wrong = next((name for name in names if name not in known), stated)
+        left_out.add(part.at("type"), mistake=f"{str(wrong)[:40]!r} is no type; there are {', '.join(_TYPES)}")
         if not known:
             return ALL_TYPES
     nullable = ["null"] if schema.get("nullable") is True else []

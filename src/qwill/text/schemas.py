@@ -30,11 +30,12 @@ _COMBINING = ("$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf")
 @dataclass(frozen=True)
 class Sound:
     """A schema in the simple form; None when nothing can fit. `left_out`: all that it does not hold to, by dotted
-    names; `lost`: those of them that restrict values."""
+    names; `lost`: those of them that restrict values; `mistakes`: what is wrong with those that mean nothing."""
 
     schema: Node
     left_out: tuple[str, ...]
     lost: tuple[str, ...]
+    mistakes: tuple[str, ...] = ()
 
 
 def sound(schema: Any, place: str) -> Sound:
@@ -45,7 +46,7 @@ def sound(schema: Any, place: str) -> Sound:
     left_out = LeftOut()
     making = _Making(Part(schema, place), left_out)
     node = making.whole()
-    return Sound(node, left_out.all, left_out.lost)
+    return Sound(node, left_out.all, left_out.lost, tuple(left_out.mistakes))
 
 
 @dataclass(eq=False)
@@ -204,7 +205,9 @@ class _Making:
     def _referred(self, part: Part, key: str) -> Part | None:
         found = self._references.find(part.schema[key])
         if found is None:
-            self.left_out.add(part.at(key))
+            reference = str(part.schema[key])[:80]
+            nowhere = f"{reference!r} points at nothing in the schema" if reference.startswith("#") else ""
+            self.left_out.add(part.at(key), mistake=nowhere if key == "$ref" else "")
         return found
 
     def _union(self, groups: Sequence[Part], unions: Sequence[Part], depth: int) -> Node:
