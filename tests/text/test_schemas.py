@@ -144,6 +144,8 @@ def test_keywords_together(schema: Any, good: list[Any], bad: list[Any]) -> None
         {"properties": {"a": False}, "required": ["a"], "type": "object"},
         {"type": "array", "items": False, "minItems": 1},
         {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+        {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]},
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 1},
     ],
 )
 def test_what_nothing_fits(schema: Any) -> None:
@@ -174,6 +176,38 @@ def test_the_simple_form_says_the_same() -> None:
             assert good or not simple or found.lost, (schema, value, found)
             compared += 1
     assert compared > 1000
+
+
+def test_branches_without_an_end() -> None:
+    """They are nowhere to be begun with."""
+    endless = {"type": "object", "properties": {"next": {"$ref": "#/$defs/a"}}, "required": ["next"]}
+    schema = {
+        "type": "object",
+        "properties": {
+            "never": {"$ref": "#/$defs/a"},
+            "list": {"type": "array", "items": {"$ref": "#/$defs/a"}},
+            "pair": {"type": "array", "prefixItems": [{"type": "null"}, {"$ref": "#/$defs/a"}, {"type": "null"}]},
+            "one": {"anyOf": [{"$ref": "#/$defs/a"}, {"const": 5}]},
+        },
+        "additionalProperties": {"$ref": "#/$defs/a"},
+        "$defs": {"a": endless},
+    }
+    assert fits(schema, {"list": [], "pair": [None], "one": 5})
+    for bad in (
+        {"never": {}},
+        {"list": [{}]},
+        {"pair": [None, {}]},
+        {"pair": [None, None]},
+        {"one": {}},
+        {"other": {}},
+    ):
+        assert not fits(schema, bad)
+    tree = {
+        "type": "object",
+        "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+        "required": ["next"],
+    }
+    assert fits(tree, {"next": {"next": None}})
 
 
 def test_too_many_parts() -> None:

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from qwill.errors import InvalidArgument
+from qwill.text.schema_ends import with_ends
 from qwill.text.schema_parts import LeftOut, Part, References
 from qwill.text.schema_shapes import array_shape, object_shape
 from qwill.text.schema_types import CONSTRAINTS, number, string, types_of, unheld
@@ -80,7 +81,10 @@ class _Making:
             resolved = [branch for branch in branches if branch is not None]
             if len(resolved) > MOST_BRANCHES or not distinct(resolved, self._definitions):
                 self.left_out.add(place)
-        return None if node is None else {**node, **({"$defs": self._definitions} if self._definitions else {})}
+        if node is None:
+            return None
+        node, definitions = with_ends(node, self._definitions)
+        return node if node is None or not definitions else {**node, "$defs": definitions}
 
     def node(self, parts: Sequence[Part], depth: int) -> Node:
         """What fits all the parts."""
