@@ -191,7 +191,16 @@ def test_bad_choices(llm: LLM, choice: Any, offered: bool, message: str) -> None
 
 
 def test_a_schema_that_cannot_be_held_to(llm: LLM) -> None:
-    bad = [{"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "object", "not": {}}}}}]
-    with pytest.raises(InvalidArgument, match=r"the tools' schema cannot be used: .*not"):
-        ask(llm, SUM, tools=bad, tool_choice="required")
-    assert ask(llm, SUM, tools=bad).finish_reason == "stop"
+    """What cannot be is named, and refused where a tool says `strict`; what came of the rest fits."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 5, "not": {}}}, "required": ["a"]}
+    bad = [{"name": "f", "parameters": schema}]
+    answer = ask(llm, SUM, tools=bad, tool_choice="required")
+    assert answer.left_out == ("tools.f.parameters.properties.a.not",)
+    assert answer.tool_calls[0]["arguments"]["a"] <= 5
+    free = ask(llm, SUM, tools=bad)
+    assert (free.finish_reason, free.left_out) == ("stop", ())
+    for choice in ("auto", "required", "f"):
+        with pytest.raises(
+            InvalidArgument, match=r"tool f is strict, and tools\.f\.parameters\.properties\.a\.not cannot"
+        ):
+            ask(llm, SUM, tools=[{**bad[0], "strict": True}], tool_choice=choice)

@@ -34,7 +34,9 @@ class Completion:
     `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
     repeating itself) or error (its structure was too complex to follow to the end). `cut_call`: the tool call in whose
     midst the answer ended for another reason than stop, which is not one of `tool_calls`. `prompt_logprobs`: where they
-    were asked for, those of the prompt's tokens, None in the place of the first.
+    were asked for, those of the prompt's tokens, None in the place of the first. `left_out`: dotted names of what was
+    asked for and the answer was not held to, of schemas since no grammar can; `response_format` stands for the
+    request's `json_schema`.
     """
 
     text: str
@@ -47,6 +49,7 @@ class Completion:
     timings: dict[str, float]
     cut_call: CutCall | None = None
     prompt_logprobs: list[TokenLogprob | None] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,6 +250,7 @@ class Answer:
             },
             cut_call=self.router.cut_call if self.router is not None and not self._over else None,
             prompt_logprobs=self.prompt_logprobs,
+            left_out=self.left_out,
         )
 
 

@@ -156,7 +156,7 @@ class LLM:
         thousands. progress: shows a bar on stderr.
         """
         texts: Sequence[Any] = [prompts] if isinstance(prompts, str) else prompts
-        return self._finish((self.answer(prompt, params) for prompt in texts), len(texts), progress)
+        return self._finish((_told(self.answer(prompt, params)) for prompt in texts), len(texts), progress)
 
     def answer(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Answer:
         """The answer to a text or to token ids, not begun yet; `steps` works on it."""
@@ -241,8 +241,16 @@ class LLM:
         several = bool(messages) and not isinstance(messages[0], Mapping)
         conversations = messages if several else [messages]
         answers = (
-            self.reply(
-                conversation, params, tools=tools, tool_choice=tool_choice, thinking=thinking, fps=fps, effort=effort
+            _told(
+                self.reply(
+                    conversation,
+                    params,
+                    tools=tools,
+                    tool_choice=tool_choice,
+                    thinking=thinking,
+                    fps=fps,
+                    effort=effort,
+                )
             )
             for conversation in conversations
         )
@@ -267,11 +275,11 @@ class LLM:
         thinking = options.thinks(thinking)
         chat = self._prompts.conversation(messages, tools, thinking, options)
         params = _with_budget(params or SamplingParams(), options, chat)
-        turn = turn_of(chat.opened, thinking, tools, tool_choice)
+        turn = turn_of(chat.opened, thinking, tools, tool_choice, params.structure is not None)
         router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
         answer = self._answer(chat.prompt, params, router, turn)
         answer.most_calls = most_calls
-        answer.left_out = tuple(sorted(chat.unheard - {EFFORT}))
+        answer.left_out += tuple(sorted(chat.unheard - {EFFORT}))
         return answer
 
     def prompt_tokens(
@@ -348,7 +356,9 @@ class LLM:
         end_ids = (frozenset() if resolved.ignore_eos else self._eos_ids) | {*resolved.stop_token_ids}
         sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules, end_ids)
         request = Request(prompt, resolved, sampler, end_ids, reader=reader, writes=writes)
-        return Answer(request, self.tokenizer, router)
+        answer = Answer(request, self.tokenizer, router)
+        answer.left_out = rules.left_out if rules is not None else ()
+        return answer
 
     def _finish(self, answers: Iterator[Answer], count: int, progress: bool = False) -> list[Completion]:
         """All answers, of which no more are under way or prepared than the engine can use soon."""
@@ -408,6 +418,13 @@ def _with_budget(params: SamplingParams, options: PromptOptions, chat: ChatPromp
     if options.effort is None or EFFORT not in chat.unheard or params.max_thinking_tokens is not None:
         return params
     return replace(params, max_thinking_tokens=budget(options.effort) if chat.opened else None)
+
+
+def _told(answer: Answer) -> Answer:
+    """The answer, of which the log says what it is not held to."""
+    if answer.left_out:
+        log.warning("no grammar can hold an answer to %s; it is left out", ", ".join(answer.left_out))
+    return answer
 
 
 def _path(name: str | None) -> Path | None:

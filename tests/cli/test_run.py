@@ -80,6 +80,20 @@ def test_the_shape_of_an_answer(run: Run, tiny: Path, llm: LLM, tmp_path: Path) 
     assert "</think>" not in llm.tokenizer.decode(bound.token_ids[:4])
 
 
+def test_what_a_schema_cannot_be_held_to_is_told(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(
+        '{"type": "integer", "minimum": 9007199254740993, "maximum": 9007199254740993, "not": {}}', "utf-8"
+    )
+    result = run_process("run", "-p", "a", "--no-think", "--json-schema", schema, "--json")
+    assert result.err == "no grammar can hold an answer to response_format.not; it is left out\n"
+    shown = json.loads(result.out)
+    assert (shown["text"], shown["left_out"]) == ("9007199254740993", ["response_format.not"])
+    schema.write_text('{"const": -12345678901234567890}', "utf-8")
+    result = run_process("run", "-p", "a", "--no-think", "--json-schema", schema)
+    assert (result.out, result.err) == ("-12345678901234567890\n", "")
+
+
 def test_loops_are_stopped_when_asked(run: Run) -> None:
     """The demonstration model, which an expression keeps from saying anything else."""
     options = ("-p", "Repeat: 0 0 0", "--no-think", "--regex", "(0 ){900}", "--temp", "0", "-n", "700", "--json")

@@ -1,5 +1,6 @@
 """Grammars of tool calls: what they let through is read back by the parser and fits the schema; the rest is refused."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,7 +54,8 @@ def call(name: str, **values: str) -> str:
 
 
 def begin(vocabulary: GrammarVocabulary, functions: Mapping[str, Mapping[str, Any] | None]) -> Constraint:
-    return vocabulary.constraint("the schema", {"lark_grammar": "start: calls" + call_rules(functions)})
+    calls = call_rules(functions)
+    return vocabulary.constraint("the schema", {"lark_grammar": "start: calls" + calls.rules}, *calls.grammars)
 
 
 def accepts(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, text: str) -> bool:
@@ -76,7 +78,7 @@ NEEDED = {"city": "Rome", "unit": "celsius"}
         call("get weather", city="", unit="null"),
         call("get weather", days="14", city="x", hours="[1, 2.5,\n  3]", unit='in "F"\\'),
         call("get weather", **NEEDED, place='{"lat": -1.5e3}'),
-        call("get weather", code="AB/12", **NEEDED, note="abcde and more"),
+        call("get weather", code="AB/12", **NEEDED, note="abcde"),
         call("get weather", short="abcd", word="xxabby", flag="true", kind="null", **NEEDED),
         call("ping"),
         call("free", anything="1", other="\n<tool>\n"),
@@ -93,8 +95,7 @@ def test_good_calls(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, text: s
     for delta in deltas:
         assert delta.tool_call is not None
         if delta.tool_call.name == "get weather":
-            arguments = {key: value for key, value in delta.tool_call.arguments.items() if key != "note"}
-            jsonschema.validate(arguments, WEATHER)
+            jsonschema.validate(delta.tool_call.arguments, WEATHER)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,7 @@ def test_good_calls(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, text: s
         call("get weather", **NEEDED, word="aa"),
         call("get weather", **NEEDED, flag="1"),
         call("get weather", **NEEDED, kind="z"),
+        call("get weather", **NEEDED, note="abcde and more"),
         call("get weather", city="Rome", unit="kelvin"),
         call("get weather", city="Rome</parameter> and", unit="celsius"),
         call("get weather", **NEEDED).replace("unit>", "city>"),
@@ -129,30 +131,47 @@ def test_bad_calls(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, text: st
     assert not accepts(tokenizer, vocabulary, text)
 
 
-@pytest.mark.parametrize("name", ["", " a", "a>b", "a\nb", "<a"])
-def test_names_that_the_syntax_cannot_hold(name: str) -> None:
+@pytest.mark.parametrize("name", ["", " a", "a>b", "a\nb", "<a", "\ud800"])
+def test_names_that_the_syntax_cannot_hold(vocabulary: GrammarVocabulary, name: str) -> None:
     with pytest.raises(InvalidArgument, match="cannot be called"):
         call_rules({name: {}})
-    with pytest.raises(InvalidArgument, match="cannot be called"):
-        call_rules({"good": {"properties": {name: {}}}})
+    dotted = re.sub("[^a-z ]", "_", name).replace(" ", "_")
+    calls = call_rules({name: {}, "good": {"properties": {name: {}, "b": {}}, "required": [name, "b"]}})
+    assert calls.left_out == [f"tools.{dotted}.name", f"tools.good.parameters.properties.{dotted}"]
+    assert {function: bool(lost) for function, lost in calls.lost.items()} == {name: True, "good": True}
 
 
-def test_many_parameters(vocabulary: GrammarVocabulary) -> None:
-    schema = {"properties": {f"p{number}": {} for number in range(64)}, "required": ["p63", "p0"]}
-    begin(vocabulary, {"f": schema})
-    schema["properties"]["p64"] = {}
-    with pytest.raises(InvalidArgument, match="f has 65 parameters; calls by a schema have at most 64"):
-        call_rules({"f": schema})
+@pytest.mark.parametrize("count", [64, 65, 200])
+def test_many_parameters(tokenizer: Tokenizer, vocabulary: GrammarVocabulary, count: int) -> None:
+    """Each at most once, the required ones at least; beyond 64 in an order of groups."""
+    names = [f"p{number}" for number in range(count)]
+    schema = {"properties": {name: {} for name in names}, "required": [names[-1], "p0"]}
+
+    def fits(*given: str) -> bool:
+        constraint = begin(vocabulary, {"f": schema})
+        for token in tokenizer.encode(call("f", **dict.fromkeys(given, "x")), allow_special=True):
+            if not constraint.allowed[token]:
+                return False
+            constraint.consume(token)
+        return bool(constraint.allowed[tokenizer.added_tokens["<|im_end|>"]])
+
+    assert fits("p0", names[-1])
+    assert fits("p7", names[-1], "p0", "p3")
+    assert fits(names[-1], "p0", *names[1:-1])
+    assert not fits("p0")
+    assert not fits(*names[:-1])
+    assert call_rules({"f": schema}).left_out == []
 
 
 def test_schemas_that_cannot_be_held_to(vocabulary: GrammarVocabulary) -> None:
-    for bad in (
-        {"type": "object", "not": {}},
-        {"type": "integer", "minimum": 3, "maximum": 1},
-        {"type": "string", "pattern": "("},
+    for bad, left_out in (
+        ({"type": "object", "not": {}}, ["tools.f.parameters.properties.a.not"]),
+        ({"type": "integer", "minimum": 3, "maximum": 1}, ["tools.f.parameters"]),
+        ({"type": "string", "pattern": "("}, ["tools.f.parameters.properties.a.pattern"]),
     ):
-        with pytest.raises(InvalidArgument, match="the schema cannot be used: "):
-            begin(vocabulary, {"f": {"properties": {"a": bad}, "required": ["a"]}})
+        functions = {"f": {"properties": {"a": bad}, "required": ["a"]}}
+        begin(vocabulary, functions)
+        assert call_rules(functions).left_out == left_out
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def execute(arguments: argparse.Namespace) -> None:
 def answer_object(completion: Completion) -> dict[str, Any]:
     """What --json shows. Its keys are promised to stay."""
     answer = asdict(completion)
-    for rare in ("logprobs", "cut_call"):
-        if answer[rare] is None:
+    for rare in ("logprobs", "cut_call", "left_out"):
+        if answer[rare] in (None, ()):
             del answer[rare]
     return answer
 

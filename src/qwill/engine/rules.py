@@ -18,7 +18,8 @@ class Rules:
     """Consulted before each draw of one request and told each token, in order; so the tokens that come out do not
     depend on how many drafts a step verifies.
 
-    `forced` is the next token where there is no choice. `finish_reason` says why the answer has ended: "stop" at the
+    `forced` is the next token where there is no choice. `left_out` names what of its schemas the answer is not held to.
+    `finish_reason` says why the answer has ended: "stop" at the
     end of its structure, "loop", or "error" when its structure could not be followed.
     """
 
@@ -28,6 +29,7 @@ class Rules:
         self._forbidden = np.fromiter(forbidden, np.int64)
         self._queue: deque[int] = deque()
         self.finish_reason: str | None = None
+        self.left_out: tuple[str, ...] = ()
 
     @property
     def forced(self) -> int | None:

@@ -45,6 +45,7 @@ class SamplingParams:
     - max_thinking_tokens: the most tokens of reasoning, which is then closed so that the answer follows; None: no limit
     - loop_detection: end an answer that goes on repeating itself, with the finish_reason "loop" (engine/loops.py)
     - json_schema: what the answer after the reasoning is to fit, as a mapping or as JSON; {} stands for any object
+    - strict_schema: refuse a json_schema of which something cannot be held to, where that is left out otherwise
     - regex: what it is to match as a whole, in the syntax of Rust's regex crate without look-around
     - grammar: what it is to follow, in Lark as llguidance reads it. Only one of the three
     - logit_bias: what to add to the logits of token ids, from -100 (never) to 100
@@ -70,6 +71,7 @@ class SamplingParams:
     max_thinking_tokens: int | None = None
     loop_detection: bool = False
     json_schema: Mapping[str, Any] | str | None = None
+    strict_schema: bool = False
     regex: str | None = None
     grammar: str | None = None
     logit_bias: Mapping[int, float] | None = None
@@ -96,8 +98,9 @@ class SamplingParams:
         for name in ("logprobs", "prompt_logprobs"):
             self._number(name, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
         self._number("max_thinking_tokens", 0, 2**31 - 1, "a whole number of at least 0", whole=True)
-        if not isinstance(self.loop_detection, bool):
-            raise InvalidArgument(f"loop_detection must be true or false, not {self.loop_detection!r}")
+        for name in ("loop_detection", "strict_schema"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidArgument(f"{name} must be true or false, not {getattr(self, name)!r}")
         self._check_structure()
         if self.logit_bias is not None:
             object.__setattr__(self, "logit_bias", _biases(self.logit_bias))

@@ -10,20 +10,60 @@ import numpy as np
 
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import InvalidArgument
-from qwill.text.lark import bounded, full_match, regex_terminal
+from qwill.text.lark import full_match, regex_terminal
+from qwill.text.patterns import usable
+from qwill.text.schema_grammar import json_grammar
+from qwill.text.schemas import sound
 from qwill.text.tokenizer import Tokenizer
 
 Grammar = dict[str, Any]  # one of llguidance's: json_schema or lark_grammar
+_WIDEST = 10_000  # places of a grammar where an answer may be at once: room for objects of some thousand properties
+_MOST_ITEMS = 200_000  # that are looked at for a mask, which takes ten milliseconds
+_LONGEST = 400  # characters of a complaint, which may quote all of an expression
 
 
-def structure_of(params: SamplingParams) -> Grammar | None:
-    """The grammar that a request asks for; None when its answer is free."""
+PLACE = "response_format"  # of a request's schema, with which the names of its parts begin
+
+
+def structure_of(params: SamplingParams) -> tuple[Grammar | None, tuple[str, ...]]:
+    """The grammar that a request asks for, None when its answer is free, and names of what it does not hold to.
+
+    Raises InvalidArgument for a schema with types or references that are none, or that nothing fits, and with
+    `strict_schema` for one that cannot be held to.
+    """
     if params.json_schema is not None:
         assert isinstance(params.json_schema, Mapping)
-        return {"json_schema": bounded(params.json_schema or {"type": "object"})}
+        return _schema_grammar(params.json_schema or {"type": "object"}, params.strict_schema)
     if params.regex is not None:
-        return {"lark_grammar": f"start: {regex_terminal(full_match(params.regex))}"}
-    return None if params.grammar is None else {"lark_grammar": params.grammar}
+        return {"lark_grammar": f"start: {regex_terminal(full_match(params.regex))}"}, ()
+    return None if params.grammar is None else {"lark_grammar": params.grammar}, ()
+
+
+def _schema_grammar(schema: Mapping[str, Any], strict: bool) -> tuple[Grammar, tuple[str, ...]]:
+    found = sound({key: value for key, value in schema.items() if key != "x-guidance"}, PLACE)
+    if found.mistakes:
+        raise InvalidArgument(f"json_schema cannot be used: {found.mistakes[0]}")
+    if strict and found.lost:
+        raise InvalidArgument(
+            f"json_schema is strict, and {', '.join(found.lost)} cannot be held to; leave that out, or strict"
+        )
+    if found.schema is None:
+        raise InvalidArgument("json_schema cannot be used: nothing fits it, since its parts contradict each other")
+    options = _options(schema["x-guidance"]) if "x-guidance" in schema else None
+    grammar = json_grammar(found.schema, options)
+    unused = options != schema.get("x-guidance") or (options is not None and "json_schema" not in grammar)
+    return grammar, (*found.left_out, *([f"{PLACE}.x-guidance"] if unused else []))
+
+
+def _options(given: Any) -> dict[str, Any] | None:
+    """llguidance's own options, as far as they are sound."""
+    if not isinstance(given, Mapping):
+        return None
+    return {
+        key: value
+        for key, value in given.items()
+        if isinstance(value, bool) or (isinstance(value, str) and usable(value))
+    }
 
 
 class GrammarVocabulary:
@@ -45,7 +85,8 @@ class GrammarVocabulary:
         Raises InvalidArgument, which says `what` asked for them, when they are no grammars, or too large.
         """
         text = json.dumps({"grammars": grammars})
-        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0)
+        limits = llguidance.LLParserLimits(max_items_in_row=_WIDEST, step_max_items=_MOST_ITEMS)
+        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0, limits=limits)
         if matcher.is_error():
             raise InvalidArgument(f"{what} cannot be used: {_essence(matcher.get_error())}")
         constraint = Constraint(matcher, self.vocab_size)
@@ -122,4 +163,4 @@ class _Vocabulary:
 def _essence(message: str) -> str:
     """The first line of a complaint, and the lines that say what is wrong with an expression."""
     first, *others = message.strip().split("\n")
-    return " ".join([first, *(line.strip() for line in others if line.startswith("error:"))])
+    return " ".join([first[:_LONGEST], *(line.strip() for line in others if line.startswith("error:"))])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # What indentation needs. Without a bound a model at a loss writes blanks until the limit.
-_WHITE_SPACE = {"whitespace_pattern": r"[ \t]{0,2}(\r?\n[ \t]{0,48})?"}
+WHITE_SPACE = r"[ \t]{0,2}(\r?\n[ \t]{0,48})?"
 
 
 def literal(text: str) -> str:
@@ -15,7 +15,7 @@ def literal(text: str) -> str:
 
 def bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The same JSON schema, with a bound on white space unless it has options of its own (`x-guidance`)."""
-    return {"x-guidance": _WHITE_SPACE, **schema}
+    return {"x-guidance": {"whitespace_pattern": WHITE_SPACE}, **schema}
 
 
 def full_match(pattern: str) -> str:

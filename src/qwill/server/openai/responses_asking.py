@@ -64,4 +64,4 @@ def _format(body: ResponsesRequest) -> dict[str, Any]:
         return given
     if given:
         raise Refusal(400, f"text.format and {next(iter(given))} exclude each other", param="text.format")
-    return {"json_schema": stated.schema_ or {}}
+    return {"json_schema": stated.schema_ or {}, "strict_schema": stated.strict is True}
