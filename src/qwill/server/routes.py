@@ -6,12 +6,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from qwill.server.asks import Caller
 from qwill.server.errors import TOO_DEEP, Refusal
-from qwill.server.http import GONE
 from qwill.server.service import Service
 from qwill.server.warm import PATHS, WARMING
 
@@ -61,11 +59,7 @@ async def _record(request: Request) -> None:
 
 async def _check_body(request: Request) -> None:
     """Refuses what Python reads though it is no JSON, and nesting that no code that walks through it could follow."""
-    try:
-        body = await request.body()
-    except ClientDisconnect:
-        raise Refusal(GONE, "the client has left") from None
-    if not body:
+    if not await request.body():
         return
     try:
         level: list[Any] = [await request.json()]

@@ -69,10 +69,7 @@ class Open:
 
 
 class Output:
-    """Takes an answer's deltas. `items` are those that are complete, or cut off by the answer's end.
-
-    A call that turns out to be none ends as incomplete in the events and is no item: its text stands in a message.
-    """
+    """Takes an answer's deltas. `items` are those that are complete, or cut off by the answer's end."""
 
     def __init__(
         self,
@@ -105,12 +102,12 @@ class Output:
         elif delta.tool_call is not None:
             assert self._open is not None
             self._open.texts = [delta.tool_call.arguments_json]
-            yield from self._end("completed", is_call=True)
+            yield from self._end("completed")
         elif delta.completion is not None:
             cut = delta.completion.finish_reason in ("length", "loop", "error")
             if cut and not self._begun:  # clients look for the item that was cut off
                 yield from self._write(MESSAGE, StreamDelta("content"))
-            yield from self._end("incomplete" if cut else "completed", is_call=True)
+            yield from self._end("incomplete" if cut else "completed")
 
     def _called(self, name: str) -> dict[str, Any]:
         """A call of the tool that has this name for the model, as the client knows it."""
@@ -141,14 +138,13 @@ class Output:
         self._begun += 1
         yield self._open.whole("added")
 
-    def _end(self, status: str, is_call: bool = False) -> Iterator[Event]:
-        """Ends the item that is open, if one is. `is_call`: if it is a call, it is no mere text that began like one."""
+    def _end(self, status: str) -> Iterator[Event]:
+        """Ends the item that is open, if one is."""
         done, self._open = self._open, None
         if done is None:
             return
         form, text = done.form, "".join(done.texts)
         if form is None:
-            status = status if is_call else "incomplete"
             if done.is_custom:
                 text = done.item["input"] = begun_input(text)
                 yield from [done.event("custom_tool_call_input.delta", delta=text)] if text else []
@@ -165,8 +161,7 @@ class Output:
             yield done.event(f"{form.text}.done", text=text, **more)
             yield done.event(f"{form.part}.done", part=part)
         done.item["status"] = status
-        if form is not None or is_call:
-            self.items.append(done.item)
+        self.items.append(done.item)
         yield done.whole("done")
 
 
