@@ -80,6 +80,16 @@ def test_the_shape_of_an_answer(run: Run, tiny: Path, llm: LLM, tmp_path: Path) 
     assert "</think>" not in llm.tokenizer.decode(bound.token_ids[:4])
 
 
+def test_an_effort(run: Run, tiny: Path) -> None:
+    asked = ("run", tiny, "-p", "and", "--temp", "0", "-n", "12", "--json")
+    without, none, low = (
+        json.loads(run(*asked, *more).out) for more in (["--no-think"], ["--effort", "none"], ["--effort", "low"])
+    )
+    assert none["token_ids"] == without["token_ids"]
+    assert low["token_ids"] == json.loads(run(*asked).out)["token_ids"]  # whose bound is beyond 12 tokens
+    assert run(*asked, "--effort", "much").code == 2
+
+
 def test_what_a_schema_cannot_be_held_to_is_told(tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(

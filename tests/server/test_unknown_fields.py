@@ -1,12 +1,14 @@
 """What clients add to what they send back is left out and named, wherever it stands; at the top level of the dialects
 that check it, it is refused."""
 
+import json
 import random
 import string
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from benchmarks.fuzz_cases import BODIES, filled
 
 from qwill.server.http import MOST_LETTERS, MOST_NAMES
 from server.asking import send
@@ -161,3 +163,44 @@ def test_names_that_no_header_holds(server: Running) -> None:
     assert len(told) == MOST_NAMES + 1
     assert told[-1].startswith("and ")
     assert all(len(name) <= MOST_LETTERS + 3 and name.isascii() and name.isprintable() for name in told)
+
+
+# Objects whose keys are no fields: schemas, and maps from names of the client's own.
+FREE = frozenset({
+    "parameters", "input_schema", "schema", "metadata", "logit_bias", "chat_template_kwargs", "guided_json", "input",
+    "arguments", "json", "format", "client_metadata", "action",
+})  # fmt: skip
+
+
+def with_unknown(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The body with an unknown field in each of the objects within it, one at a time, and where that is."""
+    if isinstance(value, list):
+        for number, one in enumerate(value):
+            for where, changed in with_unknown(one, place):
+                yield where, [*value[:number], changed, *value[number + 1 :]]
+    elif isinstance(value, dict):
+        if place:
+            yield f"{place.removeprefix('.')}.x_new", value | {"x_new": {"a": [1]}}
+        for name, one in value.items():
+            if name not in FREE or not isinstance(one, dict):
+                for where, changed in with_unknown(one, f"{place}.{name}"):
+                    yield where, value | {name: changed}
+
+
+@pytest.mark.parametrize("path", [path for path in CASES if path in BODIES])
+def test_they_may_stand_anywhere(server: Running, path: str) -> None:
+    """In every object of every body that the fuzzer begins with."""
+    tried = 0
+    for number, body in enumerate(BODIES[path]):
+        sound = json.loads(filled(random.Random(7), body, damaged=False))
+        before = send("POST", server.url + path, json=sound)
+        if before.status_code != 200:
+            continue  # one of those that are to be refused
+        wholly = names(before.headers.get(HEADER, ""))  # left out, with all that they hold
+        for where, changed in with_unknown(sound):
+            answer = send("POST", server.url + path, json=changed)
+            assert answer.status_code == 200, (number, where, answer.text)
+            told = names(answer.headers[HEADER])
+            assert where in told or told == wholly, (number, where, told)
+            tried += 1
+    assert tried > 10
