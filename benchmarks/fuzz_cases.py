@@ -4,9 +4,11 @@ media and broken HTTP. fuzz_server.py sends them.
 
 import base64
 import copy
+import gzip
 import io
 import json
 import random
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,6 +24,18 @@ TOOL = {
 }  # fmt: skip
 CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+PDF, NOTES = "JVBERi0xLjQK", "U29tZSB3b3Jkcy4="  # the beginning of one, and a text, in base64
+TEXT_FILE = {"type": "file", "file": {"file_data": f"data:text/plain;base64,{NOTES}", "filename": "a.txt"}}
+PDF_FILE = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF}", "file_id": "f"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": NOTES, "format": "wav"}}
+DOCUMENT = {
+    "type": "document",
+    "title": "a",
+    "context": "b",
+    "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+}
+UNKNOWN = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [
+    {"type": "web_search_result", "title": "x", "url": "y", "encrypted_content": NOTES}]}  # fmt: skip
 BODIES: dict[str, list[dict[str, Any]]] = {
     "/v1/chat/completions": [
         {"model": "demo", "messages": [{"role": "user", "content": "What is 17 + 25?"}], "max_tokens": 3,
@@ -45,10 +59,29 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"messages": [{"role": "user", "content": "x"}], "guided_regex": "[ab]{3}", "max_tokens": 3,
         "enable_thinking": False,
          "logit_bias": {"5": -100, "7": 3.5}, "metadata": {"a": "b"}, "user": "me", "priority": -3},
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [
+            {"id": "c", "type": "custom", "custom": {"name": "code", "input": "1 + 1"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "2"}], "max_tokens": 3, "enable_thinking": False,
+         "tools": [{"type": "custom", "custom": {"name": "code", "description": "x", "format": {
+             "type": "grammar", "grammar": {"syntax": "regex", "definition": "[ab]{3}"}}}},
+             {"type": "function", "function": TOOL}, {"type": "web_search", "max_uses": 1}],
+         "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [
+             {"type": "custom", "custom": {"name": "code"}}, {"type": "web_search"}]}}},
+        {"messages": [{"role": "user", "content": [TEXT_FILE, PDF_FILE, SOUND, {"type": "text", "text": "x"}]},
+                      {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "tool_calls": [CALL]},
+                      {"role": "tool", "tool_call_id": "call_1", "content": [TEXT_FILE, {"type": "image_url",
+                      "image_url": f"data:application/pdf;base64,{PDF}"}]}], "max_tokens": 3},
     ],
     "/v1/completions": [
         {"model": "demo", "prompt": ["Once", "Twice"], "max_tokens": 3, "logprobs": 2, "n": 2, "stop": "."},
         {"prompt": [1, 2, 3], "max_tokens": 2, "stream": True, "echo": False, "guided_json": SCHEMA},
+        {"prompt": [[1, 2, 3], [4]], "max_tokens": 0, "logprobs": 1, "echo": True, "temperature": 0, "seed": 1234},
+        {"prompt": ["Once", "Twice"], "max_tokens": 1, "logprobs": 0, "echo": True, "stream": True, "n": 2},
+    ],
+    "/v1/embeddings": [
+        {"model": "demo", "input": ["Once", "Twice"], "encoding_format": "base64", "dimensions": 8, "user": "me"},
+        {"input": [1, 2, 3], "encoding_format": "float"},
+        {"input": [[1, 2, 3], [4]]},
     ],
     "/v1/responses": [
         {"model": "demo", "input": "What is 17 + 25?", "max_output_tokens": 16, "stream": True, "store": False},
@@ -57,6 +90,28 @@ BODIES: dict[str, list[dict[str, Any]]] = {
                                          {"type": "input_image", "image_url": "{image}"}]}],
          "tools": [{"type": "function", **TOOL}], "reasoning": {"effort": "low"},
          "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}}},
+        {"model": "demo", "max_output_tokens": 16, "client_metadata": {"a": "b"}, "input": [
+            {"role": "user", "content": "Weather?", "phase": "commentary"},
+            {"type": "function_call", "call_id": "c1", "name": "find", "namespace": "maps", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "here"},
+            {"type": "custom_tool_call", "call_id": "c2", "name": "code", "input": "1 + 1"},
+            {"type": "custom_tool_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "2"}]},
+            {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": "search", "query": "x"}},
+            {"type": "mcp_call", "id": "m", "server_label": "a", "name": "b", "arguments": "{}", "output": "x"},
+            {"type": "shell_call", "call_id": "s", "action": {"commands": ["ls"]}},
+            {"type": "shell_call_output", "call_id": "s", "output": [
+                {"stdout": "a", "stderr": "", "outcome": {"type": "exit", "exit_code": 1}}]},
+            {"type": "compaction", "encrypted_content": "x", "summary": "They met."}],
+         "tools": [{"type": "namespace", "name": "maps", "description": "x", "tools": [
+             {"type": "function", "name": "find", "parameters": TOOL["parameters"], "strict": True},
+             {"type": "custom", "name": "draw"}]}, {"type": "web_search", "external_web_access": True},
+             {"type": "custom", "name": "code", "format": {"type": "grammar", "syntax": "regex", "definition": "a|b"}}],
+         "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [
+             {"type": "function", "name": "find", "namespace": "maps"}, {"type": "custom", "name": "code"}]}},
+        {"input": [{"role": "user", "content": [
+            {"type": "input_file", "filename": "a.txt", "file_data": NOTES}, {"type": "input_file", "file_url": "x"},
+            SOUND, {"type": "computer_screenshot", "image_url": "{image}"}, {"type": "input_image", "file_id": "f"}]}],
+         "max_output_tokens": 16},
     ],
     "/v1/messages": [
         {"model": "demo", "max_tokens": 3, "system": "Be short.", "messages": [{"role": "user", "content": "Hi!"}],
@@ -69,6 +124,19 @@ BODIES: dict[str, list[dict[str, Any]]] = {
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]}],
          "tools": [{"name": "get_weather", "description": "x", "input_schema": TOOL["parameters"]}],
          "tool_choice": {"type": "auto"}, "thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {"model": "demo", "max_tokens": 3, "messages": [{"role": "user", "content": "Hi!"}],
+         "tools": [{"type": "bash_20250124", "name": "bash", "strict": True},
+                   {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}],
+         "tool_choice": {"type": "tool", "name": "bash", "disable_parallel_tool_use": True}},
+        {"model": "demo", "max_tokens": 3, "system": [{"type": "text", "text": "x"}, UNKNOWN], "messages": [
+            {"role": "user", "content": [DOCUMENT, UNKNOWN, {"type": "image", "source": {"type": "file",
+            "file_id": "f"}}, {"type": "document", "source": {"type": "content", "content": [UNKNOWN]}}]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "", "signature": "x", "cache_control": {"type": "ephemeral"}},
+                {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}, UNKNOWN,
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [DOCUMENT, UNKNOWN,
+            {"type": "tool_reference", "tool_name": "f"}]}]}]},
     ],
     "/v1/responses/input_tokens": [{"model": "demo", "input": "Hi!", "instructions": "Be short."}],
     "/v1/messages/count_tokens": [{"model": "demo", "messages": [{"role": "user", "content": "Hi!"}]}],
@@ -78,10 +146,24 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"model": "demo", "messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function",
         "function": TOOL}],
          "format": SCHEMA, "stream": False, "options": {"num_predict": 3}, "keep_alive": "5m"},
+        {"messages": [{"role": "user", "content": [TEXT_FILE, {"type": "text", "text": "x"}], "images": ["{image}",
+         f"data:application/pdf;base64,{PDF}"]}, {"role": "assistant", "content": "", "reasoning_content": "y",
+         "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, {"role": "tool", "name": "f", "content": "z"}],
+         "options": {"num_predict": 3}},
     ],
-    "/api/generate": [{"model": "demo", "prompt": "x", "system": "y", "raw": False, "options": {"num_predict": 3}}],
+    "/api/generate": [{"model": "demo", "prompt": "x", "system": "y", "raw": False, "options": {"num_predict": 3}},
+                      {"model": "demo", "keep_alive": 0}],
+    "/api/embed": [
+        {"model": "demo", "input": ["Once", "Twice"], "truncate": True, "dimensions": 8, "options": {"num_ctx": 9},
+         "keep_alive": "5m"},
+        {"input": "Once"},
+    ],
+    "/api/embeddings": [{"model": "demo", "prompt": "Once", "options": {"num_ctx": 9}, "keep_alive": 60}],
     "/api/show": [{"model": "demo", "verbose": True}],
-    "/tokenize": [{"model": "demo", "prompt": "Hello!"}, {"messages": [{"role": "user", "content": "Hi!"}]}],
+    "/apply-template": [{"model": "demo", "messages": [{"role": "user", "content": "Hi!"}], "tools": [
+        {"type": "function", "function": TOOL}], "chat_template_kwargs": {"enable_thinking": False}}],
+    "/tokenize": [{"model": "demo", "prompt": "Hello!", "add_special_tokens": False, "return_token_strs": True},
+                  {"messages": [{"role": "user", "content": "Hi!"}]}],
     "/detokenize": [{"model": "demo", "tokens": [1, 2, 3]}],
 }  # fmt: skip
 ODD: tuple[Any, ...] = (
@@ -107,7 +189,8 @@ LINES = (
     b"Expect: 100-continue", b"Connection: upgrade\r\nUpgrade: websocket", b"Connection: Upgrade\r\nUpgrade: h2c",
     b"Host: evil.example", b"Origin: https://evil.example", b"Origin: null", b"Authorization: Bearer \xff",
     b"X-Request-Id: a\rb", b"X-Request-Id: " + b"a" * 5_000, b" folded: x", b"no colon", b": no name", b"a\0b: c",
-    b"X: " + b"b" * 70_000, b"Accept-Encoding: gzip", b"Content-Encoding: gzip", b"Range: bytes=0-1",
+    b"X: " + b"b" * 70_000, b"Accept-Encoding: gzip", b"Content-Encoding: gzip",
+    b"Content-Encoding: br", b"Content-Encoding: deflate\r\nContent-Encoding: gzip", b"Range: bytes=0-1",
     b"Access-Control-Request-Method: POST\r\nOrigin: https://evil.example", b"If-None-Match: *",
 )  # fmt: skip
 METHODS = (
@@ -129,7 +212,9 @@ PATHS = (
     b"/v1/models/%00",
     b"/%ff%fe", b"/docs", b"/openapi.json", b"/metrics", b"/health?" + b"a=b&" * 2_000, b"*", b"http://evil.example/",
     b"/\xff",
-    b"/v1/models/" + b"a" * 5_000, b"/api/tags", b"/v1/responses/x", b"/%0d%0aX:%20y", b"", b" ", b"/;/..;/",
+    b"/v1/models/" + b"a" * 5_000, b"/api/tags", b"/v1/responses/x", b"/version", b"/props", b"/props?model=x",
+    b"/slots",
+    b"/slots?fail_on_no_slot=x", b"/api/ps", b"/%0d%0aX:%20y", b"", b" ", b"/;/..;/",
     b"/v1/chat/completions/",
 )  # fmt: skip
 
@@ -211,6 +296,21 @@ def _chunked(rng: random.Random, bodies: Bodies, kind: str) -> Case:
     return Case(kind, (head.encode() + chunks + end,))
 
 
+def _packed(rng: random.Random, bodies: Bodies, kind: str) -> Case:
+    """Whole, damaged, or of a few bytes that stand for very many."""
+    path, body = _body(rng, bodies)
+    contents = filled(rng, _short(body), damaged=False)
+    if rng.random() < 0.1:
+        contents = contents.ljust(rng.choice((10**5, 10**8)))
+    name, pack = rng.choice(((b"gzip", gzip.compress), (b"deflate", zlib.compress), (b"br", gzip.compress)))
+    packed = pack(contents)
+    if rng.random() < 0.3:
+        packed = rng.choice((packed[: len(packed) // 2], packed + packed, _damaged(rng, packed)))
+    request = _post(path, packed)
+    head = b"Content-Encoding: " + name + b"\r\nConnection: close\r\n"
+    return Case(kind, (request.replace(b"Connection: close\r\n", head, 1),))
+
+
 def _pipelined(rng: random.Random, bodies: Bodies, kind: str) -> Case:
     requests = []
     for _ in range(rng.choice((2, 3, 10))):
@@ -237,6 +337,7 @@ MAKERS: dict[str, tuple[int, Callable[[random.Random, Bodies, str], Case]]] = {
     "broken HTTP": (12, _broken_http),
     "torn requests": (3, _torn),
     "chunked bodies": (4, _chunked),
+    "packed bodies": (4, _packed),
     "pipelined requests": (2, _pipelined),
     "clients that leave": (4, _leaving),
 }

@@ -48,7 +48,13 @@ class UnsupportedModel(CheckpointError):
 
 
 class PromptTooLong(UserError):
-    """More tokens than the context holds."""
+    """More tokens than the context holds. `tokens`: how many, or about how many where not all were read; `most`: how
+    many there may be."""
+
+    def __init__(self, message: str, tokens: int = 0, most: int = 0) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+        self.most = most
 
 
 class TemplateError(UserError):
@@ -56,7 +62,11 @@ class TemplateError(UserError):
 
 
 class MediaError(UserError):
-    """An image or video that cannot be decoded or is outside the limits."""
+    """An image or video that cannot be decoded or is outside the limits. `place`: where in a conversation it stands."""
+
+    def __init__(self, message: str, place: str | None = None) -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.place = place or None
 
 
 class SessionError(UserError):

@@ -12,8 +12,11 @@ import numpy as np
 
 from qwill import options
 from qwill.answer import Answer, Completion, StreamDelta
-from qwill.engine.disk_cache import DiskCache
+from qwill.effort import VARIABLE as EFFORT
+from qwill.effort import budget
+from qwill.engine.disk_cache import DiskCache, has_files
 from qwill.engine.engine import PAGE_SIZE, TOKEN_BUDGET, Engine
+from qwill.engine.readers import MeanState, PromptLogprobs, PromptReader
 from qwill.engine.request import Prompt, Request
 from qwill.engine.sampler import Sampler
 from qwill.engine.sampling_params import SamplingParams
@@ -25,7 +28,7 @@ from qwill.model.config import ModelConfig, model_config
 from qwill.model.model import Model
 from qwill.ops import Operations, native_operations
 from qwill.progress import answers_bar, report_to
-from qwill.prompt import Message, PromptBuilder, PromptOptions, with_data_addresses
+from qwill.prompt import ChatPrompt, Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.fingerprint import fingerprint
@@ -55,13 +58,14 @@ class LLM:
         yarn: float | None = None,
         isa: str = "",
         mmproj: str | None = None,
-        max_sequences: int = 16,
+        max_sequences: int = options.DEFAULT_SEQUENCES,
         step_tokens: int = TOKEN_BUDGET,
         max_waiting: int | None = None,
         speculative: bool | int = False,
         prefix_cache: bool | int = True,
         disk_cache: str | Path | None = None,
-        disk_cache_bytes: int = 10 * 10**9,
+        disk_cache_bytes: int = options.DISK_CACHE_BYTES,
+        disk_cache_at_once: bool = True,
         progress: Callable[[int, int], None] | None = None,
         operations: Operations | None = None,
     ) -> None:
@@ -79,8 +83,9 @@ class LLM:
         a number is how many, otherwise as many as pay. prefix_cache: whether prompts that begin like earlier ones go
         on from there, which changes no answer either; a number is the bytes that the states kept for it may take,
         otherwise a quarter of the free memory, at most 2 GiB. disk_cache: a folder where they are kept beyond that and
-        for the next start, up to `disk_cache_bytes`. progress: called with bytes loaded and bytes in all. operations:
-        the functions that compute, instead of the kernels that threads and isa choose.
+        for the next start, up to `disk_cache_bytes`; with `disk_cache_at_once` false only what `keep` writes there.
+        progress: called with bytes loaded and bytes in all. operations: the functions that compute, instead of the
+        kernels that threads and isa choose.
         Raises subclasses of UserError.
         """
         self.checkpoint: Checkpoint = (
@@ -113,7 +118,10 @@ class LLM:
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(_tokenizer, self.checkpoint)
             self._model.load()
-            on_disk = self._disk_cache(disk_cache, disk_cache_bytes) if disk_cache is not None else None
+            self._keeps = None if disk_cache is None or disk_cache_at_once else (disk_cache, disk_cache_bytes)
+            on_disk = None
+            if disk_cache is not None and (disk_cache_at_once or has_files(disk_cache)):
+                on_disk = self._disk_cache(disk_cache, disk_cache_bytes, disk_cache_at_once)
             self.engine = Engine(
                 self._model, cache_tokens, max_sequences, kv_type, step_tokens, drafts,
                 options.snapshot_bytes(prefix_cache), on_disk, max_waiting,
@@ -124,6 +132,13 @@ class LLM:
         self._counted = PromptBuilder(self.checkpoint, self.tokenizer, has_vision, self.max_context, COUNTED)
         self._eos_ids = _eos_ids(self.checkpoint, self.tokenizer)
         self._guide = Guide(self.tokenizer, self.config.text.vocab_size, self._eos_ids)
+
+    def keep(self) -> None:
+        """Writes what the prefix cache has in memory, where there is a disk cache that is written only now."""
+        if self._keeps is not None:
+            on_disk = self.engine.disk_cache or self._disk_cache(*self._keeps, at_once=False)
+            self.engine.disk_cache = on_disk
+            self.engine.write_snapshots(on_disk)
 
     def close(self) -> None:
         """Waits until the disk cache is written. The end of the program does so, too."""
@@ -146,6 +161,30 @@ class LLM:
     def answer(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Answer:
         """The answer to a text or to token ids, not begun yet; `steps` works on it."""
         return self._answer(self._prompts.tokens(prompt), params, None)
+
+    def embed(self, texts: str | Sequence[str] | Sequence[Sequence[int]], dimensions: int | None = None) -> np.ndarray:
+        """[texts, dimensions] f32: for each text, or list of token ids, a vector of length 1, of texts that are alike
+        vectors that are near. It is the mean of the last hidden states; `dimensions` of them are taken, all by default.
+        These models were not trained for it: one that was tells texts apart much better.
+        """
+        given: Sequence[Any] = [texts] if isinstance(texts, str) else texts
+        answers = [self.embedding(text, dimensions) for text in given]
+        self._finish(iter(answers), len(answers))
+        width = self.config.text.hidden_size if dimensions is None else dimensions
+        return np.stack([answer.embedding for answer in answers]) if answers else np.empty((0, width), np.float32)
+
+    def embedding(
+        self, prompt: str | Sequence[int], dimensions: int | None = None, *, truncate: bool = False
+    ) -> Answer:
+        """What reads a text or token ids for `embed`, not begun yet; `steps` works on it. `truncate`: of what does not
+        fit into the context its beginning is read. Raises InvalidArgument, PromptTooLong.
+        """
+        size = self.config.text.hidden_size
+        if dimensions is not None and not 1 <= dimensions <= size:
+            raise InvalidArgument(f"dimensions must be from 1 to {size}, not {dimensions}")
+        if truncate:
+            prompt = self._counted.tokens(prompt).token_ids[: self.max_context]
+        return self._answer(self._prompts.tokens(prompt), None, None, reader=MeanState(dimensions), reads_only=True)
 
     def steps(self, answers: Sequence[Answer]) -> Generator[None, None, None]:
         """Works on answers together and pauses after each step of the engine, until all are finished.
@@ -173,23 +212,23 @@ class LLM:
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
-        fps: float | None = None,
+        fps: float | None = None, effort: str | None = None,
     ) -> Completion: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[True],
-        fps: float | None = None,
+        fps: float | None = None, effort: str | None = None,
     ) -> Iterator[StreamDelta]: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Sequence[Message]], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
-        fps: float | None = None,
+        fps: float | None = None, effort: str | None = None,
     ) -> list[Completion]: ...  # fmt: skip
     def chat(self, messages: Any, params: SamplingParams | None = None, *, tools: Tools = None,
              tool_choice: ToolChoice = "auto", thinking: bool = True, stream: bool = False,
-             fps: float | None = None) -> Any:  # fmt: skip
+             fps: float | None = None, effort: str | None = None) -> Any:  # fmt: skip
         """Answers a conversation, or a list of conversations with a list.
 
         messages: as in the OpenAI API, content as text or as parts with images (`image`, `image_url`) and videos
@@ -197,11 +236,22 @@ class LLM:
         tool_choice: "auto", calls as the model likes, which fit the schemas of functions that say `strict`; "none";
         "required", nothing but calls that fit the schemas; or a function's name, nothing but calls of that one.
         stream: an iterator of StreamDelta; closing it cancels the answer. fps: frames a second taken from videos.
+        effort: how much the model reasons: none, minimal, low, medium, high, xhigh or max.
         """
         several = bool(messages) and not isinstance(messages[0], Mapping)
         conversations = messages if several else [messages]
         answers = (
-            _told(self.reply(conversation, params, tools=tools, tool_choice=tool_choice, thinking=thinking, fps=fps))
+            _told(
+                self.reply(
+                    conversation,
+                    params,
+                    tools=tools,
+                    tool_choice=tool_choice,
+                    thinking=thinking,
+                    fps=fps,
+                    effort=effort,
+                )
+            )
             for conversation in conversations
         )
         if stream:
@@ -214,19 +264,22 @@ class LLM:
     def reply(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, fps: float | None = None,
-        options: PromptOptions | None = None, most_calls: int | None = None,
+        effort: str | None = None, options: PromptOptions | None = None, most_calls: int | None = None,
     ) -> Answer:  # fmt: skip
         """The answer to a conversation as `chat` takes it, not begun yet; `steps` works on it.
 
-        `options` say how the prompt is made, `fps` being one of them. The answer ends after `most_calls` tool calls.
-        Any thread may call this while another one steps the engine.
+        `options` say how the prompt is made, `fps` and `effort` being two of them. The answer ends after `most_calls`
+        tool calls. Any thread may call this while another one steps the engine.
         """
-        chat = self._prompts.conversation(messages, tools, thinking, options or PromptOptions(fps=fps))
-        structured = params is not None and params.structure is not None
-        turn = turn_of(chat.opened, thinking, tools, tool_choice, structured)
+        options = options or PromptOptions(fps=fps, effort=effort)
+        thinking = options.thinks(thinking)
+        chat = self._prompts.conversation(messages, tools, thinking, options)
+        params = _with_budget(params or SamplingParams(), options, chat)
+        turn = turn_of(chat.opened, thinking, tools, tool_choice, params.structure is not None)
         router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
         answer = self._answer(chat.prompt, params, router, turn)
         answer.most_calls = most_calls
+        answer.left_out = tuple(sorted(chat.unheard - {EFFORT}))
         return answer
 
     def prompt_tokens(
@@ -241,13 +294,15 @@ class LLM:
 
     def save_session(
         self, path: str | Path, messages: Sequence[Message], *, tools: Tools = None, thinking: bool = True,
+        effort: str | None = None,
     ) -> int:  # fmt: skip
         """Writes a conversation to a file, its pictures and videos with it, and what the prefix cache has of it, so
         that a later start need not read it again. Returns the number of tokens that are kept. Raises SessionError.
         """
         # What comes next is a question, before which templates leave earlier reasoning out.
         answered = bool(messages) and messages[-1].get("role") == "assistant"
-        prompt = self._prompts.conversation([*messages, *([NEXT_QUESTION] if answered else [])], tools, thinking).prompt
+        asked = [*messages, *([NEXT_QUESTION] if answered else [])]
+        prompt = self._prompts.conversation(asked, tools, thinking, PromptOptions(effort=effort)).prompt
         place, length, pages, states = self.engine.computed(prompt)
         write_session(Path(path), self._fingerprint, with_data_addresses(messages), place, length, pages, states)
         return length
@@ -270,7 +325,7 @@ class LLM:
                 f"logits of {len(token_ids)} tokens take {size / 1e9:.1f} GB, {available / 1e9:.1f} GB are free;"
                 " take fewer tokens"
             )
-        request = self._answer(prompt, SamplingParams(temperature=0, max_tokens=1), None, reserve=0).request
+        request = self._answer(prompt, None, None, reads_only=True).request
         return self.engine.prompt_logits(request)
 
     def _answer(
@@ -279,20 +334,29 @@ class LLM:
         params: SamplingParams | None,
         router: Router | None,
         turn: Turn | None = None,
-        reserve: int = 1,
+        reader: PromptReader | None = None,
+        reads_only: bool = False,
     ) -> Answer:
-        """A request that is ready to be added, and what reads its tokens."""
-        room = self.max_context - len(prompt.token_ids)
-        if room < reserve:
-            raise PromptTooLong(
-                f"the prompt has {len(prompt.token_ids)} tokens and the context holds {self.max_context};"
-                " shorten it or ask for a longer context"
-            )
+        """A request that is ready to be added, and what reads its tokens. `reads_only`: no answer has to fit."""
         resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
-        resolved = replace(resolved, max_tokens=min(resolved.max_tokens or room, max(room, 1)))
+        if resolved.prompt_logprobs is not None:
+            reader = PromptLogprobs(prompt.token_ids, resolved.prompt_logprobs)
+        writes = not reads_only and resolved.max_tokens != 0
+        room = self.max_context - len(prompt.token_ids)
+        if room < writes:
+            tokens = len(prompt.token_ids)
+            raise PromptTooLong(
+                f"the prompt has {tokens} tokens and the context holds {self.max_context};"
+                " shorten it or ask for a longer context",
+                tokens, min(self.max_context, tokens - 1),
+            )  # fmt: skip
+        most = min(resolved.max_tokens or room, room) if writes else 1
+        resolved = replace(resolved, max_tokens=most, min_tokens=min(resolved.min_tokens, most))
         rules = self._guide.rules(resolved, prompt.token_ids, turn)
-        sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules)
-        answer = Answer(Request(prompt, resolved, sampler, self._eos_ids), self.tokenizer, router)
+        end_ids = (frozenset() if resolved.ignore_eos else self._eos_ids) | {*resolved.stop_token_ids}
+        sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules, end_ids)
+        request = Request(prompt, resolved, sampler, end_ids, reader=reader, writes=writes)
+        answer = Answer(request, self.tokenizer, router)
         answer.left_out = rules.left_out if rules is not None else ()
         return answer
 
@@ -340,9 +404,9 @@ class LLM:
                    "drafts": self._drafts != 0 and self._model.mtp is not None, "version": STATES_VERSION}  # fmt: skip
         return fingerprint(self.checkpoint, options)
 
-    def _disk_cache(self, folder: str | Path, size: int) -> DiskCache:
+    def _disk_cache(self, folder: str | Path, size: int, at_once: bool) -> DiskCache:
         try:
-            return DiskCache(Path(folder).expanduser(), self._fingerprint, size)
+            return DiskCache(Path(folder).expanduser(), self._fingerprint, size, at_once)
         except OSError as error:
             raise InvalidArgument(
                 f"disk_cache {folder}: {error.strerror}; give a folder that can be written"
@@ -354,6 +418,13 @@ def _told(answer: Answer) -> Answer:
     if answer.left_out:
         log.warning("no grammar can hold an answer to %s; it is left out", ", ".join(answer.left_out))
     return answer
+
+
+def _with_budget(params: SamplingParams, options: PromptOptions, chat: ChatPrompt) -> SamplingParams:
+    """With a bound on the reasoning in place of an effort that the template does not know."""
+    if options.effort is None or EFFORT not in chat.unheard or params.max_thinking_tokens is not None:
+        return params
+    return replace(params, max_thinking_tokens=budget(options.effort) if chat.opened else None)
 
 
 def _path(name: str | None) -> Path | None:

@@ -11,6 +11,8 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.load import Checkpoint, memory_needed
 
 DEFAULT_CONTEXT = 32_768
+DEFAULT_SEQUENCES = 16
+DISK_CACHE_BYTES = 10 * 10**9
 MOST_SNAPSHOT_BYTES = 2 << 30
 
 

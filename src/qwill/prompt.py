@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from qwill import effort
 from qwill.engine.request import Prompt
 from qwill.errors import CheckpointError, InvalidArgument, MediaError, PromptTooLong
 from qwill.media.image import ImageSettings, load_image, preprocess_image, source_bytes
@@ -15,7 +16,7 @@ from qwill.media.patches import Patches
 from qwill.media.placement import Kind, MediaTokenIds, place, placeholder_text
 from qwill.media.video import VideoSettings, load_video, preprocess_video
 from qwill.text.chat_template import DEFAULT_TEMPLATE, MEDIA_KINDS, BegunAnswer, ChatTemplate, part_kind, part_source
-from qwill.text.prompt import MediaPart
+from qwill.text.prompt import MediaPart, RenderedPrompt
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.load import Checkpoint
 
@@ -38,6 +39,8 @@ class PromptOptions:
     - seconds: the longest that reading a video may take
     - go_on: the last message, the assistant's, is the beginning of the answer
     - variables: handed to the chat template
+    - preserve_thinking: whether reasoning of earlier turns stays in the prompt, for templates that know the word
+    - effort: how much the model is to reason (effort.py), likewise
     """
 
     fps: float | None = None
@@ -48,16 +51,32 @@ class PromptOptions:
     seconds: float | None = None
     go_on: bool = False
     variables: Mapping[str, Any] = field(default_factory=dict)
+    preserve_thinking: bool | None = None
+    effort: str | None = None
+
+    def thinks(self, thinking: bool) -> bool:
+        """Whether the model reasons if it is to be `thinking` as far as its effort allows. Raises InvalidArgument."""
+        return thinking and (self.effort is None or effort.reasons(self.effort))
+
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """What only some templates know, by the names of their variables."""
+        wished = {
+            "preserve_thinking": self.preserve_thinking,
+            effort.VARIABLE: None if self.effort is None else effort.spelled(self.effort),
+        }
+        return {name: value for name, value in wished.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class ChatPrompt:
     """A conversation's prompt. `opened`: it ends inside an opened `<think>`; `goes_on`: it ends with the beginning of
-    the answer."""
+    the answer. `unheard`: wishes (PromptOptions) that the template does not know."""
 
     prompt: Prompt
     opened: bool
     goes_on: bool = False
+    unheard: frozenset[str] = frozenset()
 
 
 class PromptBuilder:
@@ -104,32 +123,35 @@ class PromptBuilder:
         if self._template is None:
             source = self._checkpoint.chat_template or DEFAULT_TEMPLATE
             self._template = ChatTemplate(source, self.tokenizer.added_tokens)
-        begun = None
+        begun, thinking = None, options.thinks(thinking)
         if options.go_on:
             if not messages or messages[-1].get("role") != "assistant":
                 raise InvalidArgument("only an assistant's message can be gone on with; it has to be the last one")
             begun = BegunAnswer.of(messages[-1])
             messages = messages[:-1]
             thinking = bool(begun.reasoning) or (thinking and not begun.content)
+        wishes = options.wishes if thinking else replace(options, effort=None).wishes
+        unheard = wishes.keys() - self._template.variables if wishes else frozenset()
+        heard = {name: value for name, value in wishes.items() if name not in unheard}
         rendered = self._template.render(
-            messages, tools, enable_thinking=thinking, begun=begun, **_own_variables(options.variables)
+            messages, tools, enable_thinking=thinking, begun=begun, **{**heard, **_own_variables(options.variables)}
         )
         goes_on = begun is not None and bool(begun.reasoning or begun.content)
         opened = rendered.opens_reasoning
         self._check_length(rendered.text)
         if not rendered.media:
             token_ids = self.tokenizer.encode_template(rendered)
-            return ChatPrompt(_text_prompt(token_ids, self._partings(token_ids)), opened, goes_on)
+            return ChatPrompt(_text_prompt(token_ids, self._partings(token_ids)), opened, goes_on, frozenset(unheard))
         if not self._has_vision:
             raise MediaError(f"{self._checkpoint.path}: has no vision tower; leave images and videos out")
-        loaded = self._load_all(rendered.media, options)
+        loaded = self._load_all(rendered, options)
         kinds: list[Kind] = ["image" if part.kind == "image" else "video" for part in rendered.media]
         texts = [placeholder_text(kind, patches, times) for kind, (patches, times) in zip(kinds, loaded, strict=True)]
         token_ids = self.tokenizer.encode_template(rendered.expand_media(texts))
         media = [(kind, patches) for kind, (patches, _) in zip(kinds, loaded, strict=True)]
         positions, after, runs = place(token_ids, media, MediaTokenIds.from_config(self._checkpoint.config))
         partings = (*self._partings(token_ids), runs[-1].start + runs[-1].length)
-        return ChatPrompt(Prompt(token_ids, positions, after, runs, partings), opened, goes_on)
+        return ChatPrompt(Prompt(token_ids, positions, after, runs, partings), opened, goes_on, frozenset(unheard))
 
     def _partings(self, token_ids: list[int]) -> tuple[int, ...]:
         """Where conversations part: after a system message that others begin with, too, and where the answer begins,
@@ -150,23 +172,30 @@ class PromptBuilder:
         for start in range(0, len(text), step):
             tokens += len(self.tokenizer.encode(text[start : start + step], allow_special=True))
             if tokens > 2 * self._max_text:  # a token that is cut here may count several times
+                about = tokens * len(text) // min(start + step, len(text))
                 raise PromptTooLong(
-                    f"the prompt is far too long: the context holds {self._max_context} tokens; shorten it"
-                )
+                    f"the prompt is far too long: by its beginning it has about {about} tokens, and the context holds"
+                    f" {self._max_context}; shorten it",
+                    about, self._max_context,
+                )  # fmt: skip
 
-    def _load_all(self, parts: Sequence[MediaPart], options: PromptOptions) -> list[tuple[Patches, list[float]]]:
+    def _load_all(self, rendered: RenderedPrompt, options: PromptOptions) -> list[tuple[Patches, list[float]]]:
         """Images and videos with the times of their frames, no more than fit: pixels take far more memory than
         files."""
         loaded = []
         tokens = 0
-        for part in parts:
-            loaded.append(self._load(part, options))
+        for part in rendered.media:
+            try:
+                loaded.append(self._load(part, options))
+            except MediaError as error:
+                raise MediaError(str(error), part.source.get("place")) from error
             tokens += loaded[-1][0].tokens
             if tokens > self._max_context:
                 raise PromptTooLong(
                     f"the images and videos have more than the {self._max_context} tokens that the context holds;"
-                    " send fewer or smaller ones"
-                )
+                    " send fewer or smaller ones",
+                    tokens + len(self.tokenizer.encode_template(rendered)), self._max_context,
+                )  # fmt: skip
         return loaded
 
     def _load(self, part: MediaPart, options: PromptOptions) -> tuple[Patches, list[float]]:

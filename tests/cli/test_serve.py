@@ -105,6 +105,26 @@ def test_sigterm_lets_answers_finish_and_exits_with_0() -> None:
         assert process.wait(PATIENCE) == 0
 
 
+def test_what_an_unloaded_model_has_read_is_kept_while_the_server_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    warm = tmp_path / "warm.jsonl"
+    question = {"messages": [{"role": "user", "content": QUESTION}]}
+    warm.write_text(json.dumps(question))
+    with served("--warm", str(warm), "--alias", "claude-*=demo", "--cache-size", "0.5") as (process, client):
+        (folder,) = [path for path in (tmp_path / "qwill").iterdir() if path.is_dir()]
+        assert ask(client, model="claude-x")["usage"]["prompt_tokens_details"]["cached_tokens"] > 100
+        assert client.post("/api/generate", json={"keep_alive": 0}).json()["done_reason"] == "unload"
+        assert snapshots(folder)
+        assert ask(client)["usage"]["prompt_tokens_details"]["cached_tokens"] > 100
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        assert list((tmp_path / "qwill").iterdir()) == []
+    with served("--cache", "none") as (_, client):
+        assert not list((tmp_path / "qwill").iterdir())
+
+
 def test_the_log_has_no_prompts_and_is_json() -> None:
     with served() as (process, client):
         ask(client, "What is 17 + 25? Confidential.")
@@ -142,6 +162,13 @@ def own_log() -> Iterator[None]:
         (["/nowhere.gguf"], "nowhere"),
         (["--ctx", "100000"], "a context of 100000 is outside"),
         (["--usage", "/nowhere/usage.sqlite"], "usage"),
+        (["--alias", "x"], "--alias 'x' is not NAME=MODEL"),
+        (["--alias", "x=big"], "--alias x=big: no model 'big' here; there is demo"),
+        (["--alias", "demo=demo"], "--alias demo: a model has that name"),
+        (["a=demo", "b=demo", "--alias", "x=a", "--alias", "x=b"], "--alias x: it is to be a and b"),
+        (["--default", "big"], "--default big: no model 'big' here; there is demo"),
+        (["--warm", "/nowhere.jsonl"], "requests cannot be read from /nowhere.jsonl"),
+        (["--record", "/nowhere/at/all.jsonl"], "requests cannot be written to /nowhere/at/all.jsonl"),
     ],
 )
 def test_mistakes_end_with_a_line(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -267,7 +267,7 @@ def test_parameters_come_from_the_request_then_the_checkpoint_then_the_family() 
         ("temperature", math.nan),
         ("temperature", math.inf),
         ("temperature", "hot"),
-        ("top_p", 0),
+        ("top_p", -0.01),
         ("top_p", 1.01),
         ("top_k", -1),
         ("top_k", 2.5),

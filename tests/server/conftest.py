@@ -22,6 +22,7 @@ def idle(request: pytest.FixtureRequest) -> Iterator[None]:
     shared = request.getfixturevalue("server") if "server" in request.fixturenames else None
     yield
     if shared is not None:
+        shared.keep()
         shared.until_idle()
 
 

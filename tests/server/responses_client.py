@@ -67,6 +67,8 @@ def told(events: list[dict[str, Any]]) -> list[Any]:
                 items[event["output_index"]]["content"][event["content_index"]]["text"] += event["delta"]
             case "response.function_call_arguments.delta":
                 items[event["output_index"]]["arguments"] += event["delta"]
+            case "response.custom_tool_call_input.delta":
+                items[event["output_index"]]["input"] += event["delta"]
             case "response.output_item.done":
                 assert event["item"]["id"] == items[event["output_index"]]["id"]
                 items[event["output_index"]]["status"] = event["item"]["status"]

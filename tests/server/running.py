@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import httpx
+
 from qwill.server.app import Application
 from qwill.server.models import Models, Served
 from qwill.server.run import Server, configuration, event_loop, listen
@@ -41,6 +43,13 @@ class Running:
         """Waits for the engine's thread to have nothing left; a lost cancellation would never end."""
         until(lambda: self.worker.answering == 0 and not self.worker.llm.engine.has_work)
         self.worker.llm.engine.scheduler.check_integrity()
+
+    def keep(self) -> None:
+        """Loads the first model, and keeps it for ever, if a test has had it unloaded now or later."""
+        served = self.application.models.all[0]
+        if served.worker is None or served.keep_seconds is not None:
+            loading = {"model": served.name, "keep_alive": -1, "stream": False}
+            httpx.post(f"{self.url}/api/generate", json=loading, timeout=PATIENCE).raise_for_status()
 
 
 @contextmanager

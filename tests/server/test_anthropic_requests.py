@@ -45,7 +45,8 @@ def test_turns() -> None:
         ],
     )
     functions = [{"name": "get_weather", "arguments": {"city": city}} for city in ("Paris", "Rome")]
-    address = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
+    address: dict[str, Any] = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
+    address["place"] = "messages.6.content.2.content.1"
     assert found == [
         {"role": "system", "content": "Be kind.\n\nBe short.\n\nStay calm."},
         {"role": "user", "content": "What\nnow?\nWell?"},
@@ -79,7 +80,7 @@ def test_documents_are_text() -> None:
     assert "".join(part["text"] for part in text) == "Tale\nOnce.\nHit\na.txt\nTwo\nFour\nThree"
     assert picture["type"] == "image_url"
     named = {"type": "tool_reference", "tool_name": "get_weather"}
-    messages = plain(messages=[user("?"), assistant([use("a")]), user([result("a", [named]), result("a")])])
+    messages = plain(messages=[user("?"), assistant([use("a"), use("b")]), user([result("a", [named]), result("b")])])
     assert [message["content"] for message in messages[2:]] == ["The tool get_weather can be called.", ""]
 
 
@@ -94,11 +95,10 @@ def test_documents_are_text() -> None:
         ({"stop_sequences": [""]}, "stop_sequences.0"),
         ({"temprature": 1}, "unknown field 'temprature'"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "'role'"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "the roles of messages here are user, assistant, system"),
         ({"messages": [user(None)]}, "content"),
         ({"messages": [user([{"type": "text"}])]}, "text"),
-        ({"messages": [user([{"type": "server_tool_use", "id": "a"}])]}, "'server_tool_use'"),
-        ({"messages": [user([{"type": "text", "text": "x", "size": 1}])]}, "unknown field"),
+        ({"messages": [user([{"id": "a"}])]}, "messages.0.content.0: the types of a user's blocks here are text"),
         ({"messages": [assistant([result("a")])]}, "'tool_result'"),
         ({"messages": [user([IMAGE | {"transformations": {"oversized_image": "error"}}])]}, "'downsize'"),
         ({"system": [IMAGE]}, "system"),

@@ -1,6 +1,7 @@
 """Bodies that are too large, too slow, no JSON, and JSON that no client would send."""
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from qwill.text.tokenizer import Tokenizer
 from server.asking import send
 from server.guards import KEY, POSTS, SECRET, ask, check_refusal, gated, guarded_server
 from server.raw import connect, exchange, head, status
-from server.running import Running, running
+from server.running import Running, running, until
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,15 @@ def test_slow_bodies(hasty: Running, lines: tuple[str, ...]) -> None:
     assert "0.5 s" in json.loads(said.partition(b"\r\n\r\n")[2])["error"]["message"]
 
 
-def test_a_body_that_ends_early(guarded: Running) -> None:
+@pytest.mark.parametrize("packing", ["identity", "gzip"])
+def test_a_body_that_ends_early(guarded: Running, packing: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The client left, which is no error of the server's."""
+    caplog.set_level(logging.INFO)
+    lines = (f"X-API-Key: {SECRET}", "Content-Length: 50", f"Content-Encoding: {packing}")
     with connect(guarded.url) as connection:
-        connection.sendall(head("POST", "/v1/completions", f"X-API-Key: {SECRET}", "Content-Length: 50") + b"{")
+        connection.sendall(head("POST", "/v1/completions", *lines) + b"{")
+    until(lambda: [record for record in caplog.records if record.message == "request"])
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
     assert send("GET", f"{guarded.url}/v1/models", headers=KEY).status_code == 200
 
 

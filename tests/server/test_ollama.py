@@ -163,12 +163,10 @@ def test_options_mean_what_they_mean_elsewhere() -> None:
         "presence_penalty": 0.2, "frequency_penalty": 0.3, "num_predict": 9, "stop": "x",
     }  # fmt: skip
     body = {"messages": [{"role": "user", "content": SUM}], "options": given}
-    params = chat_ask(OllamaChatRequest.model_validate(body | {"think": "low"})).params
+    params = chat_ask(OllamaChatRequest.model_validate(body)).params
     assert (params.temperature, params.top_k, params.top_p, params.min_p) == (0.5, 40, 0.9, 0.05)
     assert (params.repetition_penalty, params.presence_penalty, params.frequency_penalty) == (1.1, 0.2, 0.3)
     assert (params.seed, params.max_tokens, params.stop) == (3, 9, ("x",))
-    assert params.max_thinking_tokens == 1024
-    assert chat_ask(OllamaChatRequest.model_validate(body | {"think": "high"})).params.max_thinking_tokens is None
 
 
 def test_efforts(client: ollama.Client) -> None:
@@ -179,14 +177,12 @@ def test_efforts(client: ollama.Client) -> None:
 def test_what_means_nothing_here_is_told(server: Running) -> None:
     messages = [{"role": "user", "content": SUM}]
     options = {"num_ctx": 1024, "num_gpu": 99, "mirostat": 0, "typical_p": None, "new_penalty": [1], "top_k": 3}
-    told = post(server, "chat", messages=messages, keep_alive="5m", options=options, truncate=True, stream=False)
-    assert told.headers["x-qwill-ignored"] == (
-        "keep_alive, truncate, options.mirostat, options.new_penalty, options.num_gpu"
-    )
+    told = post(server, "chat", messages=messages, keep_alive=-1, options=options, truncate=True, stream=False)
+    assert told.headers["x-qwill-ignored"] == "options.mirostat, options.new_penalty, options.num_gpu, truncate"
     shorter = post(server, "chat", messages=messages, options={"num_ctx": 512})
     assert shorter.headers["x-qwill-ignored"] == "options.num_ctx"
     generated = post(server, "generate", prompt=SUM, context=[1, 2], keep_alive=-1, raw=True, think=True, options=None)
-    assert generated.headers["x-qwill-ignored"] == "context, keep_alive, think"
+    assert generated.headers["x-qwill-ignored"] == "context, think"
     assert "x-qwill-ignored" not in post(server, "chat", messages=messages).headers
 
 
@@ -245,17 +241,11 @@ def test_a_request_without_a_question_loads_the_model(client: ollama.Client, ser
     answer = client.chat("demo", [])
     assert (answer.done, answer.done_reason, answer.message.content) == (True, "load", "")
     assert client.chat("demo").done_reason == "load"
-    generated = client.generate("demo", keep_alive="10m")
+    generated = client.generate("demo", keep_alive=-1)
     assert (generated.done, generated.done_reason, generated.response) == (True, "load", "")
     assert [piece.done_reason for piece in client.generate("demo", "", stream=True)] == ["load"]
     told = post(server, "generate", model="demo", system="x", options={"top_k": 1})
     assert told.headers["x-qwill-ignored"] == "options, system"
-    with pytest.raises(ollama.ResponseError, match="--unload-after") as caught:
-        client.generate("demo", keep_alive=0)
-    assert caught.value.status_code == 400
-    with pytest.raises(ollama.ResponseError) as caught:
-        client.chat("llama3", [])
-    assert caught.value.status_code == 404
 
 
 def test_models_are_told(client: ollama.Client, server: Running) -> None:
@@ -324,14 +314,7 @@ def test_what_other_programs_send(server: Running) -> None:
     assert lines(answered)[-1]["done_reason"] == "stop"
 
 
-def test_unknown_models_and_long_prompts(client: ollama.Client) -> None:
-    for name in ("llama3", "demo:8b", "latest"):
-        with pytest.raises(ollama.ResponseError, match=f"no model '{name}' here; there is demo") as caught:
-            client.chat(name, [{"role": "user", "content": SUM}])
-        assert caught.value.status_code == 404
-        with pytest.raises(ollama.ResponseError) as caught:
-            client.show(name)
-        assert caught.value.status_code == 404
+def test_long_prompts(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="the context holds 1024") as caught:
         list(ask(client, "word " * 2000, stream=True))
     assert caught.value.status_code == 400
@@ -340,29 +323,22 @@ def test_unknown_models_and_long_prompts(client: ollama.Client) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"temprature": 1}, "unknown field 'temprature'"),
         ({"options": {"temperature": -1}}, "temperature must be"),
         ({"options": {"temperature": "hot"}}, "options.temperature: "),
-        ({"options": {"top_p": 0}}, "top_p must be"),
+        ({"options": {"top_p": 1.1}}, "top_p must be"),
         ({"options": {"num_predict": 0}}, "num_predict must be at least 1, or -1"),
         ({"options": {"num_predict": -3}}, "num_predict must be at least 1, or -1"),
         ({"options": {"repeat_penalty": 0}}, "options.repeat_penalty: "),
         ({"options": {"seed": 2**65}}, "seed must be"),
         ({"options": {"stop": [""]}}, "stop must be"),
-        ({"options": {"bad name\r\n": 1}}, "unknown option 'bad name"),
-        ({"options": {f"x{number}": 1 for number in range(100)}}, "100 unknown options"),
         ({"options": [1]}, "options: "),
         ({"format": "xml"}, "format: must be json or a JSON schema"),
         ({"format": {"type": "nonsense"}}, "schema"),
-        ({"think": "deeply"}, "think: must be true, false, low, medium or high"),
+        ({"think": "deeply"}, "think: must be true, false, none, minimal, low, medium, high, xhigh or max"),
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs: "),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages.0.role: "),
-        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content: "),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content.0: must be an object whose type"),
         ({"messages": [{"role": "system", "content": "x", "images": ["eA=="]}]}, "images"),
-        (
-            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
-            "messages.0.tool_calls.0.function.arguments: ",
-        ),
         ({"tools": [{"type": "function"}]}, "tools.0.function: "),
         ({"tools": [{"function": {"name": ""}}]}, "tools.0.function.name: "),
     ],
@@ -395,10 +371,6 @@ def test_files_are_left_alone(client: ollama.Client) -> None:
         assert caught.value.status_code == 400
     for refused in (lambda: client.copy("demo", "mine"), lambda: client.delete("demo")):
         with pytest.raises(ollama.ResponseError, match="qwill serve") as caught:
-            refused()
-        assert caught.value.status_code == 400
-    for refused in (lambda: client.embed("demo", "x"), lambda: client.embeddings("demo", "x")):
-        with pytest.raises(ollama.ResponseError, match="no embeddings") as caught:
             refused()
         assert caught.value.status_code == 400
     assert [model.model for model in client.list().models] == ["demo:latest"]

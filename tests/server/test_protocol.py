@@ -8,7 +8,7 @@ import pytest
 from qwill.server import protocol
 from server.asking import send
 from server.raw import connect, exchange, head, post, read_all, status
-from server.running import PATIENCE, Running
+from server.running import PATIENCE, Running, until
 
 
 def test_headers_without_end(server: Running) -> None:
@@ -74,6 +74,18 @@ def test_all_requests_of_a_connection_hear_that_it_ended(server: Running, caplog
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
         assert server.worker.answering == 1
     server.until_idle()
+    assert "Exception" not in caplog.text
+
+
+def test_a_client_that_leaves_within_its_body(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    def left() -> list[str]:
+        lines = send("GET", f"{server.url}/metrics").text.splitlines()
+        return [line for line in lines if 'route="/detokenize",status="499"' in line and "requests_total" in line]
+
+    assert not left()
+    with connect(server.url) as connection:
+        connection.sendall(post("/detokenize", {"tokens": [1, 2, 3]})[:-4])
+    until(left)
     assert "Exception" not in caplog.text
 
 

@@ -160,7 +160,7 @@ def test_tool_choice(client: openai.OpenAI) -> None:
     for choice, message in (
         ({"type": "function", "name": "get_rain"}, "get_rain"),
         (allowed("auto", "get_rain"), "get_rain"),
-        ({"type": "web_search_preview"}, "other tools are not offered"),
+        ({"type": "web_search_preview"}, "type 'web_search_preview', which this server does not run"),
         ("always", "tool_choice"),
     ):
         with pytest.raises(openai.BadRequestError, match=message):
@@ -215,8 +215,7 @@ def test_reasoning_comes_back(client: openai.OpenAI) -> None:
     opaque = "qwill:" + base64.b64encode(text.encode()).decode()
     assert full == tokens({"type": "reasoning", "summary": [], "encrypted_content": opaque})
     for foreign in ("gAAAAABo", "qwill:", "qwill:??", "qwill:gAAA"):
-        with pytest.raises(openai.BadRequestError, match="was encrypted elsewhere"):
-            tokens({"type": "reasoning", "summary": [], "encrypted_content": foreign})
+        assert tokens({"type": "reasoning", "summary": [], "encrypted_content": foreign}) == tokens()
 
 
 def test_log_probabilities(client: openai.OpenAI, server: Running) -> None:
@@ -262,7 +261,9 @@ def test_a_call_that_is_cut_off(client: openai.OpenAI, server: Running) -> None:
         (item,) = final["output"]
         if item["status"] == "completed":  # though its closing tag may be missing
             break
-        if item["type"] == "function_call":  # before its function is named it is text
+        if item["type"] == "message":  # before its function is named nothing is told
+            assert item["content"][0]["text"] == ""
+        else:
             assert item["name"] == "translate"
             assert call.arguments.startswith(item["arguments"])
             with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
@@ -273,8 +274,7 @@ def test_a_call_that_is_cut_off(client: openai.OpenAI, server: Running) -> None:
     cut = ask(client, question, max_output_tokens=max(seen.values()), **asked)
     assert cut.output[0].status == "incomplete"
     assert ask(client, SUM, previous_response_id=cut.id).output_text.endswith("42")
-    with pytest.raises(openai.BadRequestError, match="leave out a call that was cut off"):
-        ask(client, [*cut.output, {"role": "user", "content": SUM}])
+    assert ask(client, [*cut.output, {"role": "user", "content": SUM}]).output_text.endswith("42")
 
 
 @pytest.mark.parametrize("length", [20, 2000])
@@ -340,28 +340,21 @@ def test_what_means_nothing_here_is_told(client: openai.OpenAI) -> None:
         ({"max_tool_calls": 0}, "max_tool_calls"),
         ({"input": []}, "input"),
         ({"input": 5}, "input"),
-        ({"input": [{"role": "user", "content": "x", "colour": 1}]}, r"unknown field 'input\..*colour'"),
         ({"input": [{"role": "judge", "content": "x"}]}, "role"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input_file"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "image_url"),
-        (
-            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x", "file_id": "f"}]}]},
-            "files are not kept here",
-        ),
+        ({"input": [{"role": "user", "content": [{"type": "input_flie", "file_id": "f"}]}]}, "'input_flie' is none"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "the address of an image"),
         (
             {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": "data:,x"}]}]},
             "holds text alone",
         ),
-        ({"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]}, "no item of that type"),
-        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "no function_call 'c'"),
         (
-            {"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "[1]"}]},
-            "arguments must be the text of a JSON object",
+            {"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]},
+            "none of its items can be shown",
         ),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": "x"}]}, "names the call 'c'"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:,x"}]}]}, "image"),
-        ({"tools": [{"type": "web_search"}]}, "tools of type 'web_search' are not offered here"),
-        ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "y"}]}, "tools of type 'mcp'"),
-        ({"tools": [{"type": "custom", "name": "x"}]}, "tools of type 'custom'"),
+        ({"tools": [{"type": "web_search"}]}, "none is left, since this server does not run web_search"),
+        ({"tools": [{"type": "custom", "format": {"type": "text"}}]}, "tools.0.name"),
         ({"tool_choice": "required"}, "required"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "needs a schema"),
         ({"text": {"format": {"type": "json_object", "schema": {}}}}, "has no schema"),
@@ -381,9 +374,7 @@ def test_mistakes_are_named(client: openai.OpenAI, more: dict[str, Any], message
     assert "\n" not in caught.value.body["message"]
 
 
-def test_unknown_models_and_queries(client: openai.OpenAI, server: Running) -> None:
-    with pytest.raises(openai.NotFoundError, match="no model 'gpt-5' here"):
-        ask(client, SUM, model="gpt-5")
+def test_unknown_queries(server: Running) -> None:
     refused = send("GET", f"{server.url}/v1/responses/resp_1?colour=red")
     assert refused.status_code == 400
     assert "colour" in refused.json()["error"]["message"]

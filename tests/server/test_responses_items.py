@@ -20,6 +20,7 @@ from server.running import Running
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 CALL = "<tool_call>\n<function=f>\n<parameter=a>\n</tool_call>é\n</parameter>\n</function>\n</tool_call>"
+UNCLEAR = "<tool_call>\n<function=f>\n<parameter=a>\n1"
 BROKEN = "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\n2"
 
 
@@ -79,7 +80,7 @@ def test_what_was_written_in_one_go_is_one_message(items: list[dict[str, Any]], 
 
 
 def test_outputs_need_their_calls() -> None:
-    with pytest.raises(Refusal, match="no function_call '2' stands before"):
+    with pytest.raises(Refusal, match="names the call '2', and no call before it"):
         conversation([call("1"), result("2"), call("2")])
 
 
@@ -116,8 +117,8 @@ TEXTS = [
     (f"a{CALL}b\n</think>\n\nb", ["b"]),
     (f"a\n</think>\n\n{CALL}\n{CALL}", []),
     (
-        f"a\n</think>\n\none\n{BROKEN}",
-        ["one\n<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\n2"],
+        f"a\n</think>\n\none\n{UNCLEAR}",
+        ["one\n<tool_call>\n<function=f>\n<parameter=a>\n1"],
     ),
 ]
 
@@ -149,13 +150,21 @@ def test_a_call_that_is_cut_off_is_an_incomplete_item(tokenizer: Tokenizer) -> N
     assert events[-1] == {"type": "response.output_item.done", "output_index": 1, "item": items[-1]}
 
 
-def test_a_call_that_is_none_is_no_item(tokenizer: Tokenizer) -> None:
+def test_what_was_told_of_a_call_is_closed(tokenizer: Tokenizer) -> None:
     events, items = grow(tokenizer, f"a\n</think>\n\n{BROKEN}", [1])
     ended = [event["item"] for event in events if event["type"] == "response.output_item.done"]
-    assert [(item["type"], item["status"]) for item in ended] == [
+    assert ended == items
+    assert [(item["type"], item["status"]) for item in items] == [
         ("reasoning", "completed"),
-        ("function_call", "incomplete"),
-        ("message", "completed"),
+        ("function_call", "completed"),
     ]
+    deltas = [event["delta"] for event in events if event["type"] == "response.function_call_arguments.delta"]
+    assert "".join(deltas) == items[1]["arguments"] == '{"a": "1", "b": "2"}'
+
+
+def test_a_call_that_is_none_is_no_item(tokenizer: Tokenizer) -> None:
+    events, items = grow(tokenizer, f"a\n</think>\n\n{UNCLEAR}", [1])
+    ended = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+    assert ended == items
     assert [item["type"] for item in items] == ["reasoning", "message"]
-    assert items[1]["content"][0]["text"] == BROKEN
+    assert items[1]["content"][0]["text"] == UNCLEAR

@@ -252,11 +252,6 @@ def test_media_come_in_the_order_of_their_placeholders() -> None:
         ([{"role": "system", "content": [{"type": "image"}]}], "system message cannot hold images"),
         ([{"role": "assistant", "tool_calls": [5]}], r"tool_calls\[0\] is not an object"),
         ([{"role": "assistant", "tool_calls": [{"function": {}}]}], r"tool_calls\[0\].function has no function name"),
-        (
-            [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "{"}]}],
-            r"tool_calls\[0\].arguments is not JSON",
-        ),
-        ([{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "[1]"}]}], "arguments is not a JSON object"),
         ([{"role": "wizard", "content": ""}], "A wizard message cannot stand at position 1"),
     ],
 )
@@ -384,3 +379,42 @@ def test_random_conversations_in_the_released_template(
     rendered = _compiled(source, tokenizer).render(messages, [TOOL], enable_thinking=thinking)
     assert rendered.text == expected
     assert tokenizer.encode_template(rendered) == library.encode(expected, add_special_tokens=False).ids
+
+
+# As released templates do, which look for the question behind which reasoning stays.
+ASKING = (
+    "{%- if not messages | selectattr('role', 'equalto', 'user') | list -%}"
+    "{{ raise_exception('No user query') }}{%- endif -%}"
+)
+CALL = {"name": "f", "arguments": {}}
+SUMMARY = [
+    {"role": "system", "content": "Be short."},
+    {"role": "assistant", "content": "question0", "reasoning_content": "Hm.", "tool_calls": [CALL]},
+    {"role": "tool", "content": "5 <|im_end|>"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("messages", [SUMMARY, SUMMARY[1:], SUMMARY[:1], SUMMARY[:2]])
+def test_conversations_without_a_question_are_rendered(messages: list[Any]) -> None:
+    """The same as by a template that does not insist on one."""
+    tokens = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+    expected = ChatTemplate(DEFAULT_TEMPLATE, tokens).render(messages, [TOOL])
+    rendered = ChatTemplate(ASKING + DEFAULT_TEMPLATE, tokens).render(messages, [TOOL])
+    assert rendered.text == expected.text
+    assert len(rendered.marked.split("<|im_end|>")) == len(expected.marked.split("<|im_end|>"))
+
+
+def test_other_refusals_are_told_as_they_are() -> None:
+    template = ChatTemplate("{{ raise_exception('No ' ~ messages | length) }}", [])
+    with pytest.raises(TemplateError, match="refused the conversation: No 1"):
+        template.render([{"role": "assistant", "content": "x"}])
+    strange = ChatTemplate(ASKING + "{{ messages[0].content | upper }}", [])  # writes no turns
+    with pytest.raises(TemplateError, match="No user query"):
+        strange.render([{"role": "assistant", "content": "x"}])
+
+
+@pytest.mark.parametrize("given", ['{"a": ', "[1]", "5", "text", '"{}"'])
+def test_arguments_that_are_no_object_are_shown_as_they_came(given: str) -> None:
+    call = {"function": {"name": "f", "arguments": given}}
+    rendered = render([{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": [call]}])
+    assert f"<function=f>\n<parameter=arguments>\n{given}\n</parameter>\n</function>" in rendered.text

@@ -44,6 +44,7 @@ def route(pieces: Sequence[str], thinking: bool = False, tools: list[dict[str, A
             parts[-1] = (delta.kind, parts[-1][1] + delta.text)
         else:
             parts.append((delta.kind, delta.text))
+    assert list(told) == list(range(last + 1))  # no pieces are told of what turns out to be no call
     return parts
 
 
@@ -88,7 +89,6 @@ HAND_WRITTEN = [
     (False, f"<tool_call>\n{CALL}", [("content", "<tool_call>"), ("tool_call", *PARIS)]),
     (False, f"a <tool_call> tag\n{CALL}", [("content", "a <tool_call> tag"), ("tool_call", *PARIS)]),
     (False, CALL[:70], [("content", CALL[:70])]),
-    (False, CALL.replace("</function>\n", ""), [("content", CALL.replace("</function>\n", ""))]),
     (False, CALL.replace("weather", "we\nather"), [("content", CALL.replace("weather", "we\nather"))]),
     (
         True,
@@ -219,6 +219,14 @@ def test_a_rendered_answer_comes_back(calls: list[dict[str, Any]]) -> None:
         ({"type": "null"}, "None", None),
         ({"type": "array"}, "[1, 2]", [1, 2]),
         ({"type": "array"}, "[1, 2", "[1, 2"),
+        ({"type": "array"}, "['it\\'s', True, None, \"a'b\", 'a\"b', ]", ["it's", True, None, "a'b", 'a"b']),
+        ({"type": "array"}, "(1, 2)", "(1, 2)"),
+        ({"type": ["array", "string"]}, "['a']", "['a']"),
+        ({"type": "object"}, "{'a': {'b': False}, 'c': 'True\\n\\d\\x41'}", {"a": {"b": False}, "c": "True\n\\dA"}),
+        ({"type": "object"}, "{'a': None", "{'a': None"),
+        ({"type": "object"}, "{1: 2}", "{1: 2}"),
+        ({"type": "integer"}, "3\n</parameter>\n</function>", 3),
+        ({"type": "string"}, "3\n</parameter>", "3\n</parameter>"),
         ({"type": "array"}, "[" * 100_000, "[" * 100_000),
         ({"type": "array"}, '["\\ud800"]', '["\\ud800"]'),
         ({"type": "object"}, '{"a": [1]}', {"a": [1]}),
@@ -282,13 +290,27 @@ def test_arguments_come_one_by_one() -> None:
     assert told[-1][1].tool_call is not None
 
 
-def test_a_call_that_is_cut_off_is_text_after_its_pieces() -> None:
+def test_a_call_that_ends_in_the_midst_is_whole_after_its_pieces() -> None:
     call = CALL.replace("</function>\n</tool_call>", "<parameter=days>\n3")
     router = Router(False, [WEATHER])
     deltas = [*router.feed(call), *router.finish()]
-    assert "".join(delta.piece.text for delta in deltas if delta.piece is not None) == '{"city": "Paris"'
-    assert "".join(delta.text for delta in deltas) == call
-    assert all(delta.tool_call is None for delta in deltas)
+    pieces = [delta.piece.text for delta in deltas if delta.piece is not None]
+    assert pieces == ['{"city": "Paris"', ', "days": 3', "}"]
+    assert [delta.tool_call.arguments for delta in deltas if delta.tool_call] == [{"city": "Paris", "days": 3}]
+    assert all(delta.text == "" for delta in deltas)
+
+
+def test_what_may_be_quoted_is_not_told_before_it_is_a_call() -> None:
+    for before, thinking in (("Hm.\n", True), ("So: ", False), ("```\n", False)):
+        router = Router(thinking, [WEATHER])
+        router.feed(before)
+        call = CALL.replace("</function>", "<parameter=days>\n3\n</parameter>\n</function>")
+        early = [delta for character in call[:-1] for delta in router.feed(character)]
+        assert early == []
+        piece, whole = router.feed(">")
+        assert piece.piece is not None
+        assert whole.tool_call is not None
+        assert piece.piece.text == whole.tool_call.arguments_json == '{"city": "Paris", "days": 3}'
 
 
 def test_going_on_keeps_every_character() -> None:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class Conversation:
     """`messages` are in the OpenAI form; the last one is to be answered."""
 
-    def __init__(self, llm: "LLM", params: SamplingParams, thinking: bool, fps: float | None = None) -> None:
+    def __init__(
+        self, llm: "LLM", params: SamplingParams, thinking: bool, fps: float | None = None, effort: str | None = None
+    ) -> None:
         self.llm = llm
         self.params = params
         self.thinking = thinking
-        self.fps = fps
+        self.options: dict[str, Any] = {"fps": fps} | ({} if effort is None else {"effort": effort})
         self.messages: list[dict[str, Any]] = []
 
     def set_system(self, text: str) -> None:
@@ -32,7 +34,7 @@ class Conversation:
         """Writes the conversation to a file; returns what to tell about it. Raises SessionError."""
         if not any(message["role"] == "user" for message in self.messages):
             raise InvalidArgument("there is nothing to save yet")
-        tokens = self.llm.save_session(path, self.messages, thinking=self.thinking)
+        tokens = self.llm.save_session(path, self.messages, thinking=self.thinking, effort=self.options.get("effort"))
         return f"(saved to {path}: {len(self.messages)} messages, {tokens} tokens that need not be read again)"
 
     def load(self, path: str) -> str:
@@ -42,7 +44,7 @@ class Conversation:
 
     def complete(self) -> Completion:
         """The whole answer at once."""
-        return self.llm.chat(self.messages, self.params, thinking=self.thinking, fps=self.fps)
+        return self.llm.chat(self.messages, self.params, thinking=self.thinking, **self.options)
 
     def stream(self, printer: AnswerPrinter) -> Completion:
         """Shows the answer as it comes and adds it to the messages, also what was said until an exception."""
@@ -63,7 +65,7 @@ class Conversation:
         return completion
 
     def _deltas(self) -> Generator[StreamDelta, None, None]:
-        deltas = self.llm.chat(self.messages, self.params, thinking=self.thinking, stream=True, fps=self.fps)
+        deltas = self.llm.chat(self.messages, self.params, thinking=self.thinking, stream=True, **self.options)
         return cast(Generator[StreamDelta, None, None], deltas)
 
 

@@ -12,6 +12,7 @@ from qwill.cli.conversation import Conversation, check_text, user_message
 from qwill.cli.loading import load_model
 from qwill.cli.options import above_zero, add_model_argument, at_least, at_least_one, drafts
 from qwill.cli.printer import AnswerPrinter, show_ending
+from qwill.effort import EFFORTS
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import InvalidArgument
 from qwill.media.image import read_source
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ask.add_argument(
         "--think", action=argparse.BooleanOptionalAction, default=True, help="let the model reason first (yes)"
     )
+    ask.add_argument("--effort", choices=EFFORTS, metavar="WORD", help=f"how much to reason: {', '.join(EFFORTS)}")
     sampling = parser.add_argument_group("how to choose words (defaults: as the model's files say)")
     sampling.add_argument("--temp", dest="temperature", type=float, metavar="T", help="0: always the likeliest token")
     sampling.add_argument("--top-p", type=float, metavar="P", help="the likeliest tokens that sum to P")
@@ -41,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling.add_argument("--repetition-penalty", type=float, metavar="X", help="against tokens said or read; 1: none")
     sampling.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same answer")
     sampling.add_argument("-n", "--max-tokens", type=at_least_one, metavar="N", help="at most N tokens of answer")
-    sampling.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end at TEXT; may be repeated")
+    sampling.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end at TEXT in the content; may be repeated"
+    )
     sampling.add_argument("--logprobs", type=int, metavar="N", help="with --json: the N likeliest tokens at each place")
     shape = parser.add_argument_group("what the answer may be")
     shape.add_argument("--max-thinking", type=at_least(0), metavar="N", help="reason for at most N tokens, then answer")
@@ -89,7 +93,7 @@ def execute(arguments: argparse.Namespace) -> None:
         speculative=arguments.drafts,
         disk_cache=arguments.cache,
     )
-    conversation = Conversation(llm, params, arguments.think, arguments.fps)
+    conversation = Conversation(llm, params, arguments.think, arguments.fps, arguments.effort)
     if arguments.system is not None:
         conversation.set_system(arguments.system)
     if prompt is None:

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from qwill.cli.options import above_zero, at_least, at_least_one, drafts
 from qwill.errors import InvalidArgument
 
 NAMED = "="
+NO_CACHE = "none"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models", nargs="*", metavar="MODEL", help="a model, or NAME=MODEL; the first one answers where none is named"
     )
+    parser.add_argument(
+        "--alias", action="append", default=[], metavar="NAME=MODEL", help="another name of a model; claude-* is many"
+    )
+    parser.add_argument("--default", metavar="MODEL", help="answers where no model is named, or one that is not here")
     net = parser.add_argument_group("who may ask")
     net.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1: this machine alone)"
@@ -44,7 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--drafts", type=drafts, default="auto", metavar="N", help="tokens guessed ahead: 0 to 4, auto"
     )
-    machine.add_argument("--cache", metavar="FOLDER", help="keep what was read of conversations for the next start")
+    machine.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="keep what was read of conversations for the next start; none: not even of models that are unloaded",
+    )
+    machine.add_argument("--cache-size", type=above_zero, default=10.0, metavar="GB", help="of its files in all (10)")
+    machine.add_argument("--warm", metavar="FILE", help="read these requests' prompts first; see docs/server.md")
     machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")
     machine.add_argument("--model-memory", type=above_zero, metavar="GB", help="of the weights loaded at a time")
     machine.add_argument("--unload-after", type=above_zero, metavar="SECONDS", help="unload models that nobody asks")
@@ -53,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--cost", action="store_true", help="tell in each answer what its tokens would cost elsewhere")
     shown.add_argument("--prices", metavar="FILE", help="prices of your own for --cost; see docs/cli.md")
     shown.add_argument("--log-prompts", action="store_true", help="write what is asked and answered to the log")
+    shown.add_argument("--record", metavar="FILE", help="write requests there, as --warm reads them")
     shown.add_argument("--drain", type=above_zero, default=30.0, metavar="SECONDS", help="to finish answers in (30)")
 
 
@@ -62,6 +76,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from qwill.server.models import Models, Served
     from qwill.server.run import serve
     from qwill.server.settings import LOOPBACK, Settings
+    from qwill.server.warm import read_requests
 
     secrets = [*arguments.api_key, *filter(None, [os.environ.get("QWILL_API_KEY")])]
     keys = Keys.of(secrets, _path(arguments.keys))
@@ -77,16 +92,52 @@ def execute(arguments: argparse.Namespace) -> None:
         origins=tuple(arguments.allow_origin), media_folders=tuple(map(Path, arguments.media_folder)),
         private_media=arguments.private_media, log_prompts=arguments.log_prompts, max_waiting=arguments.queue,
         drain_seconds=arguments.drain, usage_file=_path(arguments.usage), show_cost=arguments.cost,
-        prices_file=_path(arguments.prices),
+        prices_file=_path(arguments.prices), record_file=_path(arguments.record),
+        warm=() if arguments.warm is None else tuple(read_requests(Path(arguments.warm).expanduser())),
     )  # fmt: skip
     options: dict[str, Any] = {
         "max_context": arguments.ctx, "cache_tokens": arguments.cache_tokens, "threads": arguments.threads,
         "kv": arguments.kv, "yarn": arguments.yarn, "max_sequences": arguments.parallel,
-        "speculative": arguments.drafts, "disk_cache": arguments.cache,
+        "speculative": arguments.drafts,
     }  # fmt: skip
-    served = [Served(name, source, options) for name, source in _named(arguments.models or ["demo"])]
+    named = _named(arguments.models or ["demo"])
+    aliases = _aliases(arguments.alias)
     budget = None if arguments.model_memory is None else int(arguments.model_memory * 1e9)
-    serve(settings, lambda: Models(served, arguments.queue, budget, arguments.unload_after))
+    with _cache(arguments.cache, arguments.cache_size, len(named)) as (cache, note):
+        served = [Served(name, source, options | cache) for name, source in named]
+        rest = (arguments.queue, budget, arguments.unload_after)
+        serve(settings, lambda: Models(served, *rest, aliases=aliases, default=arguments.default), note)
+
+
+@contextmanager
+def _cache(folder: str | None, size: float, models: int) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where models keep what they have read: nowhere, in that folder, or in one of this server's while it runs. As
+    options of theirs, with what is to be said of it.
+    """
+    from qwill.server.cache_folder import cache_folder, most_bytes
+
+    most = int(size * 1e9)
+    if folder == NO_CACHE:
+        yield {}, ""
+    elif folder is not None:
+        yield {"disk_cache": folder, "disk_cache_bytes": most // models}, ""
+    else:
+        with cache_folder() as own:
+            most = most_bytes(own, most)
+            note = f"models that are unloaded keep what they have read in {own} until the server ends, up to"
+            options = {"disk_cache": own, "disk_cache_bytes": most // models, "disk_cache_at_once": False}
+            yield options, f"{note} {most / 1e9:.1f} GB; --cache none turns that off"
+
+
+def _aliases(texts: list[str]) -> dict[str, str]:
+    aliases: dict[str, str] = {}
+    for text in texts:
+        name, _, model = text.partition(NAMED)
+        if not name or not model:
+            raise InvalidArgument(f"--alias {text!r} is not NAME=MODEL")
+        if aliases.setdefault(name, model) != model:
+            raise InvalidArgument(f"--alias {name}: it is to be {aliases[name]} and {model}; give one of them")
+    return aliases
 
 
 def _named(models: list[str]) -> list[tuple[str, str]]:

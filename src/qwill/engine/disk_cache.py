@@ -12,9 +12,10 @@ import logging
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,13 @@ class Entry:
 class DiskCache:
     """Snapshots of one model with one set of options, up to `budget` bytes; the one not used for longest goes first."""
 
-    def __init__(self, folder: Path, model: str, budget: int) -> None:
-        """model: a fingerprint of all that the arrays depend on; its snapshots have a folder of their own."""
+    def __init__(self, folder: Path, model: str, budget: int, at_once: bool = True) -> None:
+        """model: a fingerprint of all that the arrays depend on; its snapshots have a folder of their own. at_once:
+        whether the engine adds each snapshot when it is made, or all that it still has when it is asked to.
+        """
         self.folder = folder / model
         self.budget = budget
+        self.at_once = at_once
         self._model = model
         self._entries: Places[Entry] = Places()
         self._page_sizes: dict[str, int] = {}
@@ -73,26 +77,36 @@ class DiskCache:
         return place in self._entries
 
     def add(
-        self, trail: Trail, length: int, page: Callable[[int], list[np.ndarray]], states: Sequence[np.ndarray]
+        self,
+        trail: Trail,
+        length: int,
+        page: Callable[[int], list[np.ndarray]],
+        states: Sequence[np.ndarray],
+        waits: bool = False,
     ) -> None:
-        """Writes a snapshot of the first `length` tokens in the background. page(n): copies of the arrays of page n."""
+        """Writes a snapshot of the first `length` tokens in the background. page(n): copies of the arrays of page n.
+        waits: until it is written, with copies of a page at a time, however many there are.
+        """
         names = tuple(f"page-{name.hex()}" for name in trail.pages_before(length))
-        new = [(name, page(index)) for index, name in enumerate(names) if name not in self._page_sizes]
+        new = {name: index for index, name in enumerate(names) if name not in self._page_sizes}
         last = page(len(names))
+        page_bytes = sum(array.nbytes for array in last)
         place = trail.place(length)
-        entry = Entry(place, length, names, sum(array.nbytes for array in (*last, *states)))
-        needed = entry.size + sum(array.nbytes for _, arrays in new for array in arrays)
-        if needed > self.budget or self._bytes_waiting() + needed > WAITING_BYTES:
+        entry = Entry(place, length, names, page_bytes + sum(array.nbytes for array in states))
+        needed = entry.size + page_bytes * len(new)
+        if needed > self.budget or (not waits and self._bytes_waiting() + needed > WAITING_BYTES):
             return
         self._entries.add(place, entry)
         self._page_users.update(names)
-        for name, arrays in new:
-            self._page_sizes[name] = sum(array.nbytes for array in arrays)
+        self._page_sizes.update(dict.fromkeys(new, page_bytes))
         about = {"format": FORMAT, "model": self._model, "length": length, "pages": names,
                  "digest": place[0].hex(), "tail": place[1].hex()}  # fmt: skip
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        written = self._writer.submit(self._write, dict(new), entry.name, [text, *last, *states])
+        pages: Iterable[tuple[str, list[np.ndarray]]] = ((name, page(index)) for name, index in new.items())
+        written = self._writer.submit(self._write, pages if waits else list(pages), entry.name, [text, *last, *states])
         self._waiting.append((written, needed))
+        if waits:
+            wait([written])
         while self.used > self.budget:
             self._drop(self._entries.pop())
 
@@ -154,9 +168,9 @@ class DiskCache:
             count = 1 if first_only else len(file.files)
             return [file[f"arr_{index}"] for index in range(count)]
 
-    def _write(self, pages: dict[str, list[np.ndarray]], name: str, arrays: list[np.ndarray]) -> None:
+    def _write(self, pages: Iterable[tuple[str, list[np.ndarray]]], name: str, arrays: list[np.ndarray]) -> None:
         """The snapshot's own file comes last, so that it is there only when all of it is."""
-        for each, contents in [*pages.items(), (name, arrays)]:
+        for each, contents in chain(pages, [(name, arrays)]):
             beside = self.folder / f"{each}.{os.getpid()}.tmp"
             with beside.open("wb") as file:
                 np.savez(file, *contents)
@@ -181,6 +195,11 @@ class DiskCache:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
+
+
+def has_files(folder: str | Path) -> bool:
+    """Whether a folder has snapshots, of whichever model."""
+    return next(Path(folder).expanduser().glob("*/snapshot-*.npz"), None) is not None
 
 
 def _delete(paths: Sequence[Path]) -> None:

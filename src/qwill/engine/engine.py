@@ -1,16 +1,19 @@
 """The engine: schedule, forward, sample, commit, again and again until every request is answered."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, islice
 from typing import Any
+from weakref import WeakMethod
 
 import numpy as np
 
 from qwill.engine.disk_cache import DiskCache
 from qwill.engine.pools import Pool
 from qwill.engine.prefix_cache import Place, PrefixCache, Snapshot, Trail
+from qwill.engine.readers import PromptReader
 from qwill.engine.request import Prompt, Request
 from qwill.engine.runner import Runner
 from qwill.engine.scheduler import MOST_LAID_BY, Chunk, Scheduler
@@ -73,7 +76,7 @@ class Engine:
         config = model.config.text
         sequences = Sequences(allocate_cache(config, pages, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY))
         pool = Pool(pages)
-        self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, self._stored)
+        self.prefix_cache: PrefixCache[Any] = PrefixCache(snapshot_bytes, pool.hold, pool.release, _weak(self._stored))
         self.disk_cache = disk_cache
         self.sessions: list[Session] = []
         self.max_waiting = max_waiting
@@ -114,29 +117,35 @@ class Engine:
         known = len(self.scheduler.running) + len(self.scheduler.waiting)
         if self.max_waiting is not None and known >= self._most + self.max_waiting:
             raise Busy(f"{known} requests are answered or wait already; send this one again later")
-        if self.prefix_cache.budget or self.disk_cache is not None or self.sessions:
+        caches = self.prefix_cache.budget or self.disk_cache is not None or self.sessions
+        if caches and request.reader is None:  # others read what nobody goes on from, and need all of it computed
             request.trail = Trail(PAGE_SIZE, request.prompt.keys())
             request.snapshots = self._snapshot_lengths(request)
         self.scheduler.add(request)
 
     def step(self) -> list[Request]:
-        """Computes one batch. Returns the requests that got tokens; those finished have left the engine."""
+        """Computes one batch. Returns the requests that got tokens, or are only read and have been; those finished have
+        left the engine.
+        """
         chunks = self.scheduler.schedule()
         begun = time.perf_counter()
         hidden = self._runner.hidden_states(chunks)
         starts = list(accumulate((chunk.count for chunk in chunks), initial=0))
-        for chunk in chunks:
+        for chunk, start in zip(chunks, starts, strict=False):
+            if chunk.request.reader is not None:
+                self._read_prompt(chunk, hidden[start : start + chunk.count], chunk.request.reader)
             chunk.request.computed += chunk.count - chunk.drafts
             chunk.request.replayed = chunk.count - chunk.drafts - chunk.kept
         due = [(chunk, start) for chunk, start in zip(chunks, starts, strict=False) if chunk.request.pending == 0]
-        if due:
+        writing = [(chunk, start) for chunk, start in due if chunk.request.writes]
+        if writing:
             rows = [
                 row
-                for chunk, start in due
+                for chunk, start in writing
                 for row in range(start + chunk.count - 1 - chunk.drafts, start + chunk.count)
             ]
             logits = iter(self._runner.logits(hidden[rows]))
-            for chunk, _ in due:
+            for chunk, _ in writing:
                 self._sample(chunk.request, list(islice(logits, 1 + chunk.drafts)))
         self._learn(chunks, time.perf_counter() - begun)
         for chunk, start in zip(chunks, starts, strict=False):
@@ -160,6 +169,24 @@ class Engine:
         if snapshot is None or copied is None:
             return trail.place(0), 0, [], []
         return snapshot.place, snapshot.length, *copied
+
+    def write_snapshots(self, disk_cache: DiskCache) -> None:
+        """Has a disk cache keep what the idle engine has in memory: of what was used last, as much as there is room."""
+        chosen: list[Snapshot[Any]] = []
+        pages: set[int] = set()
+        size = 0
+        page_bytes = sum(array[0].nbytes for array in self._sequences.paged)
+        for snapshot in self.prefix_cache.newest_first():
+            size += snapshot.size + page_bytes * len(set(snapshot.pages) - pages)
+            if size > disk_cache.budget:
+                break
+            pages.update(snapshot.pages)
+            if not disk_cache.has(snapshot.place):
+                chosen.append(snapshot)
+        for snapshot in reversed(chosen):
+            assert snapshot.trail is not None
+            page = partial(self._page_of, snapshot.pages)
+            disk_cache.add(snapshot.trail, snapshot.length, page, snapshot.saved.arrays, waits=True)
 
     def read(self, request: Request, draft_head: bool = False) -> Iterator[np.ndarray]:
         """Hidden states [tokens, hidden_size] f32 after the final norm, of one piece after the other of a request's
@@ -188,6 +215,14 @@ class Engine:
             logits[first : first + len(hidden)] = self._runner.logits(hidden)
             first += len(hidden)
         return logits
+
+    def _read_prompt(self, chunk: Chunk, hidden: np.ndarray, reader: PromptReader) -> None:
+        """Shows the reader those of the chunk's states that are the prompt's."""
+        left = len(chunk.request.prompt.token_ids) - chunk.first
+        if left > 0:
+            reader.read(hidden[:left], self._runner.logits)
+        if not chunk.request.writes and chunk.count == left:
+            chunk.request.finish_reason = "length"
 
     def _sample(self, request: Request, logits: list[np.ndarray]) -> None:
         """Draws the next token, and the one after each draft that was right."""
@@ -232,17 +267,20 @@ class Engine:
         request.trail.extend(np.array(request.tokens(len(request.trail), length - len(request.trail)), np.int64))
         place = request.trail.place(length)
         in_memory = self.prefix_cache.has(place)
-        on_disk = self.disk_cache is None or self.disk_cache.has(place)
+        on_disk = self.disk_cache is None or not self.disk_cache.at_once or self.disk_cache.has(place)
         if in_memory and on_disk:
             return
         state = self._sequences.snapshot(request, self._unread(request, hidden[: length - chunk.first]))
         pages = list(request.pages[: -(-length // PAGE_SIZE)])
         if not in_memory and state.nbytes <= self.prefix_cache.budget:
-            self.prefix_cache.add(Snapshot(length, place, pages, state.nbytes, state))
+            self.prefix_cache.add(Snapshot(length, place, pages, state.nbytes, state, request.trail))
         if self.disk_cache is not None and not on_disk:
             self.disk_cache.add(
-                request.trail, length, lambda page: self._sequences.page(pages[page]), state.arrays
+                request.trail, length, partial(self._page_of, pages), state.arrays
             )  # fmt: skip
+
+    def _page_of(self, pages: Sequence[int], index: int) -> list[np.ndarray]:
+        return self._sequences.page(pages[index])
 
     def _stored(self, trail: Trail, longer_than: int) -> Snapshot[Stored] | None:
         """The longest snapshot in files that has more tokens than that."""
@@ -259,3 +297,16 @@ class Engine:
             return hidden[:0]
         waiting = sum(map(len, request.unread)) + len(hidden)
         return np.concatenate([*request.unread, hidden]) if waiting <= MOST_UNREAD else hidden[-1:].copy()
+
+
+def _weak(method: Callable[[Trail, int], Snapshot[Any] | None]) -> Callable[[Trail, int], Snapshot[Any] | None]:
+    """A method of an object that is not kept alive by it: an engine that nobody has any more gives its memory back at
+    once, not when Python next looks for what holds itself.
+    """
+    weak = WeakMethod(method)
+
+    def call(trail: Trail, longer_than: int) -> Snapshot[Any] | None:
+        found = weak()
+        return found(trail, longer_than) if found is not None else None
+
+    return call

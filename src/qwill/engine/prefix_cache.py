@@ -72,8 +72,8 @@ class Trail:
 
 @dataclass(eq=False)
 class Snapshot(Generic[Saved]):
-    """The first `length` tokens of a sequence. The last page also holds what came after them. Without pages, `saved`
-    knows where the keys and values are.
+    """The first `length` tokens of a sequence, of which `trail` is made, and perhaps of more. The last page also holds
+    what came after them. Without pages, `saved` knows where the keys and values are.
     """
 
     length: int
@@ -81,6 +81,7 @@ class Snapshot(Generic[Saved]):
     pages: list[int]
     size: int
     saved: Saved
+    trail: Trail | None = None
 
 
 class Places(Generic[Value]):
@@ -97,6 +98,7 @@ class Places(Generic[Value]):
         return place in self._values
 
     def values(self) -> Iterable[Value]:
+        """All of them, the one that was not used for the longest time first."""
         return self._values.values()
 
     def add(self, place: Place, value: Value) -> None:
@@ -157,6 +159,10 @@ class PrefixCache(Generic[Saved]):
 
     def has(self, place: Place) -> bool:
         return place in self._snapshots
+
+    def newest_first(self) -> list[Snapshot[Saved]]:
+        """All snapshots, the one that was used last first."""
+        return list(self._snapshots.values())[::-1]
 
     def pages(self) -> Counter[int]:
         """The pages that snapshots hold, and how many of them hold each."""

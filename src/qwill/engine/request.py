@@ -9,6 +9,7 @@ import numpy as np
 
 from qwill.engine.draft_policy import Acceptance
 from qwill.engine.prefix_cache import Trail
+from qwill.engine.readers import PromptReader
 from qwill.engine.sampler import Sampled, Sampler
 from qwill.engine.sampling_params import SamplingParams
 from qwill.media.placement import MediaRows
@@ -39,8 +40,10 @@ class Prompt:
 class Request:
     """What the scheduler and the runner fill in while a prompt is answered.
 
-    `params` are resolved and their `max_tokens` is set. A lower `priority` goes first; among equals whoever came
-    first. `streamed`: somebody reads along, so other prompts must not hold the answer up.
+    `params` are resolved and their `max_tokens` is set. `end_ids` are the tokens that end the answer. A lower
+    `priority` goes first; among equals whoever came first. `streamed`: somebody reads along, so other prompts must not
+    hold the answer up. `reader` sees the prompt's hidden states; unless it `writes` that is all, and the request is
+    finished once its prompt is read.
 
     `computed` counts the tokens in the cache: the prompt's, then those generated before the newest. `drafts` are
     guesses at the tokens after the newest, which the next step verifies; the last `replayed` of the computed tokens are
@@ -52,9 +55,11 @@ class Request:
     prompt: Prompt
     params: SamplingParams
     sampler: Sampler
-    eos_ids: frozenset[int]
+    end_ids: frozenset[int]
     priority: int = 0
     streamed: bool = False
+    reader: PromptReader | None = None
+    writes: bool = True
     output_ids: list[int] = field(default_factory=list)
     samples: list[Sampled] = field(default_factory=list)
     arrival: int = -1
@@ -138,7 +143,7 @@ class Request:
         self.output_ids.append(sampled.token)
         self.samples.append(sampled)
         self.sampler.commit(sampled.token)
-        if sampled.token in self.eos_ids and not self.params.ignore_eos:
+        if sampled.token in self.end_ids:
             self.finish_reason = "stop"
         elif self.sampler.finish_reason is not None:
             self.finish_reason = self.sampler.finish_reason

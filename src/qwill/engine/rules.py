@@ -73,6 +73,13 @@ class ReasoningRules(Rules):
         self._structure = structure
         self._keep_budget()
 
+    @classmethod
+    def beside(cls, rules: Rules | None, tokenizer: Tokenizer, reasoning: Reasoning) -> "ReasoningRules":
+        """Rules of an answer that had others, or none, which hold as well."""
+        if rules is None:
+            return cls(tokenizer, reasoning)
+        return cls(tokenizer, reasoning, loops=rules._loops, forbidden=rules._forbidden)
+
     def restrict(self, logits: np.ndarray) -> np.ndarray:
         logits = super().restrict(logits)
         return logits if self._structure is None else self._structure.restrict(logits, self._reasoning)
@@ -100,6 +107,14 @@ class ReasoningRules(Rules):
             structure.add(token)
             self.finish_reason = structure.ended or self.finish_reason
 
+    def end_reasoning(self) -> bool:
+        """Closes the reasoning with the next tokens. False where there is none, or it ends already."""
+        if self._queue or self._reasoning.part is not Part.REASONING:
+            return False
+        self._budget = 0
+        self._keep_budget()
+        return True
+
     def _keep_budget(self) -> None:
         """Closes the reasoning, on a line of its own, when its tokens are used up."""
         reasoning = self._reasoning
@@ -108,6 +123,20 @@ class ReasoningRules(Rules):
         if reasoning.count >= self._budget:
             line = "" if reasoning.at_line_start else "\n"
             self._queue.extend(self._tokenizer.encode(line + CLOSING.decode() + GAP, allow_special=True))
+
+
+def ending_reasoning(
+    rules: Rules | None, tokenizer: Tokenizer, opened: bool, answer: Iterable[int]
+) -> ReasoningRules | None:
+    """Rules under which the next tokens of an answer close its reasoning, in the place of those that it has; None where
+    that changes nothing. opened: whether its prompt ends inside reasoning. answer: its tokens so far.
+    """
+    if not isinstance(rules, ReasoningRules):
+        reasoning = Reasoning(tokenizer, Part.REASONING if opened else Part.BEGINNING)
+        for token in answer:
+            reasoning.add(token)
+        rules = ReasoningRules.beside(rules, tokenizer, reasoning)
+    return rules if rules.end_reasoning() else None
 
 
 class Structure:

@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from qwill.engine.rules import Rules
 from qwill.engine.sampling_params import MAX_BIAS, SamplingParams
 from qwill.errors import InvalidArgument, QwillError
 
+LOGIT_PART = 32_768  # logits whose exponentials are added up at a time
 FIRST_LOOK = 1024  # how many of the likeliest tokens top-p sorts first, before it needs more
 
 
@@ -26,7 +27,8 @@ class Sampled:
 class Sampler:
     """Draws the tokens of one request. The steps and their order:
 
-    0. Rules: a token that they force is taken; those that they forbid have no chance.
+    0. Rules: a token that they force is taken; those that they forbid have no chance, nor those that end an answer of
+       too few tokens.
     1. The request's biases, then penalties as vLLM defines them: repetition over prompt and answer, then frequency and
        presence over the answer. A bias of -100 forbids a token, too.
     2. Temperature: 0 takes the likeliest token, the lowest id among equals; otherwise it divides the logits.
@@ -38,10 +40,12 @@ class Sampler:
     """
 
     def __init__(
-        self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], rules: Rules | None = None
-    ) -> None:
+        self, params: SamplingParams, vocab_size: int, prompt_ids: Sequence[int], rules: Rules | None = None,
+        end_ids: Iterable[int] = (),
+    ) -> None:  # fmt: skip
         """`params` should be resolved; what is still None takes the family's default. `rules` forbid tokens, or leave
-        no choice."""
+        no choice; others may take their place between two tokens. `end_ids`: what may not come before `min_tokens`
+        have. Raises InvalidArgument for tokens outside the vocabulary."""
         resolved = params.resolve({})
         self._temperature = float(resolved.temperature or 0)
         self._top_k = int(resolved.top_k or 0)
@@ -52,12 +56,18 @@ class Sampler:
         self.seed = secrets.randbits(64) if params.seed is None else params.seed % 2**64
         self._biased, self._biases = _bias_arrays(resolved, vocab_size)
         self._penalties = _Penalties(resolved, prompt_ids)
-        self._rules = rules
+        self._early = resolved.min_tokens  # as many more tokens that must not end the answer
+        self._ends = np.fromiter((token for token in end_ids if token < vocab_size), np.int64)
+        if any(token >= vocab_size for token in resolved.stop_token_ids):
+            raise InvalidArgument(
+                f"stop_token_ids has {max(resolved.stop_token_ids)}, outside the vocabulary of {vocab_size}"
+            )
+        self.rules = rules
 
     @property
     def finish_reason(self) -> str | None:
         """Why the rules end the answer; None while they do not."""
-        return None if self._rules is None else self._rules.finish_reason
+        return None if self.rules is None else self.rules.finish_reason
 
     def sample(self, logits: np.ndarray, position: int) -> Sampled:
         """The token that follows, from float32 logits [vocab_size], which stay as they are; -inf forbids a token.
@@ -66,20 +76,13 @@ class Sampler:
         hold NaN or +inf, or forbid every token.
         """
         assert logits.shape == (self.vocab_size,), (logits.shape, self.vocab_size)
-        likeliest = int(logits.argmax())  # a NaN counts as the greatest
-        peak = float(logits[likeliest])
-        if math.isnan(peak) or peak == math.inf:
-            raise QwillError(f"the model produced {'NaN' if math.isnan(peak) else 'infinity'} at position {position}")
-        if peak == -math.inf:
-            raise QwillError(f"every token is forbidden at position {position}")
-        forced = None if self._rules is None else self._rules.forced
+        likeliest = _likeliest(logits, position)
+        forced = None if self.rules is None else self.rules.forced
         token = self._draw(logits, likeliest, position) if forced is None else forced
-        if self._logprobs is None:
-            return Sampled(token)
-        return self._with_logprobs(token, logits, peak, self._logprobs)
+        return Sampled(token) if self._logprobs is None else _with_logprobs(token, logits, likeliest, self._logprobs)
 
     def _draw(self, logits: np.ndarray, likeliest: int, position: int) -> int:
-        allowed = logits if self._rules is None else self._rules.restrict(logits)
+        allowed = self._without_ends(logits if self.rules is None else self.rules.restrict(logits))
         adjusted = self._penalties.apply(self._with_biases(allowed))
         if self._temperature == 0:
             return likeliest if adjusted is logits else int(adjusted.argmax())
@@ -90,12 +93,12 @@ class Sampler:
         """What `sample` would draw after `drafts` if the model's logits of the tokens `ids` were these, a draft head's,
         and others had none; penalties left aside.
         """
-        if self._rules is not None or len(self._biased):
+        if self.rules is not None or len(self._biased):
             every = np.full(self.vocab_size, -np.inf, np.float32)
             every[ids] = logits
             logits, ids = self._with_biases(every), np.arange(self.vocab_size)
-            if self._rules is not None:
-                logits = self._rules.foresee(logits, drafts)
+            if self.rules is not None:
+                logits = self.rules.foresee(logits, drafts)
             if logits.max() == -np.inf:  # what has to come is none of the tokens that are guessed
                 return 0
         if self._temperature == 0:
@@ -106,8 +109,18 @@ class Sampler:
     def commit(self, token: int) -> None:
         """Makes the token part of the answer, for penalties and rules."""
         self._penalties.add(token)
-        if self._rules is not None:
-            self._rules.commit(token)
+        self._early = max(self._early - 1, 0)
+        if self.rules is not None:
+            self.rules.commit(token)
+
+    def _without_ends(self, logits: np.ndarray) -> np.ndarray:
+        """The logits themselves, or a copy without the tokens that end the answer, while it is too short; of tokens
+        that are all there is, none is lost."""
+        if not self._early or not len(self._ends):
+            return logits
+        longer = logits.copy()
+        longer[self._ends] = -np.inf
+        return longer if longer.max() > -np.inf else logits
 
     def _with_biases(self, logits: np.ndarray) -> np.ndarray:
         """The logits themselves, or a copy with the request's biases; of tokens that are all there is, none is lost."""
@@ -145,11 +158,37 @@ class Sampler:
         with np.errstate(over="ignore"):  # a tiny temperature: -inf is right
             return (chosen.astype(np.float64) - float(logits.max())) / self._temperature
 
-    def _with_logprobs(self, token: int, logits: np.ndarray, peak: float, count: int) -> Sampled:
-        log_sum = peak + np.log(np.exp(logits - np.float32(peak)).sum(dtype=np.float64))
-        best = _largest(logits, min(count, self.vocab_size)) if count else np.empty(0, np.int64)
-        top = [(int(i), float(logits[i] - log_sum)) for i in best]
-        return Sampled(token, float(logits[token] - log_sum), top)
+
+def with_logprobs(token: int, logits: np.ndarray, count: int, position: int) -> Sampled:
+    """A token that was given, at `position` of the sequence, with what `Sampler` tells of drawn ones: from float32
+    logits [vocab_size] its log-probability and the `count` likeliest tokens.
+
+    Raises QwillError when the logits hold NaN or +inf.
+    """
+    return _with_logprobs(token, logits, _likeliest(logits, position), count)
+
+
+def _with_logprobs(token: int, logits: np.ndarray, likeliest: int, count: int) -> Sampled:
+    peak = logits[likeliest]
+    # A part at a time: arrays that a vocabulary long come from the system each time, which takes longer than the sum.
+    parts = (np.exp(logits[first : first + LOGIT_PART] - peak) for first in range(0, len(logits), LOGIT_PART))
+    log_sum = float(peak) + math.log(sum(float(part.sum(dtype=np.float64)) for part in parts))
+    if count == 1:
+        best = np.array([likeliest])
+    else:
+        best = _largest(logits, min(count, len(logits))) if count else np.empty(0, np.int64)
+    return Sampled(token, float(logits[token]) - log_sum, [(int(id), float(logits[id]) - log_sum) for id in best])
+
+
+def _likeliest(logits: np.ndarray, position: int) -> int:
+    """The id of the greatest logit, the lowest among equals. Raises QwillError when there is none."""
+    likeliest = int(logits.argmax())  # a NaN counts as the greatest
+    peak = float(logits[likeliest])
+    if math.isnan(peak) or peak == math.inf:
+        raise QwillError(f"the model produced {'NaN' if math.isnan(peak) else 'infinity'} at position {position}")
+    if peak == -math.inf:
+        raise QwillError(f"every token is forbidden at position {position}")
+    return likeliest
 
 
 def gumbel_noise(seed: int, position: int, ids: np.ndarray) -> np.ndarray:

@@ -29,16 +29,19 @@ class SamplingParams:
 
     - temperature: 0 takes the likeliest token; above 0 divides the logits
     - top_k: keep the k likeliest tokens; 0 keeps all
-    - top_p: keep the likeliest tokens until their probabilities sum to this
+    - top_p: keep the likeliest tokens until their probabilities sum to this; 0 keeps one
     - min_p: drop tokens less likely than this share of the likeliest
     - presence_penalty: subtracted from the logits of tokens that the answer already has
     - frequency_penalty: subtracted once for each time that the answer has them
     - repetition_penalty: divides positive logits, multiplies negative ones, of tokens in prompt or answer
     - seed: the same seed draws the same tokens; None takes a new one for each request
-    - max_tokens: None is as many as the context holds
-    - stop: texts that end the answer and are not part of it
-    - ignore_eos: go on after the end-of-turn token, for measurements
+    - max_tokens: None is as many as the context holds; 0, with prompt_logprobs alone, only reads the prompt
+    - min_tokens: how many tokens come at least before one that ends the answer
+    - stop: texts that end the answer and are not part of it, in its content: not in reasoning or calls
+    - stop_token_ids: tokens that end it, beside the model's own; their text is part of it unless they are special
+    - ignore_eos: go on after the model's own end-of-turn tokens, for measurements
     - logprobs: how many of the likeliest tokens to report for each position; 0 the drawn one alone; None nothing
+    - prompt_logprobs: the same of the prompt's tokens, all of which are computed then, whatever the prefix cache has
     - max_thinking_tokens: the most tokens of reasoning, which is then closed so that the answer follows; None: no limit
     - loop_detection: end an answer that goes on repeating itself, with the finish_reason "loop" (engine/loops.py)
     - json_schema: what the answer after the reasoning is to fit, as a mapping or as JSON; {} stands for any object
@@ -59,9 +62,12 @@ class SamplingParams:
     repetition_penalty: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
+    min_tokens: int = 0
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     max_thinking_tokens: int | None = None
     loop_detection: bool = False
     json_schema: Mapping[str, Any] | str | None = None
@@ -78,15 +84,19 @@ class SamplingParams:
         if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
             raise InvalidArgument(f"stop must be texts of at least one character, not {self.stop!r}")
         self._number("temperature", 0, sys.float_info.max, "a number of at least 0")
-        self._number("top_p", 0, 1, "above 0 and at most 1", above=True)
+        self._number("top_p", 0, 1, "from 0 to 1")
         self._number("min_p", 0, 1, "from 0 to 1")
         self._number("presence_penalty", -2, 2, "from -2 to 2")
         self._number("frequency_penalty", -2, 2, "from -2 to 2")
         self._number("repetition_penalty", 0.01, 100, "from 0.01 to 100")
         self._number("top_k", 0, 2**31 - 1, "a whole number of at least 0 (0 keeps every token)", whole=True)
-        self._number("max_tokens", 1, 2**31 - 1, "a whole number of at least 1", whole=True)
+        if self.prompt_logprobs is None or self.max_tokens != 0:
+            self._number("max_tokens", 1, 2**31 - 1, "a whole number of at least 1", whole=True)
+        self._number("min_tokens", 0, self.max_tokens or 2**31 - 1, "from 0 to max_tokens", whole=True)
+        self._check_ends()
         self._number("seed", -(2**63), 2**64 - 1, "a whole number of 64 bits", whole=True)
-        self._number("logprobs", 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
+        for name in ("logprobs", "prompt_logprobs"):
+            self._number(name, 0, MAX_LOGPROBS, f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
         self._number("max_thinking_tokens", 0, 2**31 - 1, "a whole number of at least 0", whole=True)
         for name in ("loop_detection", "strict_schema"):
             if not isinstance(getattr(self, name), bool):
@@ -119,6 +129,16 @@ class SamplingParams:
         except InvalidArgument as error:
             raise CheckpointError(f"generation_config: {error}") from error
 
+    def _check_ends(self) -> None:
+        """Makes a tuple of the tokens that end the answer."""
+        try:
+            object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids))
+        except TypeError as error:
+            raise InvalidArgument(f"stop_token_ids must be token ids, not {self.stop_token_ids!r}") from error
+        for token in self.stop_token_ids:
+            if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < 2**31:
+                raise InvalidArgument(f"stop_token_ids must be token ids, not {token!r}")
+
     def _check_structure(self) -> None:
         given = [name for name in STRUCTURES if getattr(self, name) is not None]
         if len(given) > 1:
@@ -130,15 +150,13 @@ class SamplingParams:
         if self.json_schema is not None:
             object.__setattr__(self, "json_schema", _plain_schema(self.json_schema))
 
-    def _number(
-        self, name: str, low: float, high: float, meaning: str, above: bool = False, whole: bool = False
-    ) -> None:
+    def _number(self, name: str, low: float, high: float, meaning: str, whole: bool = False) -> None:
         value = getattr(self, name)
         if value is None:
             return
         kind = int if whole else (int, float)
         sound = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
-        if not sound or (above and value == low):
+        if not sound:
             raise InvalidArgument(f"{name} must be {meaning}, not {value!r}")
 
 

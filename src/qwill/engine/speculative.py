@@ -46,7 +46,7 @@ class Speculator:
         requests, start = [], 0
         for chunk in chunks:
             request, count = chunk.request, chunk.request.computed - chunk.first
-            if request.finish_reason is None:
+            if request.finish_reason is None and request.writes:
                 right = hidden[start : start + count]
                 request.unread.append(right.copy() if count < chunk.count else right)
                 request.acceptance = request.acceptance or self.policy.newcomer()

@@ -9,27 +9,35 @@ from starlette.responses import Response
 
 from qwill import __version__
 from qwill.errors import QwillError
-from qwill.server import page, plain
+from qwill.server import control, listing, page, plain, properties, tokens
 from qwill.server.anthropic import messages
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.gate import Gate
 from qwill.server.http import JSON
 from qwill.server.models import Models
 from qwill.server.ollama import chat as ollama_chat
+from qwill.server.ollama import embed
 from qwill.server.ollama import models as ollama_models
-from qwill.server.openai import chat, completions, responses
+from qwill.server.openai import chat, completions, embeddings, responses
 from qwill.server.service import Service
 from qwill.server.settings import Settings
+from qwill.server.warm import Recorder, warm
 from qwill.server.watch import Watch
 
 ROUTERS = (
     page.router,
     chat.router,
     completions.router,
+    embeddings.router,
     responses.router,
     messages.router,
+    listing.router,
     plain.router,
+    tokens.router,
+    properties.router,
+    control.router,
     ollama_chat.router,
+    embed.router,
     ollama_models.router,
 )
 
@@ -65,15 +73,17 @@ class Application:
         self.watch.follow(models, [route for router in (self.api.router, *ROUTERS) for route in router.routes])
         self.asgi = Gate(self.api, settings, self.watch)
         self.api.state.gate_closed = lambda: self.asgi.draining
+        self.api.state.recorder = Recorder(settings.record_file) if settings.record_file is not None else None
 
     def drain(self) -> None:
         self.asgi.draining = True
 
     async def __aenter__(self) -> Self:
-        """Loads the first model. Raises QwillError."""
+        """Loads the first model, and has it read what it is to be warm for. Raises QwillError."""
         self._service = self.api.state.service = Service(self._settings, self.models, self.watch)
         try:
             await self.models.start()
+            await warm(self.api, self._settings.warm)
         except BaseException:
             await self._service.close()
             raise
@@ -81,6 +91,8 @@ class Application:
 
     async def __aexit__(self, *error: object) -> None:
         await self._service.close()
+        if self.api.state.recorder is not None:
+            self.api.state.recorder.close()
 
 
 async def _refuse(request: Request, error: Any) -> Response:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from qwill.errors import (
     QwillError,
     TemplateError,
 )
+from qwill.server.kinds import without_members
 from qwill.server.worker import Stopped
 
 log = logging.getLogger("qwill.server")
@@ -47,6 +49,8 @@ class Refusal(Exception):
             error = {"type": ANTHROPIC_KINDS.get(self.status, "api_error"), "message": message}
             return {"type": "error", "error": error, "request_id": request_id}
         param = _short(self.param) if self.param is not None else None
+        if self.code == OVERFLOW:
+            param = next((name for start, name in PROMPT_FIELDS.items() if path.startswith(start)), "messages")
         return {"error": {"message": message, "type": self.kind, "param": param, "code": self.code}}
 
 
@@ -56,6 +60,9 @@ ANTHROPIC_KINDS = {
     429: "rate_limit_error", 503: "overloaded_error",
 }  # fmt: skip
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "server_error"}
+
+OVERFLOW = "context_length_exceeded"
+PROMPT_FIELDS = {"/v1/responses": "input", "/v1/completions": "prompt", "/v1/embeddings": "input"}
 
 
 def _short(text: str) -> str:
@@ -83,8 +90,10 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, ModelNotFound):
         return Refusal(404, message, code="model_not_found", param="model")
     if isinstance(error, PromptTooLong):
-        return Refusal(400, message, code="context_length_exceeded", param="messages")
-    if isinstance(error, InvalidArgument | MediaError | TemplateError):
+        return _overflow(error)
+    if isinstance(error, MediaError):
+        return Refusal(400, message, param=error.place)
+    if isinstance(error, InvalidArgument | TemplateError):
         return Refusal(400, message)
     if isinstance(error, NotEnoughMemory | Stopped):
         return Refusal(503, message, "server_error", headers={"Retry-After": str(RETRY_SECONDS)})
@@ -96,6 +105,16 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(500, message, "server_error")
     log.error("a request failed", exc_info=error)
     return Refusal(500, "the server failed; its log has more under this request's id", "server_error")
+
+
+def _overflow(error: PromptTooLong) -> Refusal:
+    """In the words by which agents of all dialects know that they have to shorten their conversation: some read both
+    numbers of the first clause, others look for the second. Then our own."""
+    known = (
+        f"prompt is too long: {error.tokens} tokens > {error.most} maximum."
+        f" This model's maximum context length is {error.most} tokens: "
+    )
+    return Refusal(400, known + " ".join(str(error).split()), code=OVERFLOW)
 
 
 def _of_http(error: HTTPException) -> Refusal:
@@ -120,8 +139,7 @@ def _of_http(error: HTTPException) -> Refusal:
 def _of_validation(error: RequestValidationError) -> Refusal:
     """The first complaint of pydantic's, with the field that it is about."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    name = ".".join(place)
+    name = _field(first, error.body)
     if first["type"] == "extra_forbidden":
         return Refusal(
             400, f"unknown field {name!r}; leave it out or correct its name", code="unknown_field", param=name
@@ -132,3 +150,19 @@ def _of_validation(error: RequestValidationError) -> Refusal:
         return Refusal(400, "the body is empty; send JSON")
     message = first["msg"].removeprefix("Value error, ")
     return Refusal(400, f"{name}: {message}" if name else message, param=name or None)
+
+
+def _field(complaint: Mapping[str, Any], body: Any) -> str:
+    """The field that a complaint of pydantic's is about. Its place may also name forms that the field could have had,
+    which the body does not know."""
+    place = [part for part in complaint["loc"] if part not in ("body", "query", "path", "header")]
+    if body is None:
+        return ".".join(without_members(place))
+    names: list[str] = []
+    for part in place:
+        if (isinstance(body, dict) and part in body) or (isinstance(body, list) and isinstance(part, int)):
+            body = body[part]
+            names.append(str(part))
+    if complaint["type"] == "missing" and place:
+        names.append(str(place[-1]))
+    return ".".join(names)

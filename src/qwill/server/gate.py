@@ -1,6 +1,5 @@
 """What every request passes before a route sees it: who asks, from where, how much, how often."""
 
-import asyncio
 import logging
 import math
 import re
@@ -10,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qwill.server.body import WITH_BODY, Body
 from qwill.server.errors import Refusal, busy, refusal_of
 from qwill.server.http import JSON
 from qwill.server.ids import new_id
@@ -27,10 +27,7 @@ OPEN_PATHS = (
 OPEN_FOLDER = "/web/"
 FORM = "application/x-www-form-urlencoded"
 NOBODY = Key("none", b"")
-MOST_DIGITS = 18  # of a content-length
-PARTS = (b",", b"[", b"{")  # a body has at most one more value than it has of these
-MOST_PARTS = 1_000_000  # an empty list takes three bytes of a body and sixty of memory
-WITH_BODY = ("POST", "PUT", "PATCH")
+UNPACKED = (b"content-encoding", b"content-length")  # what they say of a body is not true any more once it is unpacked
 PREFLIGHT_SECONDS = 600  # for which a browser may remember that a page may ask
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_, -]*")
@@ -73,8 +70,8 @@ class Gate:
                 return
             key = self._admit(scope, headers)
             scope["state"]["caller_key"] = key
-            body = _Body(receive, headers, self._settings)
-            await self._app(_as_json(scope, headers), body.receive, sending)
+            body = Body(receive, scope["method"], headers, self._settings.limits)
+            await self._app(_plain(scope, headers), body.receive, sending)
         except Exception as error:
             if status and not complete:  # a broken connection tells that the answer is not whole
                 raise
@@ -132,45 +129,8 @@ class Gate:
         origin = asked.get("origin")
         if origin is not None and self._settings.origins and self._allowed(origin, asked):
             headers["access-control-allow-origin"] = origin
-            headers["access-control-expose-headers"] = "x-request-id, x-qwill-ignored, retry-after"
+            headers["access-control-expose-headers"] = "x-request-id, x-qwill-ignored, x-qwill-note, retry-after"
             headers.add_vary_header("origin")
-
-
-class _Body:
-    """Counts a request's body as it comes, the values in it, and the time that it takes."""
-
-    def __init__(self, receive: Receive, headers: Headers, settings: Settings) -> None:
-        self._receive = receive
-        self._limits = settings.limits
-        self._bytes = self._parts = 0
-        self._complete = False
-        self._deadline = time.monotonic() + settings.limits.body_seconds
-        stated = headers.get("content-length", "0")
-        if not (stated.isascii() and stated.isdigit()):
-            raise Refusal(400, "content-length must be the body's number of bytes")
-        if len(stated) > MOST_DIGITS or int(stated) > self._limits.body_bytes:
-            raise self._too_large()
-
-    async def receive(self) -> Message:
-        if self._complete:  # what comes now is the client's leaving
-            return await self._receive()
-        try:
-            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
-                message = await self._receive()
-        except TimeoutError:
-            raise Refusal(408, f"the body did not come within {self._limits.body_seconds:g} s") from None
-        body = message.get("body", b"")
-        self._bytes += len(body)
-        self._parts += sum(map(body.count, PARTS))
-        self._complete = not message.get("more_body", False)
-        if self._bytes > self._limits.body_bytes:
-            raise self._too_large()
-        if self._parts > MOST_PARTS:
-            raise Refusal(413, f"the body may have {MOST_PARTS} values; send less", code="too_large")
-        return message
-
-    def _too_large(self) -> Refusal:
-        return Refusal(413, f"the body may have {self._limits.body_bytes} bytes; send less", code="too_large")
 
 
 def _preflight(headers: Headers) -> Response:
@@ -184,15 +144,21 @@ def _preflight(headers: Headers) -> Response:
     return Response(status_code=204, headers=answer)
 
 
-def _as_json(scope: Scope, headers: Headers) -> Scope:
-    """What `curl -d` sends is JSON, whatever curl says. No web page can use this: the gate knows where it is from."""
+def _plain(scope: Scope, headers: Headers) -> Scope:
+    """A request as routes see it.
+
+    - What `curl -d` sends is JSON, whatever curl says. No web page can use this: the gate knows where it is from.
+    - HEAD is GET: the server leaves out what a client did not ask for.
+    """
     kind = headers.get("content-type", FORM).partition(";")[0].strip().lower()
-    if kind == FORM:
-        others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-        return {**scope, "headers": [*others, (b"content-type", b"application/json")]}
-    if scope["method"] in WITH_BODY and not re.fullmatch(r"application/([\w.-]+\+)?json", kind):
+    is_form = kind == FORM
+    if not is_form and scope["method"] in WITH_BODY and not re.fullmatch(r"application/([\w.-]+\+)?json", kind):
         raise Refusal(415, "the body must be JSON; say content-type: application/json")
-    return scope
+    left_out = (*UNPACKED, b"content-type") if is_form else UNPACKED
+    others = [(name, value) for name, value in scope["headers"] if name not in left_out]
+    if is_form:
+        others.append((b"content-type", b"application/json"))
+    return {**scope, "headers": others, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
 
 
 def _request_id(headers: Headers) -> str:

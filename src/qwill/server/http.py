@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from qwill.server.worker import Job
 T = TypeVar("T")
 GONE = 499  # the client left; nobody reads this
 EVENTS = "text/event-stream"
+MOST_NAMES, MOST_LETTERS = 64, 100  # of what is ignored: clients read headers of some kilobytes
 ALIVE = b": still working\n\n"
 
 
@@ -81,17 +82,28 @@ class Reply(Protocol):
         """The pieces of a stream."""
 
 
-async def respond(request: Request, job: Job, reply: Reply, streamed: bool, ignored: Sequence[str]) -> Response:
-    """The reply, whole or as a stream, with a header that names the fields that mean nothing here."""
-    response: Response
+async def respond(request: Request, job: Job, reply: Reply, streamed: bool, ignored: Iterable[str]) -> Response:
+    """The reply, whole or as a stream, with a header that names what meant nothing here."""
     if streamed:
-        response = Stream(job, reply.events())
-    else:
-        await whole(request, job.finish())
-        response = JSON(reply.whole())
-    if ignored:
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
+        return telling(Stream(job, reply.events()), ignored)
+    await whole(request, job.finish())
+    return telling(JSON(reply.whole()), ignored)
+
+
+def telling(response: Response, ignored: Iterable[str]) -> Response:
+    """The response with a header that names what came and meant nothing, each once, and no more than a header holds."""
+    names = list(dict.fromkeys(ignored))
+    if names:
+        shown = [_printable(name) for name in names[:MOST_NAMES]]
+        more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+        response.headers["x-qwill-ignored"] = ", ".join([*shown, *more])
     return response
+
+
+def _printable(name: str) -> str:
+    """A client's name as a header can tell it."""
+    shown = "".join(letter if " " < letter < "\x7f" and letter != "," else "?" for letter in name[:MOST_LETTERS])
+    return shown if len(name) <= MOST_LETTERS else shown + "..."
 
 
 async def whole(request: Request, work: Coroutine[Any, Any, T]) -> T:

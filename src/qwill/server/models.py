@@ -7,19 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qwill.errors import Busy, ModelNotFound, NotEnoughMemory
+from qwill.errors import Busy, NotEnoughMemory
 from qwill.llm import LLM
+from qwill.server.names import Names
 from qwill.server.worker import Worker
 from qwill.weights.hub import resolve_model
 from qwill.weights.load import memory_needed, open_checkpoint
 
 log = logging.getLogger("qwill.server")
-CHECK_SECONDS = 1.0
 
 
 @dataclass(eq=False)
 class Served:
-    """A model by the name that clients use. `leases`: requests that need it loaded."""
+    """A model by the name that clients use. `leases`: requests that need it loaded. `keep_seconds`: for which a client
+    wants it kept when nobody asks it, `math.inf` for ever; None leaves that to the server.
+    """
 
     name: str
     source: str
@@ -28,8 +30,10 @@ class Served:
     bytes: int = 0
     leases: int = 0
     last_used: float = 0.0
+    keep_seconds: float | None = None
     created: int = field(default_factory=lambda: int(time.time()))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    leaving: asyncio.TimerHandle | None = None
 
 
 class Models:
@@ -42,39 +46,47 @@ class Models:
         budget: int | None = None,
         idle_seconds: float | None = None,
         load: Callable[..., LLM] = LLM,
+        aliases: Mapping[str, str] | None = None,
+        default: str | None = None,
     ) -> None:
         """budget: bytes of weights that are loaded at a time; None is what memory holds. idle_seconds: after which a
         model that nobody asks is unloaded; None is never. load: called with an open checkpoint and the options.
+        aliases, default: see `Names`. Raises InvalidArgument for an alias of no model.
         """
-        self._served = {model.name: model for model in served}
-        self._default = served[0]
+        self.names = Names(served, aliases or {}, default)
         self._max_waiting = max_waiting
         self._budget = budget
-        self.idle_seconds = idle_seconds
+        self._idle_seconds = idle_seconds
         self._load_llm = load
-        self._watch: asyncio.Task[None] | None = None
+        self._unloading: set[asyncio.Task[bool]] = set()
 
     @property
     def all(self) -> list[Served]:
-        return list(self._served.values())
+        return self.names.served
 
     def find(self, name: str | None) -> Served:
         """The model of that name, the first one without a name. Raises ModelNotFound."""
-        if not name:
-            return self._default
-        served = self._served.get(name) or self._served.get(name.removesuffix(":latest"))
-        if served is None:
-            raise ModelNotFound(f"no model {name!r} here; there is {', '.join(self._served)}")
-        return served
+        return self.names.find(name)
 
-    async def lease(self, name: str | None) -> tuple[Served, Worker]:
-        """The model, loaded, until `release`. Raises ModelNotFound, NotEnoughMemory, CheckpointError, Busy."""
+    def keeps(self, served: Served) -> float | None:
+        """Seconds after which a model that nobody asks is unloaded; None for never."""
+        seconds = self._idle_seconds if served.keep_seconds is None else served.keep_seconds
+        return None if seconds is None or seconds == float("inf") else seconds
+
+    async def lease(self, name: str | None, keep_seconds: float | None = None) -> tuple[Served, Worker]:
+        """The model, loaded, until `release`. keep_seconds: what becomes of `Served.keep_seconds`, unless it is None.
+
+        Raises ModelNotFound, NotEnoughMemory, CheckpointError, Busy.
+        """
         served = self.find(name)
         served.leases += 1
+        _stop_leaving(served)
         try:
             async with served.lock:
                 if served.worker is None:
                     served.worker = await self._load(served)
+            if keep_seconds is not None:
+                served.keep_seconds = keep_seconds
             return served, served.worker
         except BaseException:
             self.release(served)
@@ -84,20 +96,25 @@ class Models:
         """A request does not need the model any more."""
         served.leases -= 1
         served.last_used = time.monotonic()
+        if not served.leases:
+            self._wait_to_leave(served)
+
+    async def unload(self, served: Served) -> None:
+        """Unloads a model at once, or when the last of those that use it has done."""
+        served.keep_seconds = 0.0
+        _stop_leaving(served)
+        await self._unload(served)
 
     async def start(self) -> None:
-        """Loads the first model, and watches for idle ones."""
+        """Loads the first model."""
         served, _ = await self.lease(None)
         self.release(served)
-        if self.idle_seconds is not None:
-            self._watch = asyncio.create_task(self._unload_idle(self.idle_seconds))
 
     async def close(self) -> None:
-        """Unloads all."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Unloads all, and keeps nothing of what they have read."""
         for served in self.all:
-            await self._unload(served)
+            _stop_leaving(served)
+            await self._unload(served, ending=True)
 
     async def _load(self, served: Served) -> Worker:
         checkpoint = await asyncio.to_thread(lambda: open_checkpoint(resolve_model(served.source)))
@@ -133,15 +150,31 @@ class Models:
         await self._unload(min(idle, key=lambda served: served.last_used))
         return True
 
-    async def _unload(self, served: Served) -> None:
-        worker, served.worker = served.worker, None
-        if worker is not None:
-            await worker.close()
-            log.info("unloaded", extra={"model": served.name})
+    async def _unload(self, served: Served, ending: bool = False) -> bool:
+        """Whether the model is unloaded: one that is used stays, unless the server is `ending`."""
+        async with served.lock:
+            if served.leases and not ending:
+                return False
+            worker, served.worker, served.keep_seconds = served.worker, None, None
+            if worker is not None:
+                await worker.close(keep=not ending)
+                log.info("unloaded", extra={"model": served.name})
+            return True
 
-    async def _unload_idle(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(min(CHECK_SECONDS, seconds / 4))
-            for served in self.all:
-                if served.worker is not None and served.leases == 0 and time.monotonic() - served.last_used > seconds:
-                    await self._unload(served)
+    def _wait_to_leave(self, served: Served) -> None:
+        """Has a model that nobody uses unloaded after its time."""
+        _stop_leaving(served)
+        seconds = self.keeps(served)
+        if served.worker is not None and seconds is not None:
+            served.leaving = asyncio.get_running_loop().call_later(seconds, self._leave, served)
+
+    def _leave(self, served: Served) -> None:
+        task = asyncio.ensure_future(self._unload(served))
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
+
+
+def _stop_leaving(served: Served) -> None:
+    if served.leaving is not None:
+        served.leaving.cancel()
+        served.leaving = None

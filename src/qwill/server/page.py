@@ -43,19 +43,19 @@ class File:
     tag: str
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.get("/")
 async def page(request: Request) -> Response:
     """The page."""
     return _answer(request, INDEX)
 
 
-@router.api_route("/docs", methods=["GET", "HEAD"])
+@router.get("/docs")
 async def docs(request: Request) -> Response:
     """What can be asked, from the OpenAPI document; FastAPI's own page is made of files of another server."""
     return _answer(request, DOCS)
 
 
-@router.api_route("/web/{name}", methods=["GET", "HEAD"])
+@router.get("/web/{name}")
 async def file(request: Request, name: str) -> Response:
     """A script, a style or the icon."""
     if name not in FILES:

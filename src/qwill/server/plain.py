@@ -1,87 +1,26 @@
-"""What is of no dialect: models, tokens, and how the server is."""
+"""What is of no dialect: how the server is."""
 
-import asyncio
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import Request
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse, Response
 
-from qwill.server.errors import Refusal
 from qwill.server.http import JSON
-from qwill.server.openai.asking import chat_ask
-from qwill.server.openai.chat_schemas import ChatRequest
 from qwill.server.routes import routes, service
-from qwill.server.schemas import REFUSALS, Strict, answered
+from qwill.server.schemas import REFUSALS, answered
 
 router = routes()
-MOST_CHARACTERS = 1_000_000  # of a text that is turned into tokens
 METRICS = "text/plain; version=0.0.4"
 
 
 class Status(BaseModel):
     """How the server is."""
 
-    status: Literal["ok", "ready", "loading", "draining"]
+    status: Literal["ok", "ready", "draining"]
 
 
-class ModelEntry(BaseModel):
-    """A model, in the words of OpenAI and of Anthropic. `max_model_len`: tokens of its context, once it is loaded."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-    type: Literal["model"]
-    display_name: str
-    created_at: str
-    max_model_len: int | None = None
-
-
-class ModelList(BaseModel):
-    """All models."""
-
-    object: Literal["list"]
-    data: list[ModelEntry]
-    has_more: bool
-    first_id: str
-    last_id: str
-
-
-class Tokens(BaseModel):
-    """Token ids, how many, and how many the context holds."""
-
-    tokens: list[int]
-    count: int
-    max_model_len: int
-
-
-class Text(BaseModel):
-    """The text of token ids."""
-
-    prompt: str
-
-
-LIVE: dict[int | str, dict[str, Any]] = {503: {"model": Status, "description": "not ready yet, or shutting down"}}
-
-
-class TokenizeRequest(Strict):
-    """A text, or what a chat request asks for."""
-
-    model: str | None = None
-    prompt: str | None = None
-    messages: Any = None
-    tools: Any = None
-    enable_thinking: bool | None = None
-
-
-class DetokenizeRequest(Strict):
-    """Token ids."""
-
-    model: str | None = None
-    tokens: list[int]
+LIVE: dict[int | str, dict[str, Any]] = {503: {"model": Status, "description": "shutting down"}}
 
 
 @router.get("/health", tags=["operation"], responses=answered(Status))
@@ -92,11 +31,9 @@ async def health() -> Response:
 
 @router.get("/ready", tags=["operation"], responses={**answered(Status), **LIVE})
 async def ready(request: Request) -> Response:
-    """Whether requests are taken."""
-    is_ready = any(served.worker is not None for served in service(request).models.all)
-    draining = request.app.state.gate_closed()
-    if draining or not is_ready:
-        return JSON({"status": "draining" if draining else "loading"}, 503)
+    """Whether requests are taken; a model that is not loaded is when it is asked."""
+    if request.app.state.gate_closed():
+        return JSON({"status": "draining"}, 503)
     return JSON({"status": "ready"})
 
 
@@ -104,83 +41,3 @@ async def ready(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus."""
     return PlainTextResponse(service(request).watch.metrics(), media_type=METRICS)
-
-
-@router.get("/v1/models", tags=["OpenAI"], responses=answered(ModelList))
-async def models(request: Request) -> Response:
-    """The models that can be asked."""
-    names = _names(request)
-    entries = [_model(request, name) for name in names]
-    return JSON({"object": "list", "data": entries, "has_more": False, "first_id": names[0], "last_id": names[-1]})
-
-
-@router.get("/v1/models/{name:path}", tags=["OpenAI"], responses=answered(ModelEntry))
-async def model(request: Request, name: str) -> Response:
-    """One of them."""
-    return JSON(_model(request, service(request).models.find(name).name))
-
-
-@router.post("/tokenize", tags=["tokens"], responses=answered(Tokens))
-async def tokenize(request: Request, body: TokenizeRequest) -> Response:
-    """The token ids of a text, or of the prompt that a conversation makes."""
-    if (body.prompt is None) == (body.messages is None):
-        raise Refusal(400, "give either prompt or messages", param="prompt")
-    if body.messages is not None:
-        fields = {"messages": body.messages, "tools": body.tools, "enable_thinking": body.enable_thinking}
-        ids, worker = await service(request).prompt_tokens(replace(chat_ask(_validated(fields)), model=body.model))
-        return JSON({"tokens": ids, "count": len(ids), "max_model_len": worker.llm.max_context})
-    assert body.prompt is not None
-    served, worker = await service(request).models.lease(body.model)
-    try:
-        tokenizer = worker.llm.tokenizer
-        if tokenizer is None:
-            raise Refusal(400, f"{served.name} has no tokenizer", param="model")
-        if len(body.prompt) > MOST_CHARACTERS:
-            raise Refusal(413, f"prompt may have {MOST_CHARACTERS} characters", param="prompt")
-        ids = await asyncio.to_thread(tokenizer.encode, body.prompt, allow_special=True)
-        return JSON({"tokens": ids, "count": len(ids), "max_model_len": worker.llm.max_context})
-    finally:
-        service(request).models.release(served)
-
-
-@router.post("/detokenize", tags=["tokens"], responses=answered(Text))
-async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
-    """The text of token ids, control tokens as they are written."""
-    served, worker = await service(request).models.lease(body.model)
-    try:
-        tokenizer = worker.llm.tokenizer
-        if tokenizer is None:
-            raise Refusal(400, f"{served.name} has no tokenizer", param="model")
-        vocab_size = worker.llm.config.text.vocab_size
-        for token in body.tokens:
-            if not 0 <= token < vocab_size:
-                raise Refusal(400, f"token id {token} is outside the vocabulary of {vocab_size}", param="tokens")
-        return JSON({"prompt": await asyncio.to_thread(tokenizer.decode, body.tokens, skip_special=False)})
-    finally:
-        service(request).models.release(served)
-
-
-def _names(request: Request) -> list[str]:
-    return [served.name for served in service(request).models.all]
-
-
-def _model(request: Request, name: str) -> dict[str, Any]:
-    served = service(request).models.find(name)
-    entry: dict[str, Any] = {
-        "id": served.name, "object": "model", "created": served.created, "owned_by": "qwill",
-        "type": "model", "display_name": served.name,
-        "created_at": datetime.fromtimestamp(served.created, UTC).isoformat(),
-    }  # fmt: skip
-    if served.worker is not None:
-        entry["max_model_len"] = served.worker.llm.max_context
-    return entry
-
-
-def _validated(fields: dict[str, Any]) -> ChatRequest:
-    from fastapi.exceptions import RequestValidationError
-    from pydantic import ValidationError
-
-    try:
-        return ChatRequest.model_validate(fields)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from error

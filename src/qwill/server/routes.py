@@ -6,11 +6,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from qwill.server.asks import Caller
 from qwill.server.errors import TOO_DEEP, Refusal
-from qwill.server.service import Caller, Service
+from qwill.server.http import GONE
+from qwill.server.service import Service
+from qwill.server.warm import PATHS, WARMING
 
+OK = 200
 MOST_DEPTH = 100  # of a body; a schema takes two for each level of what it describes
 
 
@@ -34,7 +39,10 @@ class CheckedRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             await _check_body(request)
-            return await handle(request)
+            response = await handle(request)
+            if response.status_code == OK:
+                await _record(request)
+            return response
 
         return checked
 
@@ -44,9 +52,20 @@ def routes() -> APIRouter:
     return APIRouter(route_class=CheckedRoute)
 
 
+async def _record(request: Request) -> None:
+    """Writes what was asked of the model to the operator's file, if there is one."""
+    recorder = request.app.state.recorder
+    if recorder is not None and request.url.path in PATHS and request.state.caller_key is not WARMING:
+        recorder.add(request.url.path, await request.json())
+
+
 async def _check_body(request: Request) -> None:
     """Refuses what Python reads though it is no JSON, and nesting that no code that walks through it could follow."""
-    if not await request.body():
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise Refusal(GONE, "the client has left") from None
+    if not body:
         return
     try:
         level: list[Any] = [await request.json()]

@@ -54,8 +54,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: Settings, models: Callable[[], Models]) -> None:
-    """Serves until SIGTERM or SIGINT. Raises InvalidArgument when the address cannot be had."""
+def serve(settings: Settings, models: Callable[[], Models], note: str = "") -> None:
+    """Serves until SIGTERM or SIGINT. note: a line for the log's beginning. Raises InvalidArgument when the address
+    cannot be had."""
     with listen(settings) as listening, asyncio.Runner(loop_factory=event_loop) as runner:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(LogLine())
@@ -63,15 +64,17 @@ def serve(settings: Settings, models: Callable[[], Models]) -> None:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a damaged picture is its sender's trouble
         sys.setswitchinterval(SWITCH_SECONDS)
-        runner.run(_serve(settings, models, listening))
+        runner.run(_serve(settings, models, listening, note))
 
 
-async def _serve(settings: Settings, models: Callable[[], Models], listening: socket.socket) -> None:
+async def _serve(settings: Settings, models: Callable[[], Models], listening: socket.socket, note: str) -> None:
     host, port = listening.getsockname()[:2]
     async with Application(settings, models()) as application:
         # What a start leaves is there to stay; to look for garbage in it holds up all streams for tens of milliseconds.
         gc.collect()
         gc.freeze()
+        if note:
+            print(note, file=sys.stderr)
         print(f"qwill serves at http://{_in_address(host)}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
         await Server(configuration(settings, application), application).serve([listening])
 

@@ -1,78 +1,26 @@
-"""What all dialects share: from what a request asks for to answers under way, and what is counted of them."""
+"""From what a request asks for to answers under way, the same for all dialects."""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from qwill.answer import Answer
 from qwill.engine.sampling_params import SamplingParams
-from qwill.guide import ToolChoice
-from qwill.prompt import PromptOptions
+from qwill.server.asks import Ask, Asked, Caller
 from qwill.server.errors import Refusal
-from qwill.server.keys import Key
-from qwill.server.models import Models, Served
+from qwill.server.models import Models
 from qwill.server.settings import Settings
 from qwill.server.sources import Sources
+from qwill.server.warm import WARMING
 from qwill.server.watch import Watch
-from qwill.server.worker import Job, Worker
+from qwill.server.worker import Worker
 
 T = TypeVar("T")
 PREPARING = 4  # prompts that are made at a time
 SHORT = 1000  # characters of a prompt that is made where it is asked for
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What a request asks for, whatever its dialect.
-
-    Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued. Each gets `choices`
-    answers, in that order. `thinking` None leaves it to the model.
-    """
-
-    model: str | None
-    messages: Sequence[Mapping[str, Any]] | None = None
-    prompts: Sequence[str | Sequence[int]] = ()
-    params: SamplingParams = field(default_factory=SamplingParams)
-    tools: Sequence[Mapping[str, Any]] | None = None
-    tool_choice: ToolChoice = "auto"
-    most_calls: int | None = None
-    thinking: bool | None = None
-    options: PromptOptions = field(default_factory=PromptOptions)
-    choices: int = 1
-    streamed: bool = False
-    priority: int = 0
-
-    @property
-    def thinks(self) -> bool:
-        """Whether the model is to reason first; its template may have another view."""
-        return self.thinking is not False
-
-    @property
-    def count(self) -> int:
-        """Answers in all."""
-        return self.choices * (1 if self.messages is not None else len(self.prompts))
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks: a key, and the id of the request."""
-
-    key: Key
-    request_id: str
-
-
-@dataclass
-class Asked:
-    """A request that is being answered. Whoever got it must iterate its job to the end, or cancel it."""
-
-    ask: Ask
-    caller: Caller
-    served: Served
-    job: Job
-    started: float
 
 
 class Service:
@@ -84,21 +32,26 @@ class Service:
         self.watch = watch
         self._sources = Sources(settings)
         self._preparing = ThreadPoolExecutor(PREPARING, "qwill-prompt")
+        self.under_way: set[Asked] = set()
 
     async def begin(self, ask: Ask, caller: Caller) -> Asked:
         """Prepares and queues the answers. Raises Refusal or a QwillError, before anything is computed."""
         self._check(ask)
+        if caller.key is WARMING:
+            ask = replace(ask, params=replace(ask.params, max_tokens=1), choices=1)
         started = time.perf_counter()
-        served, worker = await self.models.lease(ask.model)
+        served, worker = await self.models.lease(ask.model, ask.keep_seconds)
         try:
-            worker.check_room(ask.count)
+            at_once = ask.at_once(worker.llm.max_sequences)
+            worker.check_room(at_once)
             answers = await self._make(_answers, worker, ask)
-            job = worker.submit(answers, ask.streamed)
+            job = worker.submit(answers, ask.streamed, at_once)
         except BaseException:
             self.models.release(served)
             raise
         asked = Asked(ask, caller, served, job, started)
         self.watch.begun(asked)
+        self.under_way.add(asked)
         job.on_end(lambda: self._ended(asked))
         return asked
 
@@ -130,12 +83,17 @@ class Service:
         limits = self.settings.limits
         if not 1 <= ask.choices <= limits.choices:
             raise Refusal(400, f"n must be from 1 to {limits.choices}, not {ask.choices}", param="n")
-        if len(ask.prompts) > limits.texts:
-            raise Refusal(400, f"a request may have {limits.texts} prompts, not {len(ask.prompts)}", param="prompt")
+        if ask.embedding is not None and ask.count > limits.embeddings:
+            raise Refusal(400, f"a request may have {limits.embeddings} inputs, not {ask.count}", param="input")
+        if ask.embedding is None and ask.count > limits.texts:
+            raise Refusal(
+                400, f"a request may have {limits.texts} answers to its prompts in all, not {ask.count}", param="prompt"
+            )
         if len(ask.params.stop) > limits.texts:
             raise Refusal(400, f"there may be {limits.texts} stop strings, not {len(ask.params.stop)}", param="stop")
 
     def _ended(self, asked: Asked) -> None:
+        self.under_way.discard(asked)
         self.models.release(asked.served)
         self.watch.ended(asked)
 
@@ -166,7 +124,9 @@ def _prompt_tokens(worker: Worker, ask: Ask) -> list[int]:
 
 
 def _answer(worker: Worker, ask: Ask, prompt: str | Sequence[int] | None, params: SamplingParams) -> Answer:
-    if prompt is not None:
+    if prompt is not None and ask.embedding is not None:
+        answer = worker.llm.embedding(prompt, ask.embedding.dimensions, truncate=ask.embedding.truncate)
+    elif prompt is not None:
         answer = worker.llm.answer(prompt, params)
     else:
         assert ask.messages is not None

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from qwill.server.keys import Keys
+from qwill.server.warm import Recorded
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -21,7 +22,8 @@ class Limits:
     image_pixels: int = 64_000_000  # before an image is scaled down
     media_seconds: float = 30  # to fetch one image or video, and as long again to decode it
     choices: int = 16  # answers to one request
-    texts: int = 256  # prompts of one request, stop strings
+    texts: int = 256  # answers to all prompts of one request, stop strings
+    embeddings: int = 2048  # of one request
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Settings:
     are fetched from private addresses, too. log_prompts: whether what is asked and answered stands in the log.
     usage_file: a SQLite file where the tokens of each key are added up. show_cost: whether answers tell what their
     tokens would cost at providers, by the prices that came with qwill and those of prices_file. stored_responses: how
-    many answers /v1/responses remembers.
+    many answers /v1/responses remembers. warm: requests that are answered before the server takes others. record_file:
+    where requests are written in the form in which those are read.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +52,8 @@ class Settings:
     show_cost: bool = False
     prices_file: Path | None = None
     stored_responses: int = 256
+    warm: tuple[Recorded, ...] = ()
+    record_file: Path | None = None
 
     @property
     def on_loopback(self) -> bool:

@@ -50,7 +50,7 @@ class Sources:
             nonlocal pixels
             async with slots:
                 kind = MEDIA_KINDS[part_kind(part)]
-                contents = found[id(part)] = await self._contents(part, kind)
+                contents = found[id(part)] = await self._placed(part, kind)
                 if sum(map(len, found.values())) > self._limits.body_bytes:
                     raise MediaError(f"a request's images and videos may have {self._limits.body_bytes} bytes in all")
                 if kind == "image":
@@ -67,6 +67,13 @@ class Sources:
             for task in tasks:
                 task.cancel()
         return found
+
+    async def _placed(self, part: Mapping[str, Any], kind: str) -> bytes:
+        """Contents, or what is wrong with them and where they stand."""
+        try:
+            return await self._contents(part, kind)
+        except MediaError as error:
+            raise MediaError(str(error), part.get("place")) from error
 
     async def _contents(self, part: Mapping[str, Any], kind: str) -> bytes:
         address = part_source(part, kind)
@@ -177,10 +184,11 @@ def _media_parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _with_bytes(message: Mapping[str, Any], found: Mapping[int, bytes]) -> Mapping[str, Any]:
     if not _media_parts(message):
         return message
-    content = [
-        {"type": MEDIA_KINDS[part_kind(part)], MEDIA_KINDS[part_kind(part)]: found[id(part)]}
-        if id(part) in found
-        else part
-        for part in message["content"]
-    ]
+    content = [_held(part, found[id(part)]) if id(part) in found else part for part in message["content"]]
     return {**message, "content": content}
+
+
+def _held(part: Mapping[str, Any], contents: bytes) -> dict[str, Any]:
+    """A part with its contents, which still knows its place."""
+    kind = MEDIA_KINDS[part_kind(part)]
+    return {"type": kind, kind: contents, **({"place": part["place"]} if "place" in part else {})}

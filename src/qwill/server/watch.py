@@ -4,21 +4,19 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from qwill.answer import Answer, Completion
+from qwill.server.asks import Asked
 from qwill.server.metrics import Metrics
 from qwill.server.models import Models
 from qwill.server.prices import read_prices
 from qwill.server.settings import Settings
 from qwill.server.usage import Tokens, UsageFile
 from qwill.text.chat_template import MEDIA_KINDS, part_kind, part_source
-
-if TYPE_CHECKING:
-    from qwill.server.service import Asked
 
 log = logging.getLogger("qwill.server")
 PREFIX_OF_DATA = "data:"
@@ -42,17 +40,17 @@ class Watch:
         """An HTTP request is over."""
         self._metrics.answered(scope, status, seconds)
 
-    def begun(self, asked: "Asked") -> None:
+    def begun(self, asked: Asked) -> None:
         """Answers were queued."""
         self._metrics.begun(asked.served.name)
 
-    def ended(self, asked: "Asked") -> None:
+    def ended(self, asked: Asked) -> None:
         """Answers are finished, or given up. In that case a step may still work on them, which counts, too."""
         seconds = time.perf_counter() - asked.started
         self._metrics.ended(asked.served.name)
         asked.job.on_rest(lambda: self._count(asked, seconds))
 
-    def cost(self, asked: "Asked") -> dict[str, Any] | None:
+    def cost(self, asked: Asked) -> dict[str, Any] | None:
         """What the answers cost so far; None where no prices are told."""
         if self._prices is None:
             return None
@@ -67,7 +65,7 @@ class Watch:
         if self._usage is not None:
             self._usage.close()
 
-    def _count(self, asked: "Asked", seconds: float) -> None:
+    def _count(self, asked: Asked, seconds: float) -> None:
         tokens = tokens_of(asked)
         self._metrics.count(asked.served.name, asked.job, tokens, asked.started, seconds)
         if self._usage is not None:
@@ -76,7 +74,7 @@ class Watch:
             _log(asked, tokens, seconds)
 
 
-def tokens_of(asked: "Asked") -> Tokens:
+def tokens_of(asked: Asked) -> Tokens:
     """What was computed for the answers so far. A prompt with several answers counts once, as clients are told."""
     total = Tokens()
     for index, (answer, completion) in enumerate(zip(asked.job.answers, asked.job.completions, strict=True)):
@@ -98,7 +96,7 @@ def _tokens(answer: Answer, completion: Completion | None) -> Tokens:
     return Tokens(prompt, usage["cached_tokens"], usage["completion_tokens"], usage["reasoning_tokens"], image)
 
 
-def _log(asked: "Asked", tokens: Tokens, seconds: float) -> None:
+def _log(asked: Asked, tokens: Tokens, seconds: float) -> None:
     """What was asked and answered, as one record."""
     pairs = zip(asked.job.answers, asked.job.completions, strict=True)
     answers = [_told(completion or answer.completion(), completion is not None) for answer, completion in pairs]

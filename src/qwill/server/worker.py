@@ -20,17 +20,20 @@ class Stopped(QwillError):
 
 
 class Job:
-    """Answers to one request, which the worker's engine computes together. Iterate it once.
+    """Answers to one request, of which the worker's engine has at most `at_once`: the others wait here, so that other
+    requests get their turn. Iterate it once.
 
     `times`: for each answer when pieces of it came, by `time.perf_counter`.
     """
 
-    def __init__(self, worker: "Worker", answers: Sequence[Answer]) -> None:
+    def __init__(self, worker: "Worker", answers: Sequence[Answer], at_once: int) -> None:
         self.answers = list(answers)
+        self.at_once = at_once
         self.completions: list[Completion | None] = [None] * len(self.answers)
         self.times = [array("d") for _ in self.answers]
         self.ended = False
         self._worker = worker
+        self._waiting_answers = deque(enumerate(self.answers))  # of the thread
         self._pieces: list[Piece] = []
         self._error: BaseException | None = None
         self._waiting: asyncio.Future[None] | None = None
@@ -79,14 +82,17 @@ class Job:
             pass
         return [completion for completion in self.completions if completion is not None]
 
+    async def end_reasoning(self) -> bool:
+        """Has the reasoning of the answers closed by their next tokens; False where that changes nothing."""
+        return False if self.ended else await self._worker.end_reasoning(self)
+
     def cancel(self) -> None:
         """Ends what is not finished; whoever iterates gets Stopped."""
         if not self.ended:
             self.ended = True
             self._worker._leave(self)
             self._fail(Stopped("the answer was cancelled"))
-            for call in self._at_end:
-                call()
+            _call_all(self._at_end)
 
     def _take(self, pieces: Sequence[Piece]) -> None:
         self.times[pieces[0][0]].append(time.perf_counter())
@@ -98,12 +104,17 @@ class Job:
             self._waiting.set_result(None)
 
     def _rest(self) -> None:
-        for call in self._at_rest:
-            call()
+        _call_all(self._at_rest)
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._wake()
+
+
+def _call_all(calls: list[Callable[[], None]]) -> None:
+    """Calls them and lets go of them: they know the job, which would keep its model in memory with itself."""
+    while calls:
+        calls.pop(0)()
 
 
 class Worker:
@@ -129,23 +140,33 @@ class Worker:
         if self.answering + answers > self._most:
             raise Busy(f"{self.answering} answers are written or wait already; send this one again later")
 
-    def submit(self, answers: Sequence[Answer], streamed: bool) -> Job:
-        """Begins with answers that `LLM.reply` or `LLM.answer` prepared. Raises Busy."""
-        self.check_room(len(answers))
-        job = Job(self, answers)
-        self.answering += len(answers)
+    def submit(self, answers: Sequence[Answer], streamed: bool, at_once: int) -> Job:
+        """Begins with answers that `LLM` prepared, of which the engine has at most `at_once`. Raises Busy."""
+        self.check_room(at_once)
+        job = Job(self, answers, at_once)
+        self.answering += at_once
         self._open.add(job)
         for answer in answers:
             answer.request.streamed = streamed
-        self._order(lambda: self._add(job))
+        self._order(lambda: self._add(job, at_once))
         return job
 
-    async def close(self) -> None:
-        """Ends all answers and the thread, and writes what is to be kept on disk."""
+    async def end_reasoning(self, job: Job) -> bool:
+        """See `Job.end_reasoning`."""
+        if self._closing:
+            return False
+        told: asyncio.Future[bool] = self.loop.create_future()
+        self._order(lambda: self._end_reasoning(job, told))
+        return await told
+
+    async def close(self, keep: bool = False) -> None:
+        """Ends all answers and the thread, and writes what is to be on disk. keep: for this model's next time, too."""
         self._closing = True
         self._alive.cancel()
         self._order(self._stop)
         await asyncio.to_thread(self._thread.join)
+        if keep:
+            await asyncio.to_thread(self.llm.keep)
         await asyncio.to_thread(self.llm.close)
 
     def _nudge(self) -> None:
@@ -159,7 +180,7 @@ class Worker:
         self._ordered.set()
 
     def _leave(self, job: Job) -> None:
-        self.answering -= len(job.answers)
+        self.answering -= job.at_once
         self._open.discard(job)
         if self._closing or all(job.completions):
             self.loop.call_soon(job._rest)
@@ -194,6 +215,7 @@ class Worker:
         if answer.request.finish_reason is not None:
             del self._jobs[key]
             self.llm.engine.cancel(answer.request)
+            self._add(job, 1)
         return job, [(index, delta) for delta in deltas]
 
     def _tell(self, news: list[tuple[Job, list[Piece]]]) -> None:
@@ -206,14 +228,25 @@ class Worker:
 
         self._in_loop(deliver)
 
-    def _add(self, job: Job) -> None:
+    def _add(self, job: Job, count: int) -> None:
+        """Queues so many of the job's answers, if there are any left."""
         try:
-            for index, answer in enumerate(job.answers):
+            for _ in range(min(count, len(job._waiting_answers))):
+                index, answer = job._waiting_answers.popleft()
                 self._jobs[id(answer.request)] = job, index, answer
                 self.llm.engine.add(answer.request)
         except Exception as error:
             self._cancel(job)
             self._report(job, error)
+
+    def _end_reasoning(self, job: Job, told: asyncio.Future[bool]) -> None:
+        try:
+            effects = [answer.end_reasoning() for answer in job.answers if id(answer.request) in self._jobs]
+        except Exception as error:
+            raised = error
+            self._in_loop(lambda: None if told.done() else told.set_exception(raised))
+        else:
+            self._in_loop(lambda: None if told.done() else told.set_result(any(effects)))
 
     def _drop(self, job: Job) -> None:
         self._cancel(job)

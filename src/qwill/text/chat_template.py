@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ DEFAULT_TEMPLATE = Path(__file__).with_name("default_template.jinja").read_text(
 # What the operations of a template raise by themselves.
 _FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
 _SYSTEM_ROLES = ("system", "developer")
+_QUESTION = "<|im_start|>user\n{}<|im_end|>\n"
+_ARGUMENTS = "arguments"
 _OPENING, _CLOSING = "<think>", "</think>"
 MEDIA_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
 
@@ -47,12 +51,20 @@ class ChatTemplate:
         from qwill.text.sandbox import TemplateEnvironment
 
         self._source = source
+        self._environment = TemplateEnvironment()
         self._marker = Marker([*added_tokens, *PLACEHOLDERS])
         try:
-            self._template = TemplateEnvironment().from_string(source)
+            self._template = self._environment.from_string(source)
         except (jinja2.TemplateError, RecursionError) as error:
             line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
             raise TemplateError(f"the chat template does not compile{line}: {_one_line(error)}") from error
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """What the template asks for by name."""
+        from jinja2 import meta
+
+        return frozenset(meta.find_undeclared_variables(self._environment.parse(self._source)))
 
     def render(
         self,
@@ -67,15 +79,12 @@ class ChatTemplate:
         """Render a conversation.
 
         `messages` have a role and content (a string, or parts of type text, image, image_url, video, video_url);
-        reasoning may come as `reasoning_content` or `reasoning`, the arguments of a tool call as JSON text or as a
-        mapping. With `merge_system` all system (and developer) messages are joined, in order, into one at the
-        beginning. `begun` is what the answer to come begins with. `variables` are handed to the template as they are.
-        Raises TemplateError for what the template refuses or cannot do.
+        reasoning may come as `reasoning_content` or `reasoning`, the arguments of a tool call as JSON text, as a
+        mapping, or as any text that came of them. With `merge_system` all system (and developer) messages are joined,
+        in order, into one at the beginning. `begun` is what the answer to come begins with. `variables` are handed to
+        the template as they are. Conversations without a user's message, which some templates refuse, are rendered all
+        the same. Raises TemplateError for what the template refuses or cannot do.
         """
-        from jinja2 import TemplateError as JinjaError
-
-        from qwill.text.sandbox import render
-
         for index, tool in enumerate(tools or []):
             function = tool.get("function", tool) if isinstance(tool, Mapping) else None
             if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -88,26 +97,55 @@ class ChatTemplate:
         mark = self._marker.choose_mark(
             [prepared, given, [begun.reasoning, begun.content] if begun else []], self._source
         )
+        settings = {
+            **self._marker.apply(given, mark),
+            "add_generation_prompt": add_generation_prompt,
+            "enable_thinking": enable_thinking,
+        }
+        protected = [self._protect(message, mark) for message in prepared]
         try:
-            text = render(
-                self._template,
-                {
-                    **self._marker.apply(given, mark),
-                    "messages": [self._protect(message, mark) for message in prepared],
-                    "add_generation_prompt": add_generation_prompt,
-                    "enable_thinking": enable_thinking,
-                },
-            )
-        except JinjaError as error:
-            raise TemplateError(f"the chat template refused the conversation: {_one_line(error)}") from error
-        except _FAILURES as error:
-            raise TemplateError(f"the chat template failed: {type(error).__name__}: {_one_line(error)}") from error
+            text = self._run(protected, settings)
+        except TemplateError as refused:
+            if any(message["role"] == "user" for message in prepared):
+                raise
+            try:
+                text = self._without_question(protected, settings)
+            except TemplateError:
+                raise refused from None
         inside = False
         if begun is not None:
             opened = text.rstrip().endswith(_OPENING)
             text += self._beginning(begun, opened, mark)
             inside = opened and not begun.content
         return RenderedPrompt(text, mark, tuple(media), inside)
+
+    def _run(self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+        """What the template writes. Raises TemplateError."""
+        from jinja2 import TemplateError as JinjaError
+
+        from qwill.text.sandbox import render
+
+        try:
+            return render(self._template, {**settings, "messages": list(messages)})
+        except JinjaError as error:
+            raise TemplateError(f"the chat template refused the conversation: {_one_line(error)}") from error
+        except _FAILURES as error:
+            raise TemplateError(f"the chat template failed: {type(error).__name__}: {_one_line(error)}") from error
+
+    def _without_question(self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+        """What the template writes of a conversation that no user's message has begun, as after a summary of it.
+
+        Templates that look for one get one, and its text is taken out again. Raises TemplateError where it cannot be
+        told from the rest.
+        """
+        given = f"{self._source}{messages}{settings}"
+        question = next(word for number in count() if (word := f"question{number}") not in given)
+        place = next((index for index, message in enumerate(messages) if message["role"] != "system"), len(messages))
+        text = self._run([*messages[:place], {"role": "user", "content": question}, *messages[place:]], settings)
+        pieces = text.split(_QUESTION.format(question))
+        if len(pieces) != 2 or question in "".join(pieces):
+            raise TemplateError("the question that was put in cannot be taken out")
+        return "".join(pieces)
 
     def _beginning(self, begun: "BegunAnswer", opened: bool, mark: str) -> str:
         """What follows the header of the answer."""
@@ -188,17 +226,23 @@ def _prepare_tool_call(call: Any, name: str) -> dict[str, Any]:
         raise TemplateError(f"{name} has no function name")
     if "arguments" not in call:
         return dict(call)
-    arguments = call["arguments"]
-    if isinstance(arguments, str):
+    return {**call, "arguments": _arguments(call["arguments"])}
+
+
+def _arguments(given: Any) -> dict[str, Any]:
+    """A call's arguments by their names. What is no JSON object, such as a call that was cut off, is shown as it came:
+    as the text of one argument, the only place that templates have for it."""
+    arguments = given
+    if isinstance(given, str):
         try:
-            arguments = json.loads(arguments or "{}")
-        except (ValueError, RecursionError) as error:
-            raise TemplateError(f"{name}.arguments is not JSON: {_one_line(error)}") from error
+            arguments = json.loads(given or "{}")
+        except (ValueError, RecursionError):
+            return {_ARGUMENTS: given}
     if arguments is None:
-        arguments = {}
-    if not isinstance(arguments, Mapping):
-        raise TemplateError(f"{name}.arguments is not a JSON object")
-    return {**call, "arguments": dict(arguments)}
+        return {}
+    if isinstance(arguments, Mapping):
+        return dict(arguments)
+    return {_ARGUMENTS: given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)}
 
 
 def _has_media(message: Mapping[str, Any]) -> bool:

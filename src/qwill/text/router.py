@@ -2,26 +2,26 @@
 
 How the text is cut into pieces never changes the outcome. Newlines that the chat format puts around the parts belong to
 none of them. Nothing else is lost: what looks like a tool call and is none is handed on as text.
+
+Calls that are written slightly wrong are mended where nothing else can be meant: in the content, of a function that
+there is, at the beginning of a line and not in a block of quoted code. Elsewhere only well-formed calls are calls.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from qwill.text.parsers.qwen import (
-    OPENING,
-    Status,
-    ToolCallScanner,
-    coerce_arguments,
-    parameter_schemas,
-    stays_text,
-)
+from qwill.text.parsers.arguments import coerce_arguments, parameter_schemas, stays_text
+from qwill.text.parsers.qwen import FUNCTION, OPENING, Status, ToolCallScanner
+from qwill.text.quoting import Quoting
 
 Kind = Literal["reasoning", "content", "tool_call_piece", "tool_call"]
 
 _THINK = "<think>"
 _END_THINK = "</think>"
+# So much of a tag that an answer's limit cuts off is the tag, and no text.
+_CERTAIN = len("<tool_")
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,15 @@ class CutCall:
 class Delta:
     """The next piece of an answer: text of the given kind, a piece of a tool call, or a whole one after its pieces.
 
-    A call that turns out to be none, or that is cut off, may have pieces and never comes whole. The text of one that
-    is none follows as text.
+    A call that is cut off may have pieces and never comes whole; what turns out to be none has no pieces, and comes as
+    text. `end`: where in all that the router was fed a text, which stands there as it is, ends.
     """
 
     kind: Kind
     text: str = ""
     tool_call: ToolCallDelta | None = None
     piece: ToolCallPiece | None = None
+    end: int = field(default=0, compare=False)
 
 
 class Router:
@@ -95,13 +96,18 @@ class Router:
         self._calls_in_reasoning = calls_in_reasoning
         self._kind: Literal["reasoning", "content"] = "reasoning" if thinking else "content"
         self._buffer = ""
+        self._fed = 0
         self._begun = goes_on
         self._scanner: ToolCallScanner | None = None
+        self._bare = False  # the call that is being read lacks its `<tool_call>`
+        self._quoting = Quoting(not goes_on)
+        self._spurned = False  # a `<tool_call>` that begins no call stands before what comes next
         self._calls = 0
         self._told = 0  # how many arguments of the call that is being read pieces have
         self._told_text = ""  # those pieces
         self.cut_call: CutCall | None = None
-        # Newlines are held back until it is known whether they stand inside a part or at its edge.
+        # Newlines are held back until it is known whether they stand inside a part or at its edge. Content that no call
+        # can follow has no edge but its beginning.
         self._newlines = ""
         self._at_edge = not goes_on
 
@@ -114,6 +120,7 @@ class Router:
         """Take the next text; return what it settles."""
         deltas: list[Delta] = []
         self._buffer += text
+        self._fed += len(text)
         while self._step(deltas):
             pass
         return deltas
@@ -121,26 +128,20 @@ class Router:
     def finish(self, cut_off: bool = False) -> list[Delta]:
         """The end of the answer: return all that was held back.
 
-        `cut_off`: it was not to end here. Then a call of one of the tools that has begun is `cut_call`; otherwise it
-        is text.
+        `cut_off`: it was not to end here. Then a call of one of the tools that has begun is `cut_call`, and of one
+        that has no name yet nothing is told.
         """
         deltas: list[Delta] = []
         while self._scanner is not None or self._buffer:
-            if self._scanner is None:
+            if self._scanner is not None:
+                self._end_scan(self._scanner, cut_off, deltas)
+            elif cut_off and OPENING.startswith(self._buffer) and len(self._buffer) >= _CERTAIN and self._reads_calls:
+                self._drop()
+            else:
                 self._begun = True
                 self._write(self._take(len(self._buffer)), deltas)
-            elif self._scanner.lacks_only_closing and self._is_call(self._scanner):
-                self._call(self._scanner, deltas)
-                self._scanner = None
-            elif cut_off and self._scanner.name in self._schemas:
-                self._cut(self._scanner, deltas)
-                self._scanner = None
-            else:
-                self._reject(self._scanner, deltas)
-                while self._step(deltas):
-                    pass
         if self._newlines and not self._at_edge:
-            deltas.append(Delta(self._kind, self._newlines))
+            deltas.append(Delta(self._kind, self._newlines, end=self._position))
         self._newlines = ""
         return deltas
 
@@ -150,20 +151,32 @@ class Router:
             return self._begin()
         if self._scanner is not None:
             return self._scan(self._scanner, deltas)
-        calls = self._schemas and (self._calls_in_reasoning or self._kind == "content")
-        tags = ([_END_THINK] if self._kind == "reasoning" else []) + ([OPENING] if calls else [])
+        tags = [_END_THINK] if self._kind == "reasoning" else []
+        if self._reads_calls:
+            tags += [OPENING, FUNCTION] if self._kind == "content" else [OPENING]
         found = [(position, tag) for tag in tags if (position := self._buffer.find(tag)) >= 0]
         if not found:
             self._write(self._take(len(self._buffer) - _open_end(self._buffer, tags)), deltas)
             return False
         position, tag = min(found)
         self._write(self._take(position), deltas)
-        self._take(len(tag))
-        if tag == OPENING:
-            self._scanner = ToolCallScanner()
-        else:
+        if tag == _END_THINK:
+            self._take(len(tag))
             self._turn_to("content")
+            return True
+        mends = self._kind == "content" and self._quoting.at_line_start
+        if tag == FUNCTION and (self._spurned or not mends):
+            self._write(self._take(len(tag)), deltas)
+            return True
+        self._bare = tag == FUNCTION
+        if not self._bare:
+            self._take(len(tag))
+        self._scanner = ToolCallScanner(self._schemas if mends else None, self._bare)
         return True
+
+    @property
+    def _reads_calls(self) -> bool:
+        return bool(self._schemas) and (self._calls_in_reasoning or self._kind == "content")
 
     def _begin(self) -> bool:
         """A `<think>` that opens the answer, whether or not the prompt had one already, belongs to the format."""
@@ -189,14 +202,37 @@ class Router:
             self._reject(scanner, deltas)
         return True
 
+    def _end_scan(self, scanner: ToolCallScanner, cut_off: bool, deltas: list[Delta]) -> None:
+        """The answer ends in the midst of what may be a call."""
+        complete = scanner.lacks_only_closing if cut_off else scanner.end()
+        if complete and self._is_call(scanner):
+            self._call(scanner, deltas)
+            self._buffer = "" if cut_off else scanner.rest
+            self._scanner = None
+        elif cut_off and not self._bare and scanner.cut(self._schemas):
+            self._drop()
+        elif cut_off and not self._bare and scanner.name in self._schemas:
+            self._cut(scanner, deltas)
+            self._drop()
+        else:
+            self._reject(scanner, deltas)
+        while self._step(deltas):
+            pass
+
+    def _drop(self) -> None:
+        """Nothing more is told."""
+        self._scanner, self._buffer, self._newlines = None, "", ""
+
     def _is_call(self, scanner: ToolCallScanner) -> bool:
         return self._kind == "content" or scanner.name in self._schemas
 
     def _tell(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
-        """Hand on the arguments that are complete. A name that no tool has may still turn out to be no call."""
-        if scanner.name not in self._schemas:
-            return
-        for key, value in scanner.pairs[self._told :]:
+        """Hand on the arguments that are complete, of what cannot turn out to be no call."""
+        if scanner.mends:
+            self._tell_pairs(scanner, scanner.sure, deltas)
+
+    def _tell_pairs(self, scanner: ToolCallScanner, count: int, deltas: list[Delta]) -> None:
+        for key, value in scanner.pairs[self._told : count]:
             argument = coerce_arguments({key: value}, self._schemas[scanner.name])
             text = json.dumps(argument, ensure_ascii=False)[1:-1]
             self._piece(scanner, (", " if self._told else "{") + text, deltas)
@@ -208,8 +244,10 @@ class Router:
         self._told_text += text
 
     def _call(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
-        arguments = coerce_arguments(scanner.parameters, self._schemas.get(scanner.name, {}))
+        arguments = scanner.arguments(self._schemas.get(scanner.name, {}))
         call = ToolCallDelta(self._calls, scanner.name, arguments)
+        if scanner.mends:
+            self._tell_pairs(scanner, len(scanner.pairs), deltas)
         self._piece(scanner, "}" if self._told else call.arguments_json, deltas)
         deltas.append(Delta("tool_call", tool_call=call))
         self._calls += 1
@@ -220,35 +258,46 @@ class Router:
         """Hand on what came of the argument that is cut off: a text without its closing quote, never another value,
         which might look whole. So the JSON has no end whatever the model wrote."""
         schema = self._schemas[scanner.name]
+        self._tell_pairs(scanner, len(scanner.pairs), deltas)
         rest = "" if self._told else "{"
         if scanner.begun is not None and stays_text(scanner.begun[0], schema):
             rest = (", " if self._told else "{") + json.dumps(dict([scanner.begun]), ensure_ascii=False)[1:-2]
         if rest:
             self._piece(scanner, rest, deltas)
-        self.cut_call = CutCall(scanner.name, coerce_arguments(scanner.parameters, schema), self._told_text)
+        self.cut_call = CutCall(scanner.name, scanner.arguments(schema), self._told_text)
 
     def _reject(self, scanner: ToolCallScanner, deltas: list[Delta]) -> None:
         """Hand the opening tag on as text and look at the rest anew: a real call may stand there."""
-        if self._told:
-            self._calls += 1  # its pieces are out; another call is another one
-            self._told, self._told_text = 0, ""
-        self._write(OPENING, deltas)
-        self._buffer = scanner.text + self._buffer
         self._scanner = None
+        self._buffer = scanner.text + self._buffer
+        self._write(self._take(len(FUNCTION)) if self._bare else OPENING, deltas)
+        self._spurned = not self._bare
 
     def _turn_to(self, kind: Literal["reasoning", "content"]) -> None:
         self._kind, self._newlines, self._at_edge = kind, "", True
+        self._quoting.begin_line()
+        self._spurned = False
 
     def _write(self, text: str, deltas: list[Delta]) -> None:
+        """Hand on what was taken last."""
+        if self._kind == "content":
+            self._quoting.add(text)
+            self._spurned = self._spurned and not text.strip()
         if self._at_edge:
             text = text.lstrip("\n")
         if not text:
             return
-        body = text.rstrip("\n")
+        body = text.rstrip("\n") if self._schemas or self._kind == "reasoning" else text
         if body:
-            deltas.append(Delta(self._kind, self._newlines + body))
+            end = self._position - (len(text) - len(body))
+            deltas.append(Delta(self._kind, self._newlines + body, end=end))
             self._newlines, self._at_edge = "", False
         self._newlines += text[len(body) :]
+
+    @property
+    def _position(self) -> int:
+        """How much was taken so far."""
+        return self._fed - len(self._buffer)
 
     def _take(self, length: int) -> str:
         taken, self._buffer = self._buffer[:length], self._buffer[length:]

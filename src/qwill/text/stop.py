@@ -9,7 +9,8 @@ class StopMatcher:
     """Cuts a stream before the first stop string to be complete; among those that end together, before the longest.
 
     Each stop string is followed by the automaton of Knuth, Morris and Pratt, so the cost is linear in the text and the
-    outcome does not depend on how the text is cut into tokens. `matched` names the stop string found.
+    outcome does not depend on how the text is cut into tokens. `matched` names the stop string found, `behind` is how
+    many characters came after it with the text that completed it.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -17,6 +18,7 @@ class StopMatcher:
         if "" in stops:
             raise InvalidArgument("a stop string is empty; leave it out")
         self.matched: str | None = None
+        self.behind = 0
         self._stops = sorted(set(stops), key=len, reverse=True)
         self._fallbacks = [_fallbacks(stop) for stop in self._stops]
         self._progress = [0] * len(self._stops)
@@ -34,15 +36,20 @@ class StopMatcher:
             for index, stop in enumerate(self._stops):
                 self._progress[index] = self._advance(index, self._held[position])
                 if self._progress[index] == len(stop):
-                    self.matched = stop
+                    self.matched, self.behind = stop, len(self._held) - position - 1
                     shown, self._held = self._held[: position + 1 - len(stop)], ""
                     return shown, True
         safe = len(self._held) - max(self._progress)
         shown, self._held = self._held[:safe], self._held[safe:]
         return shown, False
 
+    @property
+    def held(self) -> int:
+        """How many characters are held back, since they may begin a stop string."""
+        return len(self._held)
+
     def flush(self) -> str:
-        """The text held back, once no more will come."""
+        """The text held back, once no more will come; what comes after all begins afresh."""
         text, self._held = self._held, ""
         self._progress = [0] * len(self._stops)
         return text

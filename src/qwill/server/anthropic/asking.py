@@ -3,13 +3,13 @@
 from typing import Any
 
 from qwill.engine.sampling_params import SamplingParams
-from qwill.guide import ToolChoice
 from qwill.prompt import PromptOptions
-from qwill.server.anthropic.schemas import AssistantTurn, ClientTool, Conversation, MessagesRequest
+from qwill.server.anthropic.schemas import AssistantTurn, Choice, Conversation, MessagesRequest
 from qwill.server.anthropic.turns import ACCOUNTING, is_accounting, plain_messages, thinking_is_lost
-from qwill.server.efforts import BUDGETS
+from qwill.server.asks import Ask
 from qwill.server.errors import Refusal
-from qwill.server.service import Ask
+from qwill.server.tools import FUNCTION, Known, Mode, given, offer
+from qwill.server.tools import Choice as ToolChoice
 
 # What only Anthropic's servers do, and what an answer without it would not be worth.
 UNSUPPORTED = {
@@ -17,6 +17,7 @@ UNSUPPORTED = {
     "mcp_servers": "MCP servers are not called from here; let your client call them and give their tools in tools",
     "compaction": "conversations are not summarized here; ask for a summary in a message",
 }
+MODES: dict[str, Mode] = {"auto": "auto", "any": "required", "none": "none"}
 
 
 class NoThreads(Refusal):
@@ -47,23 +48,25 @@ def conversation_ask(body: Conversation, params: SamplingParams | None = None, s
             raise Refusal(400, f"{name}: {why}", param=name)
     if body.thread:
         raise NoThreads
-    choice, most_calls = _choice(body)
+    offered = offer([given(tool) for tool in body.tools or []], _choice(body.tool_choice))
+    one_call = body.tool_choice is not None and bool(body.tool_choice.disable_parallel_tool_use)
     return Ask(
         body.model,
         plain_messages(body),
         params=params or SamplingParams(),
-        tools=[_tool(tool) for tool in body.tools or []] or None,
-        tool_choice=choice,
-        most_calls=most_calls,
+        tools=offered.functions or None,
+        tool_choice=offered.choice,
+        most_calls=1 if one_call else None,
         thinking=_thinks(body),
-        options=PromptOptions(go_on=isinstance(body.messages[-1], AssistantTurn)),
+        options=PromptOptions(go_on=isinstance(body.messages[-1], AssistantTurn), effort=_effort(body)),
         streamed=streamed,
+        ignored=sorted({*_ignored(body), *offered.left_out}),
     )
 
 
-def ignored(body: Conversation) -> list[str]:
+def _ignored(body: Conversation) -> list[str]:
     """Names of what came and means nothing here."""
-    names = body.unused()
+    names = set(body.ignored())
     if not _thinks(body) and body.output_config is not None and body.output_config.effort is not None:
         names.add("effort")
     if any(is_accounting(block) for block in body.system or []):
@@ -78,16 +81,18 @@ def _thinks(body: Conversation) -> bool:
 
 
 def _budget(body: Conversation) -> int | None:
-    """The most tokens of reasoning: as stated, or as an effort means."""
+    """The most tokens of reasoning, where they are stated."""
     asked = body.thinking
     if asked is None or asked.type == "disabled":
         if asked is not None and asked.budget_tokens is not None:
             raise Refusal(400, "budget_tokens needs thinking of type enabled", param="thinking.budget_tokens")
         return None
-    if asked.budget_tokens is not None:
-        return asked.budget_tokens
-    effort = body.output_config.effort if body.output_config is not None else None
-    return BUDGETS.get(effort) if effort is not None else None
+    return asked.budget_tokens
+
+
+def _effort(body: Conversation) -> str | None:
+    """How much the model is to reason, if it does."""
+    return body.output_config.effort if body.output_config is not None and _thinks(body) else None
 
 
 def _schema(body: Conversation) -> dict[str, Any] | None:
@@ -99,28 +104,13 @@ def _schema(body: Conversation) -> dict[str, Any] | None:
     return stated.schema_ if stated is not None else None
 
 
-def _tool(tool: ClientTool) -> dict[str, Any]:
-    function: dict[str, Any] = {
-        "name": tool.name, "description": tool.description, "parameters": tool.input_schema, "strict": tool.strict,
-    }  # fmt: skip
-    return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
-
-
-def _choice(body: Conversation) -> tuple[ToolChoice, int | None]:
-    """The choice among the tools, and how many calls there may be."""
-    asked = body.tool_choice
+def _choice(asked: Choice | None) -> ToolChoice:
+    """The choice among the tools, without words of this dialect."""
     if asked is None:
-        return "auto", None
-    most_calls = 1 if asked.disable_parallel_tool_use else None
-    if asked.type in ("auto", "none"):
-        return asked.type, most_calls
-    names = [tool.name for tool in body.tools or []]
-    if not names:
-        raise Refusal(400, f"tool_choice of type {asked.type} needs tools", param="tool_choice")
-    if asked.type == "any":
-        return "required", most_calls
-    if asked.name not in names:
-        raise Refusal(
-            400, f"tool_choice names {asked.name!r}; the tools are {', '.join(names)}", param="tool_choice.name"
-        )
-    return {"type": "function", "function": {"name": asked.name}}, most_calls
+        return ToolChoice()
+    stated = f"tool_choice of type {asked.type}"
+    if asked.type != "tool":
+        return ToolChoice(MODES[asked.type], stated=stated)
+    if asked.name is None:
+        raise Refusal(400, "tool_choice of type tool needs a name", param="tool_choice.name")
+    return ToolChoice("required", [Known(FUNCTION, asked.name)], stated=stated, place="tool_choice.name")

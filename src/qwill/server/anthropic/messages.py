@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from qwill.answer import Answer, Completion, StreamDelta
 from qwill.server.anthropic.answers import COUNT_ANSWERS, MESSAGE_ANSWERS
-from qwill.server.anthropic.asking import conversation_ask, ignored, messages_ask
+from qwill.server.anthropic.asking import conversation_ask, messages_ask
 from qwill.server.anthropic.schemas import Conversation, MessagesRequest
 from qwill.server.anthropic.signatures import sign
+from qwill.server.asks import Asked
 from qwill.server.errors import refusal_of
-from qwill.server.http import JSON, Stream, event, whole
+from qwill.server.http import JSON, Stream, event, telling, whole
 from qwill.server.routes import caller, routes, service
-from qwill.server.service import Asked
 
 router = routes()
 PATH = "/v1/messages"
@@ -31,16 +31,17 @@ async def messages(request: Request, body: MessagesRequest) -> Response:
     asked = await service(request).begin(messages_ask(body), caller(request))
     reply = MessageReply(asked, body, service(request).watch.cost)
     if body.stream:
-        return _headed(Stream(asked.job, reply.events()), request, body)
+        return telling(Stream(asked.job, reply.events()), asked.ignored)
     await whole(request, asked.job.finish())
-    return _headed(JSON(reply.whole()), request, body)
+    return telling(JSON(reply.whole()), asked.ignored)
 
 
 @router.post(f"{PATH}/count_tokens", responses=COUNT_ANSWERS, tags=["Anthropic"])
 async def count_tokens(request: Request, body: Conversation) -> Response:
     """How many tokens a conversation has as a prompt, tools and images included, whether or not it fits."""
-    ids, _ = await service(request).prompt_tokens(conversation_ask(body))
-    return _headed(JSON({"input_tokens": len(ids)}), request, body)
+    ask = conversation_ask(body)
+    ids, _ = await service(request).prompt_tokens(ask)
+    return telling(JSON({"input_tokens": len(ids)}), ask.ignored)
 
 
 class MessageReply:
@@ -53,7 +54,8 @@ class MessageReply:
         self._shown = body.thinking is None or body.thinking.display != "omitted"
         self._answer: Answer = asked.job.answers[0]
         self._head = {
-            "id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant", "model": asked.served.name,
+            "id": asked.named(f"msg_{secrets.token_hex(12)}"), "type": "message", "role": "assistant",
+            "model": asked.served.name,
         }  # fmt: skip
 
     def whole(self) -> dict[str, Any]:
@@ -65,6 +67,8 @@ class MessageReply:
             content.append({"type": "thinking", "thinking": thinking if self._shown else "", "signature": signature})
         if completion.text:
             content.append({"type": "text", "text": completion.text})
+        elif _says_nothing(completion):
+            content.append({"type": "text", "text": ""})
         content += [_call(call["name"], call["arguments"]) for call in completion.tool_calls]
         if completion.cut_call is not None:  # max_tokens tells that there were to be more arguments
             content.append(_call(completion.cut_call.name, completion.cut_call.arguments))
@@ -81,6 +85,8 @@ class MessageReply:
                     yield self._start()
                 written = [written for _, delta in pieces for written in blocks.add(delta)]
                 yield b"".join(written) or PING
+            if _says_nothing(self._completion()):
+                yield b"".join(blocks.add(StreamDelta("content")))
             yield b"".join(blocks.close()) + self._end()
         except Exception as error:
             yield event(refusal_of(error).body(PATH, self._asked.caller.request_id), "error")
@@ -100,7 +106,8 @@ class MessageReply:
             return {"stop_reason": "tool_use", "stop_sequence": None}
         if reason == "length" and completion.usage["completion_tokens"] < self._most:
             return {"stop_reason": "model_context_window_exceeded", "stop_sequence": None}
-        if reason in ("length", "error"):  # either way the answer is cut off, and the dialect has no other word
+        # All of these are cut off, and the dialect has no other word.
+        if reason in ("length", "error") or completion.cut_call is not None:
             return {"stop_reason": "max_tokens", "stop_sequence": None}
         return {"stop_reason": "end_turn" if stopped is None else "stop_sequence", "stop_sequence": stopped}
 
@@ -168,16 +175,15 @@ class Blocks:
         return _event("content_block_delta", index=self._index, delta={"type": kind, **change})
 
 
+def _says_nothing(completion: Completion) -> bool:
+    """Whether an answer was cut off before it said anything. Clients look for the block that was cut off."""
+    said = completion.text or completion.reasoning or completion.tool_calls or completion.cut_call
+    return not said and completion.finish_reason == "length"
+
+
 def _call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return {"type": "tool_use", "id": f"toolu_{secrets.token_hex(12)}", "name": name, "input": arguments}
 
 
 def _event(name: str, **fields: Any) -> bytes:
     return event({"type": name, **fields}, name)
-
-
-def _headed(response: Response, request: Request, body: Conversation) -> Response:
-    names = ignored(body)
-    if names:
-        response.headers["x-qwill-ignored"] = ", ".join(names)
-    return response

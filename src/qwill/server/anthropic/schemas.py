@@ -1,200 +1,26 @@
 """The bodies of /v1/messages and /v1/messages/count_tokens, as Anthropic's clients send them."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
-from qwill.server.schemas import Number, Schema, Strict
+from qwill.server.anthropic.blocks import (
+    CACHE,
+    AssistantBlock,
+    CacheablePiece,
+    Piece,
+    SystemBlocks,
+    UserBlock,
+    as_blocks,
+)
+from qwill.server.anthropic.client_tools import TYPED, family_of, function_of
+from qwill.server.kinds import ByType
+from qwill.server.schemas import Number, Schema, Strict, other_than, type_of
+from qwill.server.tools import FUNCTION, Given, Known
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
-CACHE = frozenset({"cache_control"})
-
-
-class Piece(Strict):
-    """A part of a request. `UNUSED` are its fields that mean nothing here."""
-
-    UNUSED: ClassVar[frozenset[str]] = frozenset()
-
-    def unused(self) -> set[str]:
-        """Names of what came and means nothing here, in this part and all within it."""
-        names = set(self.ignored(self.UNUSED))
-        for name in self.model_fields_set - self.UNUSED:
-            value = getattr(self, name)
-            for part in value if isinstance(value, list) else [value]:
-                if isinstance(part, Piece):
-                    names |= part.unused()
-        return names
-
-
-class CacheablePiece(Piece):
-    """What may say that the prompt up to here is to be cached. Here every prompt is, without being told."""
-
-    UNUSED = CACHE
-    cache_control: Any = None
-
-
-class TextBlock(CacheablePiece):
-    """Text."""
-
-    UNUSED = CACHE | {"citations"}
-    type: Literal["text"]
-    text: str
-    citations: Any = None
-
-
-class Base64Source(Piece):
-    """An image's bytes."""
-
-    type: Literal["base64"]
-    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
-    data: str
-
-
-class AddressSource(Piece):
-    """An image that the server fetches."""
-
-    type: Literal["url"]
-    url: str
-
-
-class FileSource(Piece):
-    """An image of the files API, which this server does not have: it is refused."""
-
-    type: Literal["file"]
-    file_id: str
-
-
-class Transformations(Piece):
-    """What happens to an image that is too large."""
-
-    oversized_image: Literal["downsize"] | None = None
-
-
-class ImageBlock(CacheablePiece):
-    """An image."""
-
-    type: Literal["image"]
-    source: Annotated[Base64Source | AddressSource | FileSource, Field(discriminator="type")]
-    transformations: Transformations | None = None
-
-
-class ThinkingBlock(Piece):
-    """Reasoning of an earlier answer."""
-
-    type: Literal["thinking"]
-    thinking: str
-    signature: str | None = None
-
-
-class RedactedThinkingBlock(Piece):
-    """Reasoning that only Anthropic's servers can read."""
-
-    type: Literal["redacted_thinking"]
-    data: str = ""
-
-    def unused(self) -> set[str]:
-        return {"redacted_thinking"}
-
-
-class ToolUseBlock(CacheablePiece):
-    """A call in an earlier answer."""
-
-    UNUSED = CACHE | {"caller", "toolset_name"}
-    type: Literal["tool_use"]
-    id: str
-    name: str
-    input: dict[str, Any]
-    caller: Any = None
-    toolset_name: Any = None
-
-
-class SearchResultBlock(CacheablePiece):
-    """A text that was found, and where."""
-
-    UNUSED = CACHE | {"citations"}
-    type: Literal["search_result"]
-    source: str
-    title: str
-    content: list[TextBlock]
-    citations: Any = None
-
-
-def as_blocks(content: Any) -> Any:
-    """A plain text is short for one block with it."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-TextOrImage = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
-
-
-class PlainSource(Piece):
-    """A document's text."""
-
-    type: Literal["text"]
-    media_type: Literal["text/plain"] = "text/plain"
-    data: str
-
-
-class BlocksSource(Piece):
-    """A document as blocks."""
-
-    type: Literal["content"]
-    content: Annotated[list[TextOrImage], BeforeValidator(as_blocks, json_schema_input_type=str | list[TextOrImage])]
-
-
-class UnreadSource(Piece):
-    """A document as PDF, or of the files API: it is refused."""
-
-    type: Literal["base64", "url", "file"]
-    media_type: Any = None
-    data: Any = None
-    url: Any = None
-    file_id: Any = None
-
-
-class DocumentBlock(CacheablePiece):
-    """A document."""
-
-    UNUSED = CACHE | {"citations"}
-    type: Literal["document"]
-    source: Annotated[PlainSource | BlocksSource | UnreadSource, Field(discriminator="type")]
-    title: str | None = None
-    context: str | None = None
-    citations: Any = None
-
-
-class ToolReferenceBlock(CacheablePiece):
-    """The name of a tool that a search found."""
-
-    type: Literal["tool_reference"]
-    tool_name: str
-
-
-ResultBlock = Annotated[
-    TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolReferenceBlock, Field(discriminator="type")
-]
-
-
-class ToolResultBlock(CacheablePiece):
-    """What a call gave."""
-
-    UNUSED = CACHE | {"toolset_name"}
-    type: Literal["tool_result"]
-    tool_use_id: str
-    content: Annotated[
-        list[ResultBlock] | None, BeforeValidator(as_blocks, json_schema_input_type=str | list[ResultBlock] | None)
-    ] = None
-    is_error: bool | None = None
-    toolset_name: Any = None
-
-
-UserBlock = Annotated[
-    TextBlock | ImageBlock | DocumentBlock | SearchResultBlock | ToolResultBlock, Field(discriminator="type")
-]
-AssistantBlock = Annotated[
-    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock, Field(discriminator="type")
-]
-SystemText = Annotated[list[TextBlock], BeforeValidator(as_blocks, json_schema_input_type=str | list[TextBlock])]
+ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class UserTurn(Piece):
@@ -216,9 +42,9 @@ class AssistantTurn(Piece):
 class SystemTurn(Piece):
     """Instructions that join those of `system`. `clear_at`: until when they count."""
 
-    UNUSED = frozenset({"output_config"})
+    IGNORED = frozenset({"output_config"})
     role: Literal["system"]
-    content: SystemText
+    content: SystemBlocks
     clear_at: Literal["next_user_message", "never"] | None = None
     output_config: Any = None
 
@@ -226,9 +52,9 @@ class SystemTurn(Piece):
 class ClientTool(CacheablePiece):
     """A function that the model may call and the client runs."""
 
-    UNUSED = CACHE | {"eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"}
+    IGNORED = CACHE | {"eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"}
     type: Literal["custom"] | None = None
-    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    name: ToolName
     description: str | None = None
     input_schema: Schema
     strict: bool | None = None
@@ -237,16 +63,50 @@ class ClientTool(CacheablePiece):
     defer_loading: Any = None
     allowed_callers: Any = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, tool: Any) -> Any:
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind not in (None, "custom"):
-            raise ValueError(
-                f"tools of type {kind!r} are Anthropic's own and not known here; give tools with a name and an"
-                " input_schema, which your client runs"
-            )
-        return tool
+    def given(self) -> Given:
+        """The tool without words of this dialect."""
+        function = {"description": self.description, "parameters": self.input_schema, "strict": self.strict}
+        stated = {key: value for key, value in function.items() if value is not None}
+        return Given(Known(FUNCTION, self.name), stated)
+
+
+class TypedTool(CacheablePiece):
+    """A tool whose parameters its type says and that the client runs, such as bash_20250124."""
+
+    IGNORED = ClientTool.IGNORED | {"display_number", "max_characters"}
+    type: Annotated[str, StringConstraints(pattern=TYPED)]
+    name: ToolName
+    strict: bool | None = None
+    display_width_px: int | None = None
+    display_height_px: int | None = None
+    display_number: Any = None
+    enable_zoom: bool | None = None
+    max_characters: Any = None
+    eager_input_streaming: Any = None
+    input_examples: Any = None
+    defer_loading: Any = None
+    allowed_callers: Any = None
+
+    def given(self) -> Given:
+        """The tool without words of this dialect."""
+        sizes = (self.display_width_px, self.display_height_px)
+        function = {**function_of(self.type, sizes, bool(self.enable_zoom)), "strict": self.strict}
+        return Given(Known(FUNCTION, self.name), {key: value for key, value in function.items() if value is not None})
+
+
+def _kind_of_tool(value: Any) -> str | None:
+    kind = type_of(value)
+    if kind is None:
+        return "custom" if not isinstance(value, Mapping) or value.get("type") is None else None
+    return "custom" if kind == "custom" else "typed" if family_of(kind) is not None else "other"
+
+
+Tool = Annotated[
+    Annotated[ClientTool, Tag("custom")]
+    | Annotated[TypedTool, Tag("typed")]
+    | Annotated[dict[str, Any], other_than("custom"), Tag("other")],
+    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message="the type of a tool is a text"),
+]
 
 
 class Choice(Piece):
@@ -260,7 +120,7 @@ class Choice(Piece):
 class Thinking(Piece):
     """Whether the model reasons before it answers, for at most how many tokens, and whether the client sees it."""
 
-    UNUSED = frozenset({"block_binding"})
+    IGNORED = frozenset({"block_binding"})
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     display: Literal["summarized", "omitted"] | None = None
@@ -277,25 +137,25 @@ class OutputFormat(Piece):
 class OutputConfig(Piece):
     """How an answer is to be."""
 
-    UNUSED = frozenset({"task_budget"})
+    IGNORED = frozenset({"task_budget"})
     effort: Effort | None = None
     format: OutputFormat | None = None
     task_budget: Any = None
 
 
-class Conversation(CacheablePiece):
+class Conversation(CacheablePiece, Strict):
     """A conversation whose next message is wanted."""
 
-    UNUSED = CACHE | {
+    IGNORED = CACHE | {
         "metadata", "service_tier", "inference_geo", "speed", "diagnostics", "context_management", "billing_policy",
         "fallbacks", "fallback_credit_token", "user_profile_id",
     }  # fmt: skip
     model: str
     messages: Annotated[
-        list[Annotated[UserTurn | AssistantTurn | SystemTurn, Field(discriminator="role")]], Field(min_length=1)
+        list[Annotated[UserTurn | AssistantTurn | SystemTurn, ByType("messages", "role")]], Field(min_length=1)
     ]
-    system: SystemText | None = None
-    tools: list[ClientTool] | None = None
+    system: SystemBlocks | None = None
+    tools: list[Tool] | None = None
     tool_choice: Choice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None

@@ -4,25 +4,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from qwill.server.anthropic.schemas import (
-    AssistantTurn,
-    BlocksSource,
-    Conversation,
-    DocumentBlock,
-    FileSource,
-    ImageBlock,
-    SearchResultBlock,
-    SystemTurn,
-    TextBlock,
-    ThinkingBlock,
-    ToolReferenceBlock,
-    ToolResultBlock,
-    ToolUseBlock,
-    UnreadSource,
-    UserTurn,
-)
+from qwill.server.anthropic.blocks import TextBlock, ThinkingBlock, ToolResultBlock, ToolUseBlock, UnknownBlock
+from qwill.server.anthropic.parts import is_left_out, parts_of
+from qwill.server.anthropic.schemas import AssistantTurn, Conversation, SystemTurn, UserTurn
 from qwill.server.anthropic.signatures import carried
-from qwill.server.errors import Refusal
+from qwill.server.conversation import in_order
+from qwill.server.documents import joined
 
 # An agent's first system block, for Anthropic's accounting. It changes with every request, and with it in front no
 # prompt would begin like an earlier one.
@@ -32,24 +19,25 @@ ACCOUNTING = "x-anthropic-billing-header"
 def plain_messages(body: Conversation) -> list[dict[str, Any]]:
     """System messages come first, as one; turns of the same role that follow one another are one turn.
 
-    The results of a turn's calls come before what else the user says, in the order of the calls, since the prompt tells
-    them apart by nothing else. Images of a result stay inside it. Raises Refusal, InvalidArgument.
+    The results of a turn's calls come before what else the user says. Images of a result stay inside it. Raises
+    Refusal, InvalidArgument.
     """
     plain: list[dict[str, Any]] = []
-    system = "\n\n".join(block.text for block in _system(body) if block.text and not is_accounting(block))
+    blocks = (_content([block]) for block in _system(body) if not is_accounting(block))
+    system = "\n\n".join(text for text in blocks if isinstance(text, str) and text)
     if system:
         plain.append({"role": "system", "content": system})
-    calls: dict[str, int] = {}
     turns = [turn for turn in body.messages if not isinstance(turn, SystemTurn)]
     for role, group in groupby(turns, key=lambda turn: turn.role):
-        blocks: list[Any] = [block for turn in group for block in turn.content]
-        plain += [_assistant(blocks, calls)] if role == "assistant" else _user(blocks, calls)
-    return plain
+        # Without what is left out: after results of calls it would be an empty turn.
+        said: list[Any] = [block for turn in group for block in turn.content if not is_left_out(block)]
+        plain += [_assistant(said)] if role == "assistant" else _user(said)
+    return in_order(plain)
 
 
-def is_accounting(block: TextBlock) -> bool:
+def is_accounting(block: TextBlock | UnknownBlock) -> bool:
     """Whether a block of the system prompt is none of the model's business."""
-    return block.text.startswith(ACCOUNTING)
+    return isinstance(block, TextBlock) and block.text.startswith(ACCOUNTING)
 
 
 def thinking_is_lost(body: Conversation) -> bool:
@@ -66,7 +54,7 @@ def thinking_is_lost(body: Conversation) -> bool:
     )
 
 
-def _system(body: Conversation) -> list[TextBlock]:
+def _system(body: Conversation) -> list[TextBlock | UnknownBlock]:
     """The system prompt, and the system messages that still count."""
     blocks = list(body.system or [])
     last_user = max((index for index, turn in enumerate(body.messages) if isinstance(turn, UserTurn)), default=-1)
@@ -76,12 +64,12 @@ def _system(body: Conversation) -> list[TextBlock]:
     return blocks
 
 
-def _assistant(blocks: Sequence[Any], calls: dict[str, int]) -> dict[str, Any]:
-    """An earlier answer. Its calls are numbered in `calls`."""
+def _assistant(blocks: Sequence[Any]) -> dict[str, Any]:
+    """An earlier answer."""
     thoughts = [_reasoning(block) for block in blocks if isinstance(block, ThinkingBlock)]
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": "".join(block.text for block in blocks if isinstance(block, TextBlock)),
+        "content": _said(blocks),
         # Even where there was none: a template must not look for it in the text.
         "reasoning_content": "\n\n".join(thought for thought in thoughts if thought),
     }
@@ -90,22 +78,13 @@ def _assistant(blocks: Sequence[Any], calls: dict[str, int]) -> dict[str, Any]:
         message["tool_calls"] = [
             {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": use.input}} for use in uses
         ]
-    for use in uses:
-        calls[use.id] = len(calls)
     return message
 
 
-def _user(blocks: Sequence[Any], calls: dict[str, int]) -> list[dict[str, Any]]:
+def _user(blocks: Sequence[Any]) -> list[dict[str, Any]]:
     """The results of calls, and what else the user says."""
     results = [block for block in blocks if isinstance(block, ToolResultBlock)]
     rest = [block for block in blocks if not isinstance(block, ToolResultBlock)]
-    for result in results:
-        if result.tool_use_id not in calls:
-            raise Refusal(
-                400, f"a tool_result names {result.tool_use_id!r}, and no tool_use before it has that id",
-                param="messages",
-            )  # fmt: skip
-    results.sort(key=lambda result: calls[result.tool_use_id])
     messages = [{"role": "tool", "tool_call_id": result.tool_use_id, "content": _result(result)} for result in results]
     if rest or not results:
         messages.append({"role": "user", "content": _content(rest)})
@@ -122,54 +101,15 @@ def _reasoning(block: ThinkingBlock) -> str:
     return block.thinking or carried(block.signature or "")
 
 
+def _said(blocks: Sequence[Any]) -> str:
+    """The text of an answer. What other servers put into it stands on lines of its own."""
+    shown = [block for block in blocks if isinstance(block, TextBlock | UnknownBlock)]
+    return "".join(part["text"] for part in joined((parts_of(one), isinstance(one, UnknownBlock)) for one in shown))
+
+
 def _content(blocks: Sequence[Any]) -> str | list[dict[str, Any]]:
     """Text, or parts where there are images. A line break parts what came in blocks of its own."""
-    parts: list[dict[str, Any]] = []
-    for part in (part for block in blocks for part in _parts(block)):
-        if parts and parts[-1]["type"] == part["type"] == "text" and not parts[-1]["text"].endswith("\n"):
-            parts[-1]["text"] += "\n"
-        parts.append(part)
+    parts = joined((parts_of(block), True) for block in blocks)
     if all(part["type"] == "text" for part in parts):
         return "".join(part["text"] for part in parts)
     return parts
-
-
-def _parts(block: Any) -> list[dict[str, Any]]:
-    """A block as parts, of which each is text or an image."""
-    if isinstance(block, ImageBlock):
-        return [_image(block)]
-    if isinstance(block, DocumentBlock):
-        return _document(block)
-    if isinstance(block, SearchResultBlock):
-        return _texts(block.title, block.source, *(text.text for text in block.content))
-    if isinstance(block, ToolReferenceBlock):
-        return _texts(f"The tool {block.tool_name} can be called.")
-    return _texts(block.text)
-
-
-def _image(block: ImageBlock) -> dict[str, Any]:
-    source = block.source
-    if isinstance(source, FileSource):
-        raise Refusal(
-            400, "images cannot be named by file_id, since no files are kept here; send one as base64 or its url",
-            param="messages",
-        )  # fmt: skip
-    address = source.url if source.type == "url" else f"data:{source.media_type};base64,{source.data}"
-    return {"type": "image_url", "image_url": {"url": address}}
-
-
-def _document(block: DocumentBlock) -> list[dict[str, Any]]:
-    source = block.source
-    if isinstance(source, UnreadSource):
-        raise Refusal(
-            400, f"documents with a source of type {source.type} are not read here; send their text in a source of"
-            " type text, or their pages as images", param="messages",
-        )  # fmt: skip
-    head = _texts(block.title, block.context)
-    if isinstance(source, BlocksSource):
-        return head + [part for inner in source.content for part in _parts(inner)]
-    return head + _texts(source.data)
-
-
-def _texts(*texts: str | None) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": text} for text in texts if text]

@@ -49,12 +49,12 @@ class OllamaAnsweredMessage(BaseModel):
 
 class OllamaAnswer(BaseModel):
     """What both generating requests are answered with. Durations are in nanoseconds, without those of tokens where a
-    model was only loaded."""
+    model was only loaded or unloaded."""
 
     model: str
     created_at: str
     done: bool
-    done_reason: Literal["stop", "length", "load"]
+    done_reason: Literal["stop", "length", "load", "unload"]
     total_duration: int
     load_duration: int
     prompt_eval_count: int | None = None
@@ -136,6 +136,22 @@ class OllamaShown(BaseModel):
     capabilities: list[str]
 
 
+class OllamaEmbedded(BaseModel):
+    """Vectors of texts, in their order; none where a model was only loaded. Durations are in nanoseconds."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int
+    load_duration: int
+    prompt_eval_count: int
+
+
+class OllamaEmbedding(BaseModel):
+    """The vector of a text; empty where a model was only loaded."""
+
+    embedding: list[float]
+
+
 class OllamaRefused(BaseModel):
     """The body of a refusal."""
 
@@ -151,3 +167,5 @@ VERSION_ANSWERS = answered(OllamaVersion) | REFUSED
 TAGS_ANSWERS = answered(OllamaModels) | REFUSED
 PS_ANSWERS = answered(OllamaLoadedModels) | REFUSED
 SHOW_ANSWERS = answered(OllamaShown) | REFUSED
+EMBED_ANSWERS = answered(OllamaEmbedded) | REFUSED
+EMBEDDING_ANSWERS = answered(OllamaEmbedding) | REFUSED

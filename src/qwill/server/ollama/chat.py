@@ -10,21 +10,20 @@ from fastapi import Request
 from starlette.responses import Response
 
 from qwill.answer import Completion, StreamDelta, TokenLogprob
+from qwill.server.asks import Ask, Asked
 from qwill.server.errors import refusal_of
-from qwill.server.http import JSON, Stream, to_json, whole
+from qwill.server.http import JSON, Stream, telling, to_json, whole
 from qwill.server.logprobs import NewLogprobs, entry
 from qwill.server.ollama.answers import CHAT_ANSWERS, GENERATE_ANSWERS, LINES
 from qwill.server.ollama.asking import (
     chat_ask,
-    check_loading,
     generate_ask,
-    ignored,
     ignored_when_loading,
     is_streamed,
 )
+from qwill.server.ollama.keep_alive import load_or_unload
 from qwill.server.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, OllamaRequest
 from qwill.server.routes import caller, routes, service
-from qwill.server.service import Ask, Asked
 from qwill.text.tokenizer import Tokenizer
 
 router = routes()
@@ -78,26 +77,17 @@ async def _answered(request: Request, body: OllamaRequest, ask: Ask, shape: Shap
     else:
         await whole(request, asked.job.finish())
         response = JSON(reply.whole())
-    return _with_ignored(response, ignored(body, reply.max_context))
+    return telling(response, reply.ignored)
 
 
 async def _loaded(request: Request, body: OllamaRequest, shape: Shape) -> Response:
-    """A request without a question has the model loaded, for the next one."""
-    check_loading(body)
+    """A request without a question has the model loaded, for the next one, or unloaded if it is to be kept no time."""
     started = time.perf_counter()
-    models = service(request).models
-    served, _ = await models.lease(body.model)
-    models.release(served)
+    served, reason = await load_or_unload(service(request).models, body.model, body.keep_alive)
     duration = _nanoseconds(time.perf_counter() - started)
     head = {"model": body.model or served.name, "created_at": _now(), **shape("", "", ())}
-    ending = {"done": True, "done_reason": "load", "total_duration": duration, "load_duration": duration}
-    return _with_ignored(JSON(head | ending), ignored_when_loading(body))
-
-
-def _with_ignored(response: Response, names: list[str]) -> Response:
-    if names:
-        response.headers["x-qwill-ignored"] = ", ".join(names)
-    return response
+    ending = {"done": True, "done_reason": reason, "total_duration": duration, "load_duration": duration}
+    return telling(JSON(head | ending), ignored_when_loading(body))
 
 
 class Reply:
@@ -112,7 +102,8 @@ class Reply:
         self._new_logprobs = NewLogprobs(self._answer)
         worker = asked.served.worker
         assert worker is not None  # it is leased
-        self.max_context = worker.llm.max_context
+        with_all = body.options is not None and body.options.num_ctx == worker.llm.max_context
+        self.ignored = [name for name in asked.ignored if not (with_all and name == "options.num_ctx")]
 
     def whole(self) -> dict[str, Any]:
         """All at once."""

@@ -1,44 +1,30 @@
 """What Ollama's API tells of models, and what it would do with their files."""
 
-import asyncio
-import hashlib
-import json
 import logging
 import time
-from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from fastapi import Request
 from starlette.responses import Response
 
-from qwill import options
-from qwill.engine.sampling_params import DEFAULTS, SamplingParams
+from qwill.engine.sampling_params import DEFAULTS
 from qwill.errors import QwillError
-from qwill.model.config import ModelConfig, model_config
-from qwill.model.parameters import parameter_count
+from qwill.server.descriptions import Description, describe
 from qwill.server.errors import Refusal
-from qwill.server.http import JSON
-from qwill.server.models import Served
+from qwill.server.http import JSON, telling
+from qwill.server.models import Models, Served
+from qwill.server.names import TAG
 from qwill.server.ollama.answers import PS_ANSWERS, REFUSED, SHOW_ANSWERS, TAGS_ANSWERS, VERSION_ANSWERS
 from qwill.server.ollama.schemas import OllamaShowRequest
 from qwill.server.routes import routes, service
-from qwill.text.chat_template import DEFAULT_TEMPLATE
-from qwill.weights.gguf_config import MODEL_TYPES
-from qwill.weights.hub import resolve_model
-from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
 
 log = logging.getLogger("qwill.server")
 router = routes()
 API_VERSION = "0.14.0"  # of Ollama, whose API this is; clients decide by it what they may ask
-TAG = ":latest"  # Ollama's names have one
 NEVER = "9999-12-31T23:59:59Z"  # clients want a time
-ARCHITECTURES = {released: name for name, released in MODEL_TYPES.items()}
 FORMATS = {"hf": "safetensors"}
 OPTION_NAMES = {"repetition_penalty": "repeat_penalty"}  # where Ollama has another one
-IGNORED_IN_SHOW = frozenset({"verbose", "system", "template", "options"})
 
 # What needs the machine that the models lie on.
 MENDS = {
@@ -48,80 +34,58 @@ MENDS = {
     "/api/blobs/{digest}": "files are not taken over HTTP; get a model with: qwill pull MODEL",
     "/api/copy": "names are given when the server starts: qwill serve NAME=MODEL",
     "/api/delete": "models are not deleted over HTTP; start the server without it: qwill serve OTHER",
-    "/api/embed": "this server makes no embeddings; ask one that has an embedding model",
-    "/api/embeddings": "this server makes no embeddings; ask one that has an embedding model",
 }
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a model's files and options say. `bytes` are those of the weights."""
-
-    bytes: int
-    digest: str
-    modified: str
-    details: dict[str, Any]
-    info: dict[str, Any]
-    capabilities: list[str]
-    parameters: str
-    template: str
-
-
-_described: WeakKeyDictionary[Served, Description] = WeakKeyDictionary()
-
-
-@router.head("/api/version", include_in_schema=False)
 @router.get("/api/version", responses=VERSION_ANSWERS, tags=["Ollama"])
 async def version() -> Response:
     """The version of Ollama whose API this is."""
     return JSON({"version": API_VERSION})
 
 
-@router.head("/api/tags", include_in_schema=False)
 @router.get("/api/tags", responses=TAGS_ANSWERS, tags=["Ollama"])
 async def tags(request: Request) -> Response:
-    """The models that can be asked."""
-    return JSON({"models": [await _listed(served) for served in service(request).models.all]})
+    """The models that can be asked, by all names that were given to them."""
+    return JSON({"models": [await _listed(name, served) for name, served in service(request).models.names.listed]})
 
 
 @router.get("/api/ps", responses=PS_ANSWERS, tags=["Ollama"])
 async def loaded(request: Request) -> Response:
     """The models that are in memory."""
     entries = []
-    for served in service(request).models.all:
-        if served.worker is not None:
-            context = served.worker.llm.max_context
-            more = {"expires_at": _leaves(request, served), "size_vram": 0, "context_length": context}
-            entries.append(await _listed(served) | more)
+    models = service(request).models
+    for served in models.all:
+        worker = served.worker
+        if worker is not None:
+            more = {"expires_at": _leaves(models, served), "size_vram": 0, "context_length": worker.llm.max_context}
+            entries.append(await _listed(served.name, served) | more)
     return JSON({"models": entries})
 
 
-def _leaves(request: Request, served: Served) -> str:
+def _leaves(models: Models, served: Served) -> str:
     """When a model is unloaded if nobody asks it."""
-    idle = service(request).models.idle_seconds
+    idle = models.keeps(served)
     if idle is None:
         return NEVER
     left = idle if served.leases else idle - (time.monotonic() - served.last_used)
-    return (datetime.now(UTC) + timedelta(seconds=max(left, 0.0))).isoformat()
+    return _time(datetime.now(UTC) + timedelta(seconds=max(left, 0.0)))
 
 
 @router.post("/api/show", responses=SHOW_ANSWERS, tags=["Ollama"])
 async def show(request: Request, body: OllamaShowRequest) -> Response:
     """What a model is and can do."""
-    described = await _describe(service(request).models.find(body.model or body.name))
+    described = await describe(service(request).models.find(body.model or body.name))
     response = JSON(
         {
-            "modified_at": described.modified,
+            "modified_at": _time(described.modified),
             "template": described.template,
-            "parameters": described.parameters,
-            "details": described.details,
-            "model_info": described.info,
-            "capabilities": described.capabilities,
+            "parameters": _parameters(described),
+            "details": _details(described),
+            "model_info": _info(described),
+            "capabilities": ["completion", "tools", "thinking", *(["vision"] if described.sees else [])],
         }
     )
-    if ignored := body.ignored(IGNORED_IN_SHOW):
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
-    return response
+    return telling(response, body.ignored())
 
 
 async def refuse(request: Request) -> Response:
@@ -135,61 +99,42 @@ for path in MENDS:
     )
 
 
-async def _listed(served: Served) -> dict[str, Any]:
-    name = served.name if ":" in served.name else served.name + TAG
+async def _listed(name: str, served: Served) -> dict[str, Any]:
+    name = name if ":" in name else name + TAG
     entry: dict[str, Any] = {"name": name, "model": name}
     try:
-        described = await _describe(served)
+        described = await describe(served)
     except QwillError as error:  # its files are gone or torn, which is no reason to leave out the others
         log.warning("model %s cannot be described: %s", served.name, error)
         return entry
     return entry | {
-        "modified_at": described.modified,
+        "modified_at": _time(described.modified),
         "size": described.bytes,
         "digest": described.digest,
-        "details": described.details,
+        "details": _details(described),
     }
 
 
-async def _describe(served: Served) -> Description:
-    """What is known of a model, whether or not it is loaded. Raises ModelNotFound, CheckpointError."""
-    if served not in _described:
-        checkpoint = served.worker.llm.checkpoint if served.worker is not None else None
-        _described[served] = await asyncio.to_thread(_description, served, checkpoint)
-    return _described[served]
+def _time(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
-def _description(served: Served, checkpoint: Checkpoint | None) -> Description:
-    checkpoint = checkpoint or open_checkpoint(resolve_model(served.source))
-    config = model_config(checkpoint.config, served.options.get("yarn"))
-    max_context = options.context(served.options.get("max_context"), config)
-    architecture = ARCHITECTURES[checkpoint.config["model_type"].removesuffix("_text")]
-    count = parameter_count(config)
-    parameters = count.text + count.vision + (count.mtp if "mtp.fc.weight" in checkpoint.tensors else 0)
-    return Description(
-        bytes=memory_needed(checkpoint),
-        digest=_digest(checkpoint),
-        modified=datetime.fromtimestamp(checkpoint.path.stat().st_mtime, UTC).isoformat().replace("+00:00", "Z"),
-        details={
-            "parent_model": "",
-            "format": FORMATS.get(checkpoint.format, checkpoint.format),
-            "family": architecture,
-            "families": [architecture],
-            "parameter_size": _human_count(parameters),
-            "quantization_level": _main_type(checkpoint),
-        },
-        info=_info(architecture, config, parameters, max_context),
-        capabilities=["completion", "tools", "thinking", *(["vision"] if config.vision is not None else [])],
-        parameters=_parameters(checkpoint, max_context),
-        template=checkpoint.chat_template or DEFAULT_TEMPLATE,
-    )
+def _details(described: Description) -> dict[str, Any]:
+    return {
+        "parent_model": "",
+        "format": FORMATS.get(described.format, described.format),
+        "family": described.architecture,
+        "families": [described.architecture],
+        "parameter_size": _human_count(described.parameters),
+        "quantization_level": described.quantization,
+    }
 
 
-def _info(architecture: str, config: ModelConfig, parameters: int, max_context: int) -> dict[str, Any]:
+def _info(described: Description) -> dict[str, Any]:
     """Keys as in GGUF files. The context is the server's, since clients fill what they are told."""
-    text = config.text
+    architecture, config, text = described.architecture, described.config, described.config.text
     own: dict[str, Any] = {
-        "context_length": max_context,
+        "context_length": described.context,
         "embedding_length": text.hidden_size,
         "block_count": text.layers,
         "attention.head_count": text.attention_heads,
@@ -199,31 +144,15 @@ def _info(architecture: str, config: ModelConfig, parameters: int, max_context: 
         own |= {"expert_count": text.moe.experts, "expert_used_count": text.moe.top_k}
     if config.vision is not None:
         own |= {"vision.block_count": config.vision.depth, "vision.embedding_length": config.vision.hidden_size}
-    general = {"general.architecture": architecture, "general.parameter_count": parameters}
+    general = {"general.architecture": architecture, "general.parameter_count": described.parameters}
     return general | {f"{architecture}.{key}": value for key, value in own.items()}
 
 
-def _parameters(checkpoint: Checkpoint, max_context: int) -> str:
+def _parameters(described: Description) -> str:
     """What holds for requests that say nothing, an option on each line."""
-    params = SamplingParams().resolve(checkpoint.generation_config)
-    values = {OPTION_NAMES.get(name, name): getattr(params, name) for name in DEFAULTS} | {"num_ctx": max_context}
+    values = {OPTION_NAMES.get(name, name): getattr(described.sampling, name) for name in DEFAULTS}
+    values |= {"num_ctx": described.context}
     return "\n".join(f"{name:<30} {value}" for name, value in values.items())
-
-
-def _digest(checkpoint: Checkpoint) -> str:
-    """Another one for other files. Their names, shapes and time stand for them: reading them all would take minutes."""
-    state = checkpoint.path.stat()
-    tensors = [(tensor.name, tensor.shape, tensor.type.name, tensor.source) for tensor in checkpoint.tensors]
-    told = [str(checkpoint.path), state.st_size, state.st_mtime_ns, checkpoint.config, sorted(tensors)]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _main_type(checkpoint: Checkpoint) -> str:
-    """The type that most of the weights have."""
-    sizes: Counter[str] = Counter()
-    for tensor in checkpoint.tensors:
-        sizes[tensor.type.name] += tensor.nbytes
-    return sizes.most_common(1)[0][0]
 
 
 def _human_count(count: int) -> str:

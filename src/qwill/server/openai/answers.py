@@ -64,6 +64,21 @@ class AnswerCall(BaseModel):
     function: AnswerCallFunction
 
 
+class AnswerCustom(BaseModel):
+    """A custom tool's name, and its input."""
+
+    name: str
+    input: str
+
+
+class AnswerCustomCall(BaseModel):
+    """A call of a custom tool."""
+
+    id: str
+    type: Literal["custom"]
+    custom: AnswerCustom
+
+
 class AnswerMessage(BaseModel):
     """The assistant's message."""
 
@@ -72,17 +87,17 @@ class AnswerMessage(BaseModel):
     refusal: str | None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[AnswerCall] | None = None
+    tool_calls: list[AnswerCall | AnswerCustomCall] | None = None
 
 
 class ChatChoice(BaseModel):
-    """One of the answers. `stop_reason`: the stop string that ended it, or `loop`."""
+    """One of the answers. `stop_reason`: the stop string or the id of the stop token that ended it, or `loop`."""
 
     index: int
     message: AnswerMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"]
-    stop_reason: str | None
+    stop_reason: str | int | None
 
 
 class ChatAnswer(BaseModel):
@@ -98,11 +113,11 @@ class ChatAnswer(BaseModel):
 
 
 class TextLogprobs(BaseModel):
-    """The tokens of a text."""
+    """The tokens of a text. Nothing tells what the first one of an echoed prompt was likely to be."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, Any]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, Any] | None]
     text_offset: list[int]
 
 
@@ -113,7 +128,31 @@ class TextChoice(BaseModel):
     text: str
     logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"]
-    stop_reason: str | None
+    stop_reason: str | int | None
+
+
+class EmbeddingUsage(BaseModel):
+    """Tokens of a request that was only read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddedText(BaseModel):
+    """The vector of an input: numbers, or their bytes as little-endian float32 in base64."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingAnswer(BaseModel):
+    """Embeddings, in the order of the inputs."""
+
+    object: Literal["list"]
+    data: list[EmbeddedText]
+    model: str
+    usage: EmbeddingUsage
 
 
 class TextAnswer(BaseModel):

@@ -1,20 +1,28 @@
 """From the OpenAI dialect's fields to what is asked of a model."""
 
-import json
+from dataclasses import replace
 from typing import Any
 
+from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
-from qwill.server.efforts import BUDGETS, NO_REASONING
+from qwill.server.asks import Ask
+from qwill.server.content import plain_content
+from qwill.server.conversation import in_order
+from qwill.server.custom_tools import arguments_of
 from qwill.server.errors import Refusal
-from qwill.server.openai.chat_schemas import ChatRequest, Sampling
-from qwill.server.schemas import MediaOptions, Message, ResponseFormat
-from qwill.server.service import Ask
+from qwill.server.openai.chat_schemas import ChatRequest, Message, Reasoning, Sampling, StructuredOutputs, Switch
+from qwill.server.openai.chat_tools import choice_of
+from qwill.server.schemas import MediaOptions, ResponseFormat
+from qwill.server.tools import CUSTOM, Known, Offered, given, offer
+from qwill.text.lark import literal
+
+AS_MANY_AS_FIT = -1
 
 
 def chat_ask(body: ChatRequest) -> Ask:
     """What a chat request asks for. Raises Refusal, InvalidArgument."""
-    thinking, budget = _reasoning(body)
+    thinking, budget, effort = _reasoning(body)
     variables = dict(body.chat_template_kwargs or {})
     if "enable_thinking" in variables:
         stated = variables.pop("enable_thinking")
@@ -22,62 +30,85 @@ def chat_ask(body: ChatRequest) -> Ask:
             raise Refusal(400, "enable_thinking must be true or false", param="chat_template_kwargs.enable_thinking")
         thinking = stated if thinking is None else thinking
     go_on = bool(body.continue_final_message or body.messages[-1].prefix)
-    most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     logprobs = None
     if body.logprobs:
         logprobs = body.top_logprobs or 0
     elif body.top_logprobs is not None:
         raise Refusal(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     params = sampling_params(
-        body, max_tokens=most, logprobs=logprobs, max_thinking_tokens=budget, **structure(body, body.response_format)
+        body,
+        max_tokens=most_tokens(body.max_completion_tokens, body.max_tokens),
+        logprobs=logprobs,
+        max_thinking_tokens=budget,
+        **structure(body, body.response_format),
     )
-    choice: Any = body.tool_choice or "auto"
+    offered = offer([given(tool) for tool in body.tools or []], choice_of(body.tool_choice))
     return Ask(
         body.model,
-        [plain_message(message) for message in body.messages],
+        in_order([plain_message(message, offered) for message in body.messages]),
         params=params,
-        tools=[tool.model_dump(exclude_none=True) for tool in body.tools or []] or None,
-        tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
+        tools=offered.functions or None,
+        tool_choice=offered.choice,
+        told_as=offered.told_as,
         most_calls=1 if body.parallel_tool_calls is False else None,
         thinking=thinking,
-        options=prompt_options(body.mm_processor_kwargs, go_on, variables),
+        options=replace(
+            prompt_options(body.mm_processor_kwargs, go_on, variables),
+            preserve_thinking=body.preserve_thinking,
+            effort=effort,
+        ),
         choices=1 if body.n is None else body.n,
         streamed=bool(body.stream),
         priority=body.priority or 0,
+        ignored=sorted({*body.ignored(), *offered.left_out}),
     )
 
 
 def sampling_params(body: Sampling, **more: Any) -> SamplingParams:
     """The fields that mean the same everywhere, and `more`. Raises InvalidArgument."""
-    stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    stop = [body.stop] if isinstance(body.stop, str) and body.stop else body.stop or []
+    repetition = body.repeat_penalty if body.repetition_penalty is None else body.repetition_penalty
     biases: Any = body.logit_bias or None
     return SamplingParams(
         temperature=body.temperature, top_p=body.top_p, top_k=None if body.top_k is None else max(body.top_k, 0),
         min_p=body.min_p, presence_penalty=body.presence_penalty, frequency_penalty=body.frequency_penalty,
-        repetition_penalty=body.repetition_penalty, seed=body.seed, stop=tuple(stop), logit_bias=biases,
+        repetition_penalty=repetition, seed=body.seed, stop=tuple(stop), logit_bias=biases,
+        stop_token_ids=tuple(body.stop_token_ids or ()), min_tokens=body.min_tokens or 0,
         ignore_eos=bool(body.ignore_eos), loop_detection=bool(body.loop_detection), **more,
     )  # fmt: skip
 
 
+def most_tokens(*stated: int | None) -> int | None:
+    """The first limit on an answer's tokens that is stated; None for as many as fit, which is -1 to many clients."""
+    most = next((limit for limit in stated if limit is not None), None)
+    return None if most == AS_MANY_AS_FIT else most
+
+
 def structure(body: Sampling, stated: ResponseFormat | None) -> dict[str, Any]:
     """The one structure that a request gives its answer, as a field of SamplingParams."""
-    given: dict[str, Any] = {}
-    if body.guided_json is not None:
-        given["json_schema"] = body.guided_json
-    if body.guided_regex is not None:
-        given["regex"] = body.guided_regex
-    if body.guided_grammar is not None:
-        given["grammar"] = body.guided_grammar
+    outputs = body.structured_outputs or StructuredOutputs()
+    choice = body.guided_choice or outputs.choice
+    given: list[tuple[str, Any]] = [
+        ("json_schema", body.guided_json), ("regex", body.guided_regex), ("grammar", body.guided_grammar),
+        ("json_schema", outputs.json_), ("regex", outputs.regex), ("grammar", outputs.grammar),
+        ("json_schema", {} if outputs.json_object else None),
+        ("grammar", f"start: {' | '.join(map(literal, choice))}" if choice else None),
+    ]  # fmt: skip
+    given = [(name, value) for name, value in given if value is not None]
+    if len(given) > 1:
+        raise Refusal(400, "an answer has one structure; give one of those that are asked for", param=given[1][0])
     if stated is None or stated.type == "text":
-        return given
+        return dict(given)
     if given:
-        raise Refusal(400, f"response_format and {next(iter(given))} exclude each other", param="response_format")
+        raise Refusal(400, f"response_format and {given[0][0]} exclude each other", param="response_format")
     if stated.type == "json_object":
-        return {"json_schema": {}}
+        return {"json_schema": stated.schema_ or {}}
     if stated.type == "json_schema":
-        if stated.json_schema is None or stated.json_schema.schema_ is None:
+        schema = stated.json_schema.schema_ if stated.json_schema is not None else None
+        if schema is None and stated.schema_ is None:
             raise Refusal(400, "response_format of type json_schema has no schema", param="response_format.json_schema")
-        return {"json_schema": stated.json_schema.schema_, "strict_schema": stated.json_schema.strict is True}
+        strict = stated.json_schema is not None and stated.json_schema.strict is True
+        return {"json_schema": stated.schema_ if schema is None else schema, "strict_schema": strict}
     text = getattr(stated, stated.type)
     if text is None:
         raise Refusal(400, f"response_format of type {stated.type} has no {stated.type}", param="response_format")
@@ -92,42 +123,31 @@ def prompt_options(media: MediaOptions | None, go_on: bool = False, variables: A
     )  # fmt: skip
 
 
-def plain_message(message: Message) -> dict[str, Any]:
-    """A message in the form that chat templates take."""
-    plain = message.model_dump(exclude_none=True, exclude={"prefix", "annotations", "refusal"})
+def plain_message(message: Message, offered: Offered) -> dict[str, Any]:
+    """A message in the form that chat templates take. `offered` knows what it calls the tools."""
+    plain = message.model_dump(exclude_none=True, exclude={"content", "prefix", "annotations", "refusal", "audio"})
     content = message.content
-    if isinstance(content, list):
-        plain["content"] = [_plain_part(part.model_dump(exclude_none=True)) for part in content]
-    elif content is None and message.refusal:
+    if content is not None:
+        plain["content"] = plain_content(content)
+    elif message.refusal:
         plain["content"] = message.refusal
     if message.role == "tool" and message.content is None:
         plain["content"] = ""
     for call in plain.get("tool_calls", []):
-        if isinstance(call["function"]["arguments"], dict):
-            call["function"]["arguments"] = json.dumps(call["function"]["arguments"])
+        if call["type"] == "custom":
+            custom = call.pop("custom")
+            name = offered.name_of(Known(CUSTOM, custom["name"]))
+            call |= {"type": "function", "function": {"name": name, "arguments": arguments_of(custom["input"])}}
     return plain
 
 
-def _plain_part(part: dict[str, Any]) -> dict[str, Any]:
-    if part["type"] in ("text", "input_text", "output_text", "refusal"):
-        text = part.get("refusal" if part["type"] == "refusal" else "text")
-        if text is None:
-            raise Refusal(400, f"a content part of type {part['type']} has no text", param="messages")
-        return {"type": "text", "text": text}
-    return {key: value for key, value in part.items() if key != "cache_control"}
-
-
-def _reasoning(body: ChatRequest) -> tuple[bool | None, int | None]:
-    """Whether the model thinks, None where nothing is said, and at most how long."""
-    thinking, budget = body.enable_thinking, None
-    for stated in (body.thinking_budget, body.max_thinking_tokens):
-        budget = stated if stated is not None else budget
-    asked = body.reasoning
-    effort = body.reasoning_effort or (asked.effort if asked is not None else None)
-    if asked is not None:
-        thinking = asked.enabled if thinking is None else thinking
-        budget = asked.max_tokens if budget is None else budget
-    if effort is not None:
-        thinking = effort not in NO_REASONING if thinking is None else thinking
-        budget = BUDGETS.get(effort) if budget is None else budget
-    return thinking, budget
+def _reasoning(body: ChatRequest) -> tuple[bool | None, int | None, str | None]:
+    """Whether the model thinks, None where nothing is said, at most how long, and how much it is to."""
+    asked, switch = body.reasoning or Reasoning(), body.thinking
+    if not isinstance(switch, Switch):
+        switch = Switch(type=None if switch is None else "enabled" if switch else "disabled")
+    effort = body.reasoning_effort or asked.effort
+    says = [body.enable_thinking, switch.thinks, asked.enabled, reasons(effort) if effort is not None else None]
+    budgets = [body.thinking_budget, body.max_thinking_tokens, switch.budget_tokens, asked.max_tokens]
+    thinking = next((stated for stated in says if stated is not None), None)
+    return thinking, next((stated for stated in budgets if stated is not None), None), effort

@@ -1,5 +1,6 @@
-"""/v1/completions: texts or token ids that are continued as they stand."""
+"""/v1/completions: texts or token ids that are continued as they stand, or only read."""
 
+import codecs
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -8,21 +9,21 @@ from fastapi import Request
 from pydantic import Field
 from starlette.responses import Response
 
-from qwill.answer import Completion, TokenLogprob
+from qwill.answer import Answer, Completion, TokenLogprob
+from qwill.server.asks import Ask, Asked
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.http import ALIVE, EVENTS, event, respond
 from qwill.server.ids import new_id
 from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
-from qwill.server.openai.asking import sampling_params, structure
-from qwill.server.openai.chat import DONE, REASONS, usage
-from qwill.server.openai.chat_schemas import IGNORED, Sampling
+from qwill.server.openai.asking import most_tokens, sampling_params, structure
+from qwill.server.openai.chat import DONE, REASONS, stop_reason, usage
+from qwill.server.openai.chat_schemas import Sampling, StreamOptions
 from qwill.server.routes import caller, routes, service
 from qwill.server.schemas import ResponseFormat, answered
-from qwill.server.service import Ask, Asked
+from qwill.text.tokenizer import Tokenizer
 
 router = routes()
-IGNORED_HERE = IGNORED & Sampling.model_fields.keys()
 DEFAULT_TOKENS = 16  # as the OpenAI API has it
 Ids = Annotated[list[int], Field(min_length=1)]
 
@@ -46,18 +47,23 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
         raise Refusal(400, "suffix is not supported; leave it out", param="suffix")
     if body.best_of not in (None, 1, body.n):
         raise Refusal(400, "best_of is not supported; leave it out", param="best_of")
-    if body.echo and (body.stream or body.logprobs is not None):
-        raise Refusal(400, "echo goes neither with stream nor with logprobs", param="echo")
-    prompts = _prompts(body)
-    most = DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
-    params = sampling_params(body, max_tokens=most, logprobs=body.logprobs, **structure(body, body.response_format))
+    if body.max_tokens == 0 and not body.echo:
+        raise Refusal(400, "max_tokens may be 0 only with echo: true; otherwise at least 1", param="max_tokens")
+    most = DEFAULT_TOKENS if body.max_tokens is None else most_tokens(body.max_tokens)
+    of_prompt = body.logprobs if body.echo else None
+    if most == 0 and of_prompt is None:  # only reads, which needs something to be read for
+        of_prompt = 0
+    params = sampling_params(
+        body, max_tokens=most, logprobs=body.logprobs, prompt_logprobs=of_prompt,
+        **structure(body, body.response_format),
+    )  # fmt: skip
     ask = Ask(
-        body.model, prompts=prompts, params=params, choices=1 if body.n is None else body.n,
-        streamed=bool(body.stream), priority=body.priority or 0,
+        body.model, prompts=_prompts(body), params=params, choices=1 if body.n is None else body.n,
+        streamed=bool(body.stream), priority=body.priority or 0, ignored=body.ignored(),
     )  # fmt: skip
     asked = await service(request).begin(ask, caller(request))
     reply = CompletionReply(asked, body, service(request).watch.cost)
-    return await respond(request, asked.job, reply, bool(body.stream), body.ignored(IGNORED_HERE))
+    return await respond(request, asked.job, reply, bool(body.stream), asked.ignored)
 
 
 class CompletionReply:
@@ -67,81 +73,100 @@ class CompletionReply:
         self._asked = asked
         self._body = body
         self._cost = cost
-        self._new_logprobs = [NewLogprobs(answer) for answer in asked.job.answers]
-        self._shown = [0] * len(asked.job.answers)
+        self._tokenizer = asked.job.answers[0].tokenizer
+        self._told = [_Told(answer, bool(body.echo)) for answer in asked.job.answers]
         self._head = {
-            "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()),
+            "id": asked.named(new_id("cmpl-")), "object": "text_completion", "created": int(time.time()),
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 
     def whole(self) -> dict[str, Any]:
         """All at once."""
-        choices = []
-        for index, completion in enumerate(self._completions()):
-            text = (self._echo(index) if self._body.echo else "") + completion.text
-            choices.append(self._choice(index, text, completion.logprobs, completion))
+        choices = [self._choice(index, one.text, one) for index, one in enumerate(self._completions())]
         return {**self._head, "choices": choices, "usage": self._usage()}
 
     async def events(self) -> AsyncIterator[bytes]:
         """Server-sent events, the last of which is `[DONE]`."""
-        options = self._body.stream_options
-        with_usage = options is not None and bool(options.include_usage)
+        options = self._body.stream_options or StreamOptions()
+        with_usage, each = bool(options.include_usage), bool(options.include_usage and options.continuous_usage_stats)
         try:
             async for pieces in self._asked.job.pieces():
                 if not pieces:
                     yield ALIVE
                 for index, delta in pieces:
                     if delta.text or delta.completion is not None:
-                        choice = self._choice(index, delta.text, self._new_logprobs[index].take(), delta.completion)
-                        yield event({**self._head, "choices": [choice]} | ({"usage": None} if with_usage else {}))
+                        choice = self._choice(index, delta.text, delta.completion)
+                        extra = {"usage": self._usage() if each else None} if with_usage else {}
+                        yield event({**self._head, "choices": [choice]} | extra)
             if with_usage:
                 yield event({**self._head, "choices": [], "usage": self._usage()})
         except Exception as error:
             yield event(refusal_of(error).body("", self._asked.caller.request_id))
         yield DONE
 
-    def _choice(
-        self, index: int, text: str, logprobs: list[TokenLogprob] | None, completion: Completion | None
-    ) -> dict[str, Any]:
+    def _choice(self, index: int, text: str, completion: Completion | None) -> dict[str, Any]:
+        """A choice with text of its answer, behind the prompt where it is echoed and was not yet."""
+        told, answer = self._told[index], self._asked.job.answers[index]
+        new = told.logprobs.take()
+        logprobs: list[TokenLogprob | None] | None = None if new is None else [*new]
+        if told.echoes:
+            told.echoes = False
+            text = self._prompt(index) + text
+            logprobs = None if new is None else [*(answer.prompt_logprobs or ()), *new]
         reason = completion.finish_reason if completion is not None else None
-        stopped = self._asked.job.answers[index].stop_text or (reason if reason in REASONS else None)
         return {
             "index": index,
             "text": text,
-            "logprobs": self._logprobs(index, logprobs),
+            "logprobs": None if logprobs is None else self._logprobs(told, answer.request.prompt.token_ids, logprobs),
             "finish_reason": REASONS.get(reason, reason) if reason is not None else None,
-            "stop_reason": stopped,
+            "stop_reason": stop_reason(self._asked, index, reason),
         }
 
-    def _logprobs(self, index: int, logprobs: list[TokenLogprob] | None) -> dict[str, Any] | None:
-        if logprobs is None:
-            return None
-        tokenizer = self._asked.job.answers[0].tokenizer
-        tokens, offsets = [text_of(tokenizer, one.token_id) for one in logprobs], []
-        for text in tokens:
-            offsets.append(self._shown[index])
-            self._shown[index] += len(text)
+    def _logprobs(self, told: "_Told", prompt_ids: list[int], logprobs: list[TokenLogprob | None]) -> dict[str, Any]:
+        ids = [one.token_id if one is not None else prompt_ids[0] for one in logprobs]
         return {
-            "tokens": tokens,
-            "token_logprobs": [max(one.logprob, LEAST) for one in logprobs],
-            "top_logprobs": [
-                {text_of(tokenizer, token): max(logprob, LEAST) for token, logprob in one.top} for one in logprobs
-            ],
-            "text_offset": offsets,
+            "tokens": [text_of(self._tokenizer, token) for token in ids],
+            "token_logprobs": [max(one.logprob, LEAST) if one is not None else None for one in logprobs],
+            "top_logprobs": [self._top(one) if one is not None else None for one in logprobs],
+            "text_offset": [told.offset(self._tokenizer, token) for token in ids],
         }
 
-    def _echo(self, index: int) -> str:
-        answer = self._asked.job.answers[index]
+    def _top(self, one: TokenLogprob) -> dict[str, float]:
+        """The likeliest tokens and the token itself, by their texts; of those with one text, such as parts of
+        characters, the likeliest."""
+        top: dict[str, float] = {}
+        for token, logprob in (*one.top, (one.token_id, one.logprob)):
+            top.setdefault(text_of(self._tokenizer, token), max(logprob, LEAST))
+        return top
+
+    def _prompt(self, index: int) -> str:
         prompt = self._asked.ask.prompts[index // self._asked.ask.choices]
-        if isinstance(prompt, str) or answer.tokenizer is None:
+        if isinstance(prompt, str) or self._tokenizer is None:
             return str(prompt)
-        return answer.tokenizer.decode(prompt, skip_special=False)
+        return self._tokenizer.decode(prompt, skip_special=False)
 
     def _usage(self) -> dict[str, Any]:
-        return usage(self._completions(), self._asked.ask.choices) | (self._cost(self._asked) or {})
+        return usage(self._asked) | (self._cost(self._asked) or {})
 
     def _completions(self) -> list[Completion]:
         return [completion for completion in self._asked.job.completions if completion is not None]
+
+
+class _Told:
+    """How far an answer has been told: its log-probabilities, and how many characters of text stand before a token."""
+
+    def __init__(self, answer: Answer, echoes: bool) -> None:
+        self.logprobs = NewLogprobs(answer)
+        self.echoes = echoes
+        self._characters = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def offset(self, tokenizer: Tokenizer | None, token: int) -> int:
+        """Where the next token begins; one that goes on with a character begins where that does."""
+        begin = self._characters
+        if tokenizer is not None:
+            self._characters += len(self._decoder.decode(tokenizer.token_bytes(token)))
+        return begin
 
 
 def _prompts(body: CompletionRequest) -> list[str | list[int]]:

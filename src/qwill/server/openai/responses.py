@@ -8,8 +8,9 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from qwill.answer import Completion
+from qwill.server.asks import Asked
 from qwill.server.errors import Refusal, refusal_of
-from qwill.server.http import ALIVE, EVENTS, JSON, Stream, event, whole
+from qwill.server.http import ALIVE, EVENTS, JSON, Stream, event, telling, whole
 from qwill.server.openai.responses_answers import Deleted, InputTokens, ItemList, ResponseAnswer
 from qwill.server.openai.responses_asking import responses_ask
 from qwill.server.openai.responses_events import Event, Output, TextTokens
@@ -23,9 +24,9 @@ from qwill.server.openai.responses_schemas import (
     RetrieveQuery,
 )
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
+from qwill.server.openai.responses_tools import FunctionTool, NamespaceTool
 from qwill.server.routes import caller, routes, service
-from qwill.server.schemas import REFUSALS, answered
-from qwill.server.service import Asked
+from qwill.server.schemas import REFUSALS, Open, answered
 
 router = routes()
 TOO_COMPLEX = "the structure of the answer became too complex to follow; ask for a simpler one"
@@ -47,7 +48,7 @@ async def create_response(request: Request, body: ResponsesRequest) -> Response:
 
     reply = ResponseReply(asked, body, service(request).watch.cost, keeps, keep)
     response = Stream(asked.job, reply.events()) if body.stream else JSON(await whole(request, reply.whole()))
-    return _headed(response, body)
+    return telling(response, asked.ignored)
 
 
 @router.post("/v1/responses/input_tokens", responses=answered(InputTokens), tags=["OpenAI"])
@@ -55,8 +56,9 @@ async def count_input_tokens(request: Request, body: ResponsesRequest) -> Respon
     """How many tokens a conversation has as a prompt, tools and images included, whether or not it fits."""
     before, new = _conversation(request, body)
     items = [*before.conversation, *new] if before is not None else new
-    ids, _ = await service(request).prompt_tokens(responses_ask(body, items))
-    return _headed(JSON({"object": "response.input_tokens", "input_tokens": len(ids)}), body)
+    ask = responses_ask(body, items)
+    ids, _ = await service(request).prompt_tokens(ask)
+    return telling(JSON({"object": "response.input_tokens", "input_tokens": len(ids)}), ask.ignored)
 
 
 @router.post("/v1/responses/compact", responses=REFUSALS, tags=["OpenAI"])
@@ -113,14 +115,6 @@ def _conversation(request: Request, body: ResponsesRequest) -> tuple[Remembered 
     return before, stored_items(body.input, remembered.items(owner) if refers else {})
 
 
-def _headed(response: Response, body: ResponsesRequest) -> Response:
-    """With a header that names the fields that mean nothing here."""
-    ignored = body.unheeded()
-    if ignored:
-        response.headers["x-qwill-ignored"] = ", ".join(ignored)
-    return response
-
-
 def store(request: Request) -> ResponseStore:
     """The server's memory of responses."""
     state = request.app.state
@@ -150,11 +144,12 @@ class ResponseReply:
         tokens = None
         if answer.request.params.logprobs is not None and answer.tokenizer is not None:
             tokens = TextTokens(answer, answer.tokenizer)
-        self._output = Output(tokens, body.summarized, body.wants(ENCRYPTED))
+        self._output = Output(tokens, body.summarized, body.wants(ENCRYPTED), asked.ask.told_as)
         self._error: dict[str, Any] | None = None
         self._number = 0
         self._head = {
-            "id": new_id("resp"), "object": "response", "created_at": int(time.time()), "model": asked.served.name,
+            "id": asked.named(new_id("resp")), "object": "response", "created_at": int(time.time()),
+            "model": asked.served.name,
             "background": False, "store": keeps, **_echo(body),
             "temperature": answer.request.params.temperature, "top_p": answer.request.params.top_p,
         }  # fmt: skip
@@ -246,8 +241,17 @@ def _echo(body: ResponsesRequest) -> dict[str, Any]:
         "text": {
             "format": {"type": "text"} if stated is None else stated.model_dump(by_alias=True, exclude_unset=True)
         },
-        "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),
-        "tools": [{**tool.model_dump(), "strict": bool(tool.strict)} for tool in body.tools or []],
+        "tool_choice": choice.model_dump(exclude_none=True) if isinstance(choice, Open) else choice,
+        "tools": [_told(tool) for tool in body.tools or []],
         "top_logprobs": body.top_logprobs or 0,
         "truncation": "disabled",
     }
+
+
+def _told(tool: Any) -> dict[str, Any]:
+    """A tool as it came, with what holds where it says nothing."""
+    if isinstance(tool, FunctionTool):
+        return {**tool.model_dump(), "strict": bool(tool.strict)}
+    if isinstance(tool, NamespaceTool):
+        return {**tool.model_dump(exclude_none=True, exclude={"tools"}), "tools": [_told(one) for one in tool.tools]}
+    return tool.model_dump(exclude_none=True) if isinstance(tool, Open) else dict(tool)

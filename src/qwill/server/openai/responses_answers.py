@@ -60,10 +60,23 @@ class CallOutput(BaseModel):
 
     id: str
     type: Literal["function_call"]
-    status: Literal["completed"]
+    status: Literal["completed", "incomplete"]
     call_id: str
     name: str
+    namespace: str | None = None
     arguments: str
+
+
+class CustomCallOutput(BaseModel):
+    """A call of a custom tool, with its input."""
+
+    id: str
+    type: Literal["custom_tool_call"]
+    status: Literal["completed", "incomplete"]
+    call_id: str
+    name: str
+    namespace: str | None = None
+    input: str
 
 
 class ResponseProblem(BaseModel):
@@ -88,7 +101,7 @@ class ResponseAnswer(BaseModel):
     completed_at: int | None
     status: Literal["in_progress", "completed", "incomplete", "failed"]
     model: str
-    output: list[MessageOutput | ReasoningOutput | CallOutput]
+    output: list[MessageOutput | ReasoningOutput | CallOutput | CustomCallOutput]
     usage: ResponseUsage | None
     error: ResponseProblem | None
     incomplete_details: IncompleteDetails | None

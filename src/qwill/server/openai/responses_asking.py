@@ -1,38 +1,45 @@
 """From the fields of /v1/responses to what is asked of a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from qwill.server.efforts import BUDGETS, NO_REASONING
+from qwill.effort import reasons
+from qwill.server.asks import Ask
 from qwill.server.errors import Refusal
-from qwill.server.openai.asking import prompt_options, sampling_params, structure
-from qwill.server.openai.responses_items import Stored, messages_of
-from qwill.server.openai.responses_schemas import LOGPROBS, AllowedTools, ResponsesRequest
-from qwill.server.service import Ask
+from qwill.server.openai.asking import most_tokens, prompt_options, sampling_params, structure
+from qwill.server.openai.responses_items import Stored, is_lost, messages_of
+from qwill.server.openai.responses_schemas import LOGPROBS, ResponsesRequest
+from qwill.server.openai.responses_tools import choice_of, given_tools
+from qwill.server.tools import offer
 
 
 def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
     """What a request asks for, as the answer to all these items. Raises Refusal, InvalidArgument."""
     effort = body.reasoning.effort if body.reasoning is not None else None
-    budget = body.thinking_budget
-    if budget is None and effort is not None:
-        budget = BUDGETS.get(effort)
     params = sampling_params(
-        body, max_tokens=body.max_output_tokens, logprobs=_logprobs(body), max_thinking_tokens=budget, **_format(body)
+        body,
+        max_tokens=most_tokens(body.max_output_tokens),
+        logprobs=_logprobs(body),
+        max_thinking_tokens=body.thinking_budget,
+        **_format(body),
     )
-    tools, choice = _tools(body)
+    offered = offer(given_tools(body.tools or []), choice_of(body.tool_choice))
+    lost = [] if isinstance(body.input, str) or not any(map(is_lost, body.input)) else ["input.reasoning"]
     limits = [body.max_tool_calls, 1 if body.parallel_tool_calls is False else None]
     return Ask(
         body.model,
-        messages_of(body.instructions, items),
+        messages_of(body.instructions, items, offered),
         params=params,
-        tools=tools or None,
-        tool_choice=choice,
+        tools=offered.functions or None,
+        tool_choice=offered.choice,
+        told_as=offered.told_as,
         most_calls=min((limit for limit in limits if limit is not None), default=None),
-        thinking=None if effort is None else effort not in NO_REASONING,
-        options=prompt_options(body.mm_processor_kwargs),
+        thinking=None if effort is None else reasons(effort),
+        options=replace(prompt_options(body.mm_processor_kwargs), effort=effort),
         streamed=bool(body.stream),
         priority=body.priority or 0,
+        ignored=sorted({*body.ignored(), *offered.left_out, *lost}),
     )
 
 
@@ -58,16 +65,3 @@ def _format(body: ResponsesRequest) -> dict[str, Any]:
     if given:
         raise Refusal(400, f"text.format and {next(iter(given))} exclude each other", param="text.format")
     return {"json_schema": stated.schema_ or {}, "strict_schema": stated.strict is True}
-
-
-def _tools(body: ResponsesRequest) -> tuple[list[dict[str, Any]], str | dict[str, Any]]:
-    """The tools in the form of chat completions, without those that are not allowed, and the choice among them."""
-    tools, choice = body.tools or [], body.tool_choice or "auto"
-    if isinstance(choice, AllowedTools):
-        allowed = {tool.name for tool in choice.tools}
-        missing = allowed - {tool.name for tool in tools}
-        if missing:
-            raise Refusal(400, f"tool_choice allows {min(missing)!r}, which is no tool here", param="tool_choice.tools")
-        tools, choice = [tool for tool in tools if tool.name in allowed], choice.mode
-    shown = [{"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)} for tool in tools]
-    return shown, choice if isinstance(choice, str) else choice.model_dump()

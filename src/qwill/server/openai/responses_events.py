@@ -1,18 +1,17 @@
 """An answer as the items of /v1/responses, and the events that tell of them, while it grows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from qwill.answer import Answer, StreamDelta, TokenLogprob
+from qwill.server.custom_tools import begun_input
 from qwill.server.logprobs import entry
 from qwill.server.openai.responses_items import new_id, opaque
-from qwill.text.detokenizer import Detokenizer
-from qwill.text.parsers.qwen import OPENING, ToolCallScanner
+from qwill.server.tools import CUSTOM, FUNCTION, Known
 from qwill.text.tokenizer import Tokenizer
 
 Event = dict[str, Any]
-TAGS = ("<think>", "</think>")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ SUMMARY = Form("reasoning", "rs", "summary", "reasoning_summary_part", "reasonin
 
 @dataclass
 class Open:
-    """The item that is being written. `texts` go on with its text, or with a call's arguments where `form` is None."""
+    """The item that is being written. `texts` go on with its text, or with a call's arguments where `form` is None; the
+    input of a custom tool is told whole, once the item ends."""
 
     item: dict[str, Any]
     number: int
@@ -57,6 +57,11 @@ class Open:
         """With the item as it is now."""
         return {"type": f"response.output_item.{name}", "output_index": self.number, "item": dict(self.item)}
 
+    @property
+    def is_custom(self) -> bool:
+        """Whether the item is a call of a custom tool."""
+        return self.item["type"] == "custom_tool_call"
+
     def part(self, form: Form) -> dict[str, Any]:
         """The text as it is now."""
         part = {"type": form.part_kind, "text": "".join(self.texts)}
@@ -69,56 +74,69 @@ class Output:
     A call that turns out to be none ends as incomplete in the events and is no item: its text stands in a message.
     """
 
-    def __init__(self, tokens: "TextTokens | None", as_summary: bool = False, with_opaque: bool = False) -> None:
+    def __init__(
+        self,
+        tokens: "TextTokens | None",
+        as_summary: bool = False,
+        with_opaque: bool = False,
+        told_as: Mapping[str, Known] | None = None,
+    ) -> None:
         """`tokens`: finds log-probabilities, if they are wanted. `as_summary`: reasoning is told as its own summary.
-        `with_opaque`: it comes in its opaque form, too."""
+        `with_opaque`: it comes in its opaque form, too. `told_as`: the client's tools by the names of calls."""
         self.items: list[dict[str, Any]] = []
         self._tokens = tokens
         self._reasoning = SUMMARY if as_summary else REASONING
         self._with_opaque = with_opaque
+        self._told_as = told_as or {}
         self._begun = 0
         self._open: Open | None = None
 
     def take(self, delta: StreamDelta) -> Iterator[Event]:
         """What is new, as events without their numbers. The iterator has to be read to its end."""
         if delta.kind in ("content", "reasoning"):
-            yield from self._write(MESSAGE if delta.kind == "content" else self._reasoning, delta.text)
+            yield from self._write(MESSAGE if delta.kind == "content" else self._reasoning, delta)
         elif delta.piece is not None:
             if delta.piece.first:
-                yield from self._begin(
-                    None,
-                    {"type": "function_call", "call_id": new_id("call"), "name": delta.piece.name, "arguments": ""},
-                )
+                yield from self._begin(None, self._called(delta.piece.name))
             assert self._open is not None
             self._open.texts.append(delta.piece.text)
-            yield self._open.event("function_call_arguments.delta", delta=delta.piece.text)
+            if not self._open.is_custom:
+                yield self._open.event("function_call_arguments.delta", delta=delta.piece.text)
         elif delta.tool_call is not None:
             assert self._open is not None
             self._open.texts = [delta.tool_call.arguments_json]
-            if self._tokens is not None:
-                self._tokens.skip_call()
             yield from self._end("completed", is_call=True)
         elif delta.completion is not None:
             cut = delta.completion.finish_reason in ("length", "loop", "error")
+            if cut and not self._begun:  # clients look for the item that was cut off
+                yield from self._write(MESSAGE, StreamDelta("content"))
             yield from self._end("incomplete" if cut else "completed", is_call=True)
 
-    def _write(self, form: Form, text: str) -> Iterator[Event]:
+    def _called(self, name: str) -> dict[str, Any]:
+        """A call of the tool that has this name for the model, as the client knows it."""
+        tool = self._told_as.get(name) or Known(FUNCTION, name)
+        kind, field = ("custom_tool_call", "input") if tool.kind == CUSTOM else ("function_call", "arguments")
+        space = {} if tool.namespace is None else {"namespace": tool.namespace}
+        return {"type": kind, "call_id": new_id("call"), "name": tool.name, **space, field: ""}
+
+    def _write(self, form: Form, delta: StreamDelta) -> Iterator[Event]:
         if self._open is None or self._open.form is not form:
             own: dict[str, Any] = {"role": "assistant"} if form is MESSAGE else {"summary": []}
             yield from self._begin(form, {"type": form.kind, "content": [], **own})
             assert self._open is not None
             yield self._open.event(f"{form.part}.added", part=self._open.part(form))
-        self._open.texts.append(text)
-        logprobs = [] if self._tokens is None else self._tokens.take(text)
+        self._open.texts.append(delta.text)
+        logprobs = [] if self._tokens is None else self._tokens.take(delta)
         more: dict[str, Any] = {}
         if form is MESSAGE:
             self._open.logprobs += logprobs
             more = {"logprobs": logprobs}
-        yield self._open.event(f"{form.text}.delta", delta=text, **more)
+        yield self._open.event(f"{form.text}.delta", delta=delta.text, **more)
 
     def _begin(self, form: Form | None, item: dict[str, Any]) -> Iterator[Event]:
         yield from self._end("completed")
-        identity = new_id("fc" if form is None else form.prefix)
+        prefix = form.prefix if form is not None else "ctc" if item["type"] == "custom_tool_call" else "fc"
+        identity = new_id(prefix)
         self._open = Open({"id": identity, "status": "in_progress", **item}, self._begun, form)
         self._begun += 1
         yield self._open.whole("added")
@@ -131,8 +149,13 @@ class Output:
         form, text = done.form, "".join(done.texts)
         if form is None:
             status = status if is_call else "incomplete"
-            done.item["arguments"] = text
-            yield done.event("function_call_arguments.done", arguments=text)
+            if done.is_custom:
+                text = done.item["input"] = begun_input(text)
+                yield from [done.event("custom_tool_call_input.delta", delta=text)] if text else []
+                yield done.event("custom_tool_call_input.done", input=text)
+            else:
+                done.item["arguments"] = text
+                yield done.event("function_call_arguments.done", arguments=text)
         else:
             part = done.part(form)
             done.item[form.place] = [part]
@@ -152,40 +175,20 @@ class TextTokens:
 
     def __init__(self, answer: Answer, tokenizer: Tokenizer) -> None:
         self._samples = answer.request.samples
+        self._ends = answer.token_ends
         self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer)
-        self._text = ""
-        self._ends: list[int] = []  # where the text of each token ends
-        self._position = 0  # in the text: all before it is accounted for
         self._told = 0
 
-    def take(self, text: str) -> list[dict[str, Any]]:
-        """The tokens of a text that comes next but for tags and what parts them, with their log-probabilities."""
-        self._read()
-        position = self._position
-        while not self._text.startswith(text, position) and position < len(self._text):
-            tag = next((tag for tag in TAGS if self._text.startswith(tag, position)), "")
-            position += len(tag) or 1
-        self._position = position + len(text)
+    def take(self, delta: StreamDelta) -> list[dict[str, Any]]:
+        """The tokens of a text that comes next but for tags, calls and what parts them, with their
+        log-probabilities."""
+        start = delta.end - len(delta.text)
         samples = []
         while self._told < len(self._ends):
             begin = self._ends[self._told - 1] if self._told else 0
-            if begin >= self._position:
+            if begin >= delta.end:
                 break
-            if self._ends[self._told] > position or begin >= position:
+            if self._ends[self._told] > start or begin >= start:
                 samples.append(self._samples[self._told])
             self._told += 1
         return [entry(self._tokenizer, TokenLogprob(one.token, one.logprob or 0.0, one.top or [])) for one in samples]
-
-    def skip_call(self) -> None:
-        """A tool call comes next."""
-        self._read()
-        begin = self._text.find(OPENING, self._position) + len(OPENING)
-        scanner = ToolCallScanner()
-        scanner.feed(self._text[begin:])
-        self._position = len(self._text) - len(scanner.rest)
-
-    def _read(self) -> None:
-        for sample in self._samples[len(self._ends) :]:
-            self._text += self._detokenizer.push(sample.token)
-            self._ends.append(len(self._text))

@@ -3,25 +3,36 @@
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from qwill.server.conversation import in_order
+from qwill.server.custom_tools import arguments_of
 from qwill.server.errors import Refusal
-from qwill.server.openai.responses_schemas import (
-    CallItem,
-    CallOutputItem,
+from qwill.server.openai.responses_content import (
     Content,
     InputImage,
     InputText,
     InputVideo,
+    OutputText,
+    plain_of,
+    stored_part,
+)
+from qwill.server.openai.responses_foreign import with_shown
+from qwill.server.openai.responses_schemas import (
+    KINDS,
+    CallItem,
+    CallOutputItem,
+    CustomCallItem,
     Item,
     ItemReference,
     MessageItem,
-    OutputText,
-    Part,
     ReasoningItem,
 )
+from qwill.server.tools import CUSTOM, FUNCTION, NOTHING, Known, Offered
 
-Stored = dict[str, Any]  # an item as it is listed
+Stored = Mapping[str, Any]  # an item as it is listed
+CALLS = ("function_call", "custom_tool_call")
 # Nothing here is secret: it serves clients that give reasoning back in its opaque form alone.
 OPAQUE = "qwill:"
 SEAM = "\n"  # between pieces of one answer that a call parted
@@ -40,49 +51,48 @@ def opaque(reasoning: str) -> str:
 def stored_items(given: str | Sequence[Item], known: Mapping[str, Stored]) -> list[Stored]:
     """A request's items as they are stored. `known` are those that references may name.
 
-    Raises Refusal for a reference to nothing, and for reasoning that another server encrypted.
+    Raises Refusal for a reference to nothing.
     """
     if isinstance(given, str):
         given = [MessageItem(role="user", content=given)]
     return [_stored(item, f"input.{index}", known) for index, item in enumerate(given)]
 
 
-def messages_of(instructions: str | None, items: Sequence[Stored]) -> list[dict[str, Any]]:
+def messages_of(instructions: str | None, items: Sequence[Stored], offered: Offered = NOTHING) -> list[dict[str, Any]]:
     """The conversation in the form that chat templates take. What the model wrote in one go, its reasoning, text and
-    calls, is one message.
+    calls, is one message, and what its calls gave follows in their order. `offered` knows what it calls the tools.
 
-    Raises Refusal for an output that belongs to no call.
+    Raises Refusal for an output that belongs to no call, or a second one, and when there is nothing to show.
     """
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
-    called: set[str] = set()
     turn: dict[str, Any] | None = None
-    for item in items:
+    for item in with_shown(items, KINDS):
         kind = item["type"]
         if kind == "reasoning" and not item["content"]:
             continue
-        if kind in ("reasoning", "function_call") or item.get("role") == "assistant":
-            if turn is None or (turn["content"] and not turn.get("tool_calls") and kind != "function_call"):
+        if kind in ("reasoning", *CALLS) or item.get("role") == "assistant":
+            if turn is None or (turn["content"] and not turn.get("tool_calls") and kind not in CALLS):
                 turn = {"role": "assistant", "content": ""}
                 messages.append(turn)
-            _add(turn, item)
-            if kind == "function_call":
-                called.add(item["call_id"])
+            _add(turn, item, offered)
             continue
         turn = None
         if kind == "message":
-            messages.append({"role": item["role"], "content": _plain(item["content"])})
-        elif item["call_id"] in called:
-            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": _plain(item["output"])})
+            messages.append({"role": item["role"], "content": plain_of(item["content"])})
         else:
-            name = item["call_id"]
-            raise Refusal(400, f"no function_call {name!r} stands before its output; send it, too", param="input")
-    return messages
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": plain_of(item["output"])})
+    if len(messages) == bool(instructions):
+        raise Refusal(400, "input: none of its items can be shown to the model; send a message", param="input")
+    return in_order(messages, "input")
 
 
-def _add(turn: dict[str, Any], item: Stored) -> None:
+def _add(turn: dict[str, Any], item: Stored, offered: Offered) -> None:
     """Puts what the model wrote into its message."""
-    if item["type"] == "function_call":
-        function = {"name": item["name"], "arguments": item["arguments"]}
+    if item["type"] in CALLS:
+        is_custom = item["type"] == "custom_tool_call"
+        known = Known(CUSTOM if is_custom else FUNCTION, item["name"], item.get("namespace"))
+        arguments = arguments_of(item["input"]) if is_custom else item["arguments"]
+        function = {"name": offered.name_of(known), "arguments": arguments}
         turn.setdefault("tool_calls", []).append({"id": item["call_id"], "type": "function", "function": function})
         return
     name = "reasoning_content" if item["type"] == "reasoning" else "content"
@@ -90,38 +100,29 @@ def _add(turn: dict[str, Any], item: Stored) -> None:
     turn[name] = SEAM.join(piece for piece in (turn.get(name, ""), text) if piece)
 
 
-def _plain(content: str | Sequence[Stored]) -> str | list[dict[str, Any]]:
-    """Content in the form of chat completions."""
-    if isinstance(content, str):
-        return content
-    parts: list[dict[str, Any]] = []
-    for part in content:
-        if part["type"] == "input_image":
-            parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
-        elif part["type"] == "input_video":
-            parts.append({"type": "video_url", "video_url": {"url": part["video_url"]}})
-        else:
-            parts.append({"type": "text", "text": part["text" if "text" in part else "refusal"]})
-    return parts
-
-
 def _stored(item: Item, place: str, known: Mapping[str, Stored]) -> Stored:
     if isinstance(item, ItemReference):
         if item.id not in known:
             raise Refusal(404, f"no item {item.id!r} is stored here; send the item itself", param=place)
         return known[item.id]
-    own: Stored
+    if isinstance(item, Mapping):
+        return {**item, "id": item["id"] if isinstance(item.get("id"), str) else new_id("it")}
+    own: dict[str, Any]
     if isinstance(item, MessageItem):
         kind, own = "msg", {"role": item.role, "content": _stored_content(item, place)}
     elif isinstance(item, CallItem):
         kind, own = "fc", {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+    elif isinstance(item, CustomCallItem):
+        kind, own = "ctc", {"call_id": item.call_id, "name": item.name, "input": item.input}
     elif isinstance(item, CallOutputItem):
-        output = item.output if isinstance(item.output, str) else [_stored_part(part) for part in item.output]
+        output = item.output if isinstance(item.output, str) else [stored_part(part) for part in item.output]
         kind, own = "fco", {"call_id": item.call_id, "output": output}
     else:
-        text = _reasoning(item, place)
+        text = _reasoning(item)
         content = [{"type": "reasoning_text", "text": text}] if text else []
         kind, own = "rs", {"summary": [part.model_dump() for part in item.summary], "content": content}
+    if isinstance(item, CallItem | CustomCallItem) and item.namespace is not None:
+        own["namespace"] = item.namespace
     return {"id": item.id or new_id(kind), "type": item.type, "status": item.status or "completed", **own}
 
 
@@ -130,37 +131,24 @@ def _stored_content(message: MessageItem, place: str) -> list[Stored]:
     own = message.role == "assistant"
     if isinstance(content, str):
         text = OutputText(type="output_text", text=content) if own else InputText(type="input_text", text=content)
-        return [_stored_part(text)]
+        return [stored_part(text)]
     if own and any(isinstance(part, InputImage | InputVideo) for part in content):
         raise Refusal(400, f"{place}: an assistant's message holds text alone", param=place)
-    return [_stored_part(part) for part in content]
+    return [stored_part(part) for part in content]
 
 
-def _stored_part(part: Part) -> Stored:
-    stored: Stored = part.model_dump(exclude_none=True)
-    if isinstance(part, InputText):
-        stored["type"] = "input_text"
-    elif isinstance(part, OutputText):
-        stored.setdefault("annotations", [])
-    elif isinstance(part, InputImage):
-        stored.setdefault("detail", "auto")
-    return stored
+def is_lost(item: Item) -> bool:
+    """Whether an item is reasoning that only another server can read."""
+    return isinstance(item, ReasoningItem) and bool(item.encrypted_content) and not _reasoning(item)
 
 
-def _reasoning(item: ReasoningItem, place: str) -> str:
+def _reasoning(item: ReasoningItem) -> str:
     """The text itself; a summary where there is no more."""
     if item.content:
         return "".join(part.text for part in item.content)
     if item.encrypted_content:
-        try:
-            beginning, _, encoded = item.encrypted_content.partition(OPAQUE)
-            if beginning or not encoded:
-                raise ValueError
-            return b64decode(encoded, validate=True).decode("utf-8", "surrogatepass")
-        except ValueError:
-            if not item.summary:
-                raise Refusal(
-                    400, f"{place}: this reasoning was encrypted elsewhere and cannot be read; leave the item out",
-                    param=place,
-                ) from None  # fmt: skip
+        beginning, _, encoded = item.encrypted_content.partition(OPAQUE)
+        with suppress(ValueError):
+            if encoded and not beginning:
+                return b64decode(encoded, validate=True).decode("utf-8", "surrogatepass")
     return SEAM.join(part.text for part in item.summary)

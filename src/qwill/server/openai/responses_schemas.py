@@ -1,15 +1,16 @@
 """The body of /v1/responses: OpenAI's fields, and the sampling fields of chat completions."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
+from qwill.server.kinds import TextOr
 from qwill.server.openai.chat_schemas import Sampling
-from qwill.server.schemas import JsonSchema, MediaOptions, Schema, Strict
+from qwill.server.openai.responses_content import Content
+from qwill.server.openai.responses_tools import Name, Tool, ToolChoice
+from qwill.server.schemas import JsonSchema, MediaOptions, Open, Strict, other_than, refused
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Identity = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Status = Literal["in_progress", "completed", "incomplete"]
 Metadata = Annotated[
@@ -23,72 +24,9 @@ Included = Literal[
     "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
     "computer_call_output.output.image_url", "code_interpreter_call.outputs",
 ]  # fmt: skip
-IGNORED = frozenset({
-    "user", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
-    "stream_options", "cache_prompt", "skip_special_tokens", "spaces_between_special_tokens",
-})  # fmt: skip
-IGNORED_OF_REASONING = frozenset({"context", "mode"})
 
 
-def refused(why: str) -> BeforeValidator:
-    """For fields of the API that only their default leaves unanswered."""
-
-    def check(value: Any) -> None:
-        if value is not None and value is not False:
-            raise ValueError(why)
-
-    return BeforeValidator(check)
-
-
-def text_or(other: str) -> Discriminator:
-    """Tells a text from whatever else the field may hold, so that a mistake is told of the one that was meant."""
-    return Discriminator(lambda value: "text" if isinstance(value, str) else other)
-
-
-class InputText(Strict):
-    """Text of a message or of a function's output."""
-
-    type: Literal["input_text", "text"]
-    text: str
-
-
-class OutputText(Strict):
-    """Text of an earlier answer."""
-
-    type: Literal["output_text"]
-    text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
-
-
-class RefusalPart(Strict):
-    """An earlier answer that declined."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-class InputImage(Strict):
-    """An image: a `data:` address, or one that the server fetches."""
-
-    type: Literal["input_image"]
-    image_url: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
-    file_id: Annotated[None, refused("files are not kept here; give the image as image_url")] = None
-
-
-class InputVideo(Strict):
-    """A video, which the OpenAI API does not know: a `data:` address, or one that the server fetches."""
-
-    type: Literal["input_video"]
-    video_url: str
-
-
-Part = Annotated[InputText | OutputText | RefusalPart | InputImage | InputVideo, Field(discriminator="type")]
-Content = Annotated[Annotated[str, Tag("text")] | Annotated[list[Part], Tag("parts")], text_or("parts")]
-
-
-class MessageItem(Strict):
+class MessageItem(Open):
     """A message of a conversation."""
 
     type: Literal["message"] = "message"
@@ -98,52 +36,55 @@ class MessageItem(Strict):
     status: Status | None = None
 
 
-def _json_object(text: str) -> str:
-    try:
-        is_object = isinstance(json.loads(text or "{}"), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    if not is_object:
-        raise ValueError("arguments must be the text of a JSON object; leave out a call that was cut off")
-    return text
-
-
-class CallItem(Strict):
+class CallItem(Open):
     """A call in an earlier answer."""
 
     type: Literal["function_call"]
     id: Identity | None = None
     call_id: Identity
     name: Name
-    arguments: Annotated[str, AfterValidator(_json_object)]
+    namespace: Name | None = None
+    arguments: str
     status: Status | None = None
 
 
-class CallOutputItem(Strict):
-    """What a function gave back."""
+class CustomCallItem(Open):
+    """A call of a custom tool in an earlier answer."""
 
-    type: Literal["function_call_output"]
+    type: Literal["custom_tool_call"]
+    id: Identity | None = None
+    call_id: Identity
+    name: Name
+    namespace: Name | None = None
+    input: str
+    status: Status | None = None
+
+
+class CallOutputItem(Open):
+    """What a function or a custom tool gave back."""
+
+    type: Literal["function_call_output", "custom_tool_call_output"]
     id: Identity | None = None
     call_id: Identity
     output: Content
     status: Status | None = None
 
 
-class ReasoningText(Strict):
+class ReasoningText(Open):
     """A piece of reasoning."""
 
     type: Literal["reasoning_text"]
     text: str
 
 
-class SummaryText(Strict):
+class SummaryText(Open):
     """A piece of a summary of reasoning."""
 
     type: Literal["summary_text"]
     text: str
 
 
-class ReasoningItem(Strict):
+class ReasoningItem(Open):
     """Reasoning of an earlier answer."""
 
     type: Literal["reasoning"]
@@ -154,11 +95,18 @@ class ReasoningItem(Strict):
     status: Status | None = None
 
 
-class ItemReference(Strict):
+class ItemReference(Open):
     """An item of a response that is stored."""
 
     type: Literal["item_reference"] | None = None
     id: Identity
+
+
+KINDS = {
+    "message": "message", "function_call": "function_call", "custom_tool_call": "custom_tool_call",
+    "function_call_output": "output", "custom_tool_call_output": "output", "reasoning": "reasoning",
+    "item_reference": "item_reference",
+}  # fmt: skip
 
 
 def _kind_of_item(value: Any) -> str | None:
@@ -168,78 +116,27 @@ def _kind_of_item(value: Any) -> str | None:
     kind = value.get("type")
     if kind is None:
         return "message" if "role" in value else "item_reference"
-    return kind if isinstance(kind, str) else None
+    return KINDS.get(kind, "other") if isinstance(kind, str) and kind else None
 
 
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[CallItem, Tag("function_call")]
-    | Annotated[CallOutputItem, Tag("function_call_output")]
+    | Annotated[CustomCallItem, Tag("custom_tool_call")]
+    | Annotated[CallOutputItem, Tag("output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
-    | Annotated[ItemReference, Tag("item_reference")],
+    | Annotated[ItemReference, Tag("item_reference")]
+    | Annotated[dict[str, Any], other_than(*KINDS), Tag("other")],
     Discriminator(
-        _kind_of_item,
-        custom_error_type="unknown_item",
-        custom_error_message="no item of that type is known here; give a message, function_call, function_call_output,"
-        " reasoning or item_reference",
+        _kind_of_item, custom_error_type="no_type", custom_error_message="an item is an object with a type or a role"
     ),
 ]
 
 
-class FunctionTool(Strict):
-    """A function that the model may call."""
-
-    type: Literal["function"]
-    name: Name
-    description: str | None = None
-    parameters: Schema | None = None
-    strict: bool | None = None
-
-
-def _only_functions(value: Any) -> Any:
-    kind = value.get("type") if isinstance(value, Mapping) else None
-    if isinstance(kind, str) and kind != "function":
-        raise ValueError(f"tools of type {kind!r} are not offered here; give functions, which you call yourself")
-    return value
-
-
-class FunctionChoice(Strict):
-    """One function by its name."""
-
-    type: Literal["function"]
-    name: Name
-
-
-class AllowedTools(Strict):
-    """Those of the tools that may be called, or one of which must be."""
-
-    type: Literal["allowed_tools"]
-    mode: Literal["auto", "required"]
-    tools: Annotated[list[FunctionChoice], Field(min_length=1)]
-
-
-def _kind_of_choice(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "mode"
-    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
-    return kind if isinstance(kind, str) else None
-
-
-Choice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("mode")]
-    | Annotated[FunctionChoice, Tag("function")]
-    | Annotated[AllowedTools, Tag("allowed_tools")],
-    Discriminator(
-        _kind_of_choice,
-        custom_error_type="unknown_choice",
-        custom_error_message="give none, auto, required, a function or allowed_tools; other tools are not offered here",
-    ),
-]
-
-
-class ReasoningOptions(Strict):
+class ReasoningOptions(Open):
     """How much the model thinks. Whoever asks for a summary of it gets all of it as the summary."""
 
+    IGNORED = frozenset({"context", "mode"})
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
@@ -253,28 +150,30 @@ class TextFormat(JsonSchema):
     type: Literal["text", "json_object", "json_schema"]
 
 
-class TextOptions(Strict):
+class TextOptions(Open):
     """What the text of an answer may be, and how long it is to be, which means nothing here."""
 
+    IGNORED = frozenset({"verbosity"})
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-Items = Annotated[list[Item], Field(min_length=1), Tag("items")]
+Items = Annotated[list[Item], Field(min_length=1)]
 
 
 class ResponsesRequest(Sampling):
     """What an answer is wanted to. The sampling fields of chat completions are taken, too."""
 
-    input: Annotated[Annotated[str, Tag("text")] | Items, text_or("items")]
+    IGNORED = Sampling.IGNORED - {"store", "metadata"} | {"prompt_cache_options", "stream_options", "client_metadata"}
+    input: Annotated[str | Items, TextOr("a list of items")]
     instructions: str | None = None
     previous_response_id: Identity | None = None
     store: bool | None = None
     metadata: Metadata | None = None
     max_output_tokens: int | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = None
-    tools: list[Annotated[FunctionTool, BeforeValidator(_only_functions)]] | None = None
-    tool_choice: Choice | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningOptions | None = None
     thinking_budget: int | None = None
@@ -284,6 +183,7 @@ class ResponsesRequest(Sampling):
     truncation: Literal["auto", "disabled"] | None = None
     mm_processor_kwargs: MediaOptions | None = None
     prompt_cache_options: Any = None
+    client_metadata: Any = None
     n: Annotated[None, refused("a response is one answer; leave n out")] = None
     background: Annotated[None, refused("nothing is answered in the background; leave it out, or stream")] = None
     conversation: Annotated[None, refused("conversations are not kept here; use previous_response_id")] = None
@@ -299,18 +199,14 @@ class ResponsesRequest(Sampling):
         """Whether the response is to include that."""
         return what in (self.include or [])
 
-    def unheeded(self) -> list[str]:
-        """Which fields came that mean nothing here, those inside others by both names."""
-        names = self.ignored(IGNORED)
-        if self.reasoning is not None:
-            names += [f"reasoning.{name}" for name in self.reasoning.ignored(IGNORED_OF_REASONING)]
-        if self.text is not None and self.text.verbosity is not None:
-            names.append("text.verbosity")
+    def ignored_fields(self, place: str = "") -> Iterator[str]:
+        yield from super().ignored_fields(place)
         if self.truncation == "auto":
-            names.append("truncation")
+            yield "truncation"
+        if not isinstance(self.input, str):
+            yield from (f"input.{item['type']}" for item in self.input if isinstance(item, dict))
         if any(what not in (LOGPROBS, ENCRYPTED) for what in self.include or []):
-            names.append("include")
-        return sorted(names)
+            yield "include"
 
 
 class RetrieveQuery(Strict):

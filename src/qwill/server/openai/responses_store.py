@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qwill.server.errors import Refusal
-from qwill.server.openai.responses_items import Stored
+from qwill.server.openai.responses_items import CALLS, Stored
 
 STORED_BYTES = 256 << 20
 MEBIBYTE = 1 << 20
@@ -24,9 +24,7 @@ class Remembered:
     @property
     def conversation(self) -> list[Stored]:
         """What the next request goes on from: all but a call that was cut off, which nobody can answer."""
-        cut = [
-            item for item in self.body["output"] if item["type"] == "function_call" and item["status"] != "completed"
-        ]
+        cut = [item for item in self.body["output"] if item["type"] in CALLS and item["status"] != "completed"]
         return [*self.items, *(item for item in self.body["output"] if item not in cut)]
 
 

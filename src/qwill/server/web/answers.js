@@ -1,6 +1,6 @@
 // Answers that are being written. Any number may be under way, in conversations that are shown or not.
 
-import { completionChunks } from "./stream.js";
+import { answerNow, completionChunks } from "./stream.js";
 
 export class Answers {
   #running = new Map(); // by the message's id
@@ -29,6 +29,17 @@ export class Answers {
     this.#running.get(node.id)?.control.abort();
   }
 
+  /** Whether an answer is under way that the server has named and the model still thinks about. */
+  isThinking(node) {
+    return Boolean(this.#running.get(node.id)?.id && node.reasoning && !node.text);
+  }
+
+  /** Ends the reasoning, so that the answer follows. Throws Failure. */
+  async answerNow(node) {
+    const answer = this.#running.get(node.id);
+    if (answer) await answerNow(answer.id, answer.key);
+  }
+
   stopAll(conversation) {
     for (const one of this.#running.values()) {
       if (one.conversation.id === conversation) one.control.abort();
@@ -43,7 +54,7 @@ export class Answers {
   /** Fills `node` with the answer to what `prepare` makes. Never throws: what went wrong stands in `node.failure`. */
   async run(conversation, node, prepare, key) {
     const control = new AbortController();
-    const answer = { conversation, control, started: performance.now(), first: 0, last: 0 };
+    const answer = { conversation, control, key, id: null, started: performance.now(), first: 0, last: 0 };
     this.#running.set(node.id, answer);
     this.#changed(conversation, node);
     try {
@@ -63,6 +74,7 @@ export class Answers {
 
   #take(node, chunk, answer) {
     node.model ??= chunk.model;
+    answer.id ??= chunk.id;
     const choice = chunk.choices?.[0];
     const { content, reasoning_content: reasoning } = choice?.delta ?? {};
     if (content || reasoning) {

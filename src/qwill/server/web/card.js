@@ -107,11 +107,15 @@ export class Card {
   #replyParts() {
     const thinking = element("details", { class: "thinking", hidden: true }, element("summary"), element("div"));
     thinking.addEventListener("toggle", () => this.#showThoughts());
+    const hurry = element("button", {
+      type: "button", class: "hurry", "data-action": "answer-now", title: "End the thinking", text: "Answer now", hidden: true,
+    });
     const again = element("button", { type: "button", "data-action": "retry", text: "Try again" });
     const dots = element("span", { class: "dots", "aria-hidden": "true" });
     return {
       name: element("p", { class: "name" }),
       thinking,
+      hurry,
       answer: element("div", { class: "markdown" }),
       waiting: element("p", { class: "waiting", hidden: true }, dots, "Reading"),
       ending: element("p", { class: "note", hidden: true }),
@@ -125,13 +129,14 @@ export class Card {
 
   #updateReply() {
     const { node } = this;
-    const { name, thinking, answer, waiting, ending, failure, actions } = this.#parts;
+    const { name, thinking, hurry, answer, waiting, ending, failure, actions } = this.#parts;
     const isRunning = this.#context.answers.isRunning(node);
     name.textContent = node.model || "Answer";
     this.article.setAttribute("aria-label", name.textContent);
     this.article.classList.toggle("running", isRunning);
     thinking.hidden = !node.reasoning;
     thinking.firstChild.textContent = thought(node.thoughtSeconds);
+    hurry.hidden = !this.#context.answers.isThinking(node);
     waiting.hidden = !isRunning || Boolean(node.reasoning || node.text);
     if (isRunning) this.tellTime();
     this.#showThoughts();

@@ -106,6 +106,7 @@ class Page {
         this.#composer.focus();
       },
       "retry": (node) => this.#retry(node),
+      "answer-now": (node, button) => this.#answerNow(node, button),
       "back": (node) => this.#turn(node, -1),
       "on": (node) => this.#turn(node, 1),
     };
@@ -156,6 +157,16 @@ class Page {
 
   #stop() {
     for (const node of this.#shown.path) this.#answers.stop(node);
+  }
+
+  async #answerNow(node, button) {
+    button.disabled = true;
+    try {
+      await this.#answers.answerNow(node);
+    } catch (error) {
+      if (this.#answers.isThinking(node)) this.#tell(error.message);
+    }
+    button.disabled = false;
   }
 
   #answerChanged(conversation, node) {

@@ -57,6 +57,12 @@ export async function fetchModels(key) {
   return (await response.json()).data;
 }
 
+/** Has an answer under way, of that id, end its reasoning. Returns whether that changed anything. Throws Failure. */
+export async function answerNow(id, key) {
+  const response = await ask("control/answer-now", key, { method: "POST", body: JSON.stringify({ id }) });
+  return (await response.json()).effect;
+}
+
 async function ask(path, key, options) {
   const headers = new Headers();
   if (options.body) headers.set("content-type", "application/json");

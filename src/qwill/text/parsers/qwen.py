@@ -10,24 +10,71 @@
 
 A value is whatever stands before a `</parameter>` that another parameter or the function's end follows; one newline on
 each side belongs to the syntax. Values are text; the schema of the function's parameters says what to make of them.
+
+Models make mistakes in it. A call that is well-formed is read by these rules alone, whatever its values hold. Where it
+cannot be well-formed any more, and is one of the functions that are mended, what is still clear is read: closing tags
+that are missing, come twice or have another name, names in quotes or without their bracket, and the older syntax of the
+family, `{"name": NAME, "arguments": {...}}` inside `<tool_call>`.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from qwill.text.parsers.arguments import (
+    MAX_SCHEMA_DEPTH,
+    allowed_types,
+    coerce_arguments,
+    fitted_arguments,
+    function_of,
+    misfits,
+    parameter_schemas,
+    properties_of,
+    required_of,
+    resolve,
+    takes_text,
+)
+from qwill.text.parsers.loose import ObjectEnd
+from qwill.text.parsers.repair import (
+    Closes,
+    before_closing_tags,
+    behind_closing_tags,
+    call_of_object,
+    closing_tag_at,
+    split_line,
+)
+
+__all__ = [  # the syntax, and what its users know of tools
+    "CLOSING",
+    "FUNCTION",
+    "MAX_SCHEMA_DEPTH",
+    "OPENING",
+    "Status",
+    "ToolCallScanner",
+    "allowed_types",
+    "coerce_arguments",
+    "function_of",
+    "parameter_schemas",
+    "resolve",
+]
+
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
+FUNCTION = "<function="
 
+_PARAMETER = "<parameter="
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"\s*([^\s<>][^<>\n]*)>")
-_NAME_BEGUN = re.compile(r"[^<>\n]*")
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)(\.0+)?")
+_NAME_BEGUN = re.compile(r"\s*[^<>\n]*")
+_NAME_UNCLOSED = re.compile(r"[ \t]*([^<>\n]+)\n")
+_TAG_BEGUN = re.compile(r"<[^<>\n]{0,80}\Z")
+_OPENING_LINES = re.compile(r"<tool_call>\n<function=([^<>\n]+)>\n")
+_OPENING_LINES_BEGUN = re.compile(r"<tool_call>(\n(<function=[^<>\n]*>?|<functio?n?|<func?t?i?|<fu?|<)?)?\Z")
+_NAME_IN_OBJECT = re.compile(r"""["']name["']\s*:\s*["']([^"']*)["']""")
 _END_OF_VALUE = "</parameter>"
-# Deeper chains of references and unions than any real schema has.
-MAX_SCHEMA_DEPTH = 16
+_END_OF_FUNCTION = "</function>"
 
 
 class Status(Enum):
@@ -41,41 +88,80 @@ class Status(Enum):
 class ToolCallScanner:
     """Reads one call, from just after `<tool_call>`, in text that arrives in pieces; linear in the text.
 
-    After COMPLETE, `name` and `parameters` (key to raw value) are the call, `rest` is the text behind `</tool_call>`.
-    `pairs` are the parameters that are complete so far, in their order, also those that come again. `text` is
-    everything taken, for a call that turns out not to be one.
+    After COMPLETE, `name` and `arguments` are the call, `rest` is the text behind it. `pairs` are the parameters (key
+    and raw value) that are complete so far, in their order, also those that come again; the first `sure` of them stay
+    what they are. `text` is everything taken, for a call that turns out not to be one. A mended one that has a sure
+    parameter is one for certain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, functions: Mapping[str, Mapping[str, Any]] | None = None, bare: bool = False) -> None:
+        """`functions`: schemas of the parameters of those whose calls are mended. `bare`: `<tool_call>` is missing, so
+        that the call must be one of these, and well-formed up to `</function>`."""
         self.name = ""
         self.pairs: list[tuple[str, str]] = []
         self.text = ""
+        self._functions = functions or {}
+        self._bare = bare
         self._position = 0
         self._search_from = 0
         self._key: str | None = None
-        self._expected: tuple[str, ...] = ("<function=",)
+        self._object: ObjectEnd | None = None
+        self._object_start = 0
+        self._object_arguments: dict[str, Any] | None = None
+        self._last = _Value("", 0)
+        self._closed: _Closed | None = None
+        # In a value: whether, and from where on, to look for another call's beginning.
+        self._looks_for_opening, self._opening_from = True, 0
+        self._expected: tuple[str, ...] = (FUNCTION,)
 
     def feed(self, text: str) -> Status:
         """Take more text and say where the call stands."""
         self.text += text
         while True:
-            step = self._read_value() if self._key is not None else self._read_tag()
+            if self._key is not None:
+                step = self._read_value(self._key)
+            elif self._object is not None:
+                step = self._read_object(self._object)
+            else:
+                step = self._read_tag()
             if step is not None:
                 return step
 
+    def end(self) -> bool:
+        """No more text comes: whether what came is a call, with `rest` behind it."""
+        if self._key is not None:
+            return self.mends and (self._end_closed() or self._end_value(self._key, at_end=True))
+        if self._expected == (CLOSING,):
+            complete, end = self.lacks_only_closing, len(self.text)
+            begun = self.text[self._position : before_closing_tags(self.text, self._position, end)]
+            if CLOSING.startswith(begun.strip()):
+                self._position = end
+            return complete
+        return self.mends and bool(self.pairs)
+
     @property
-    def parameters(self) -> dict[str, str]:
-        return dict(self.pairs)
+    def mends(self) -> bool:
+        """Whether the call is one of those that are mended."""
+        return self.name in self._functions and not self._bare
+
+    @property
+    def sure(self) -> int:
+        return self._last.number if self._expected == (CLOSING,) else len(self.pairs)
 
     @property
     def begun(self) -> tuple[str, str] | None:
         """The parameter that is being read, and its value as far as it came, without what may be the end's syntax."""
         if self._key is None:
             return None
+        return self._key, self.text[self._position : self._begun_end].removeprefix("\n")
+
+    @property
+    def _begun_end(self) -> int:
+        """Where the value ends that is being read, as far as it came."""
         end = self.text.find(_END_OF_VALUE, self._search_from)
-        value = self.text[self._position : end if end >= 0 else None].removeprefix("\n")
+        end = end if end >= 0 else len(self.text)
         ends = [f"\n{_END_OF_VALUE}"[:length] for length in range(len(_END_OF_VALUE), 0, -1)]
-        return self._key, value.removesuffix(next((begun for begun in ends if value.endswith(begun)), ""))
+        return end - next((len(begun) for begun in ends if self.text.endswith(begun, self._position, end)), 0)
 
     @property
     def rest(self) -> str:
@@ -84,45 +170,243 @@ class ToolCallScanner:
     @property
     def lacks_only_closing(self) -> bool:
         """The function is complete and nothing but (part of) `</tool_call>` is missing: models stop there at times."""
-        return self._expected == (CLOSING,) and CLOSING.startswith(self.rest.strip())
+        return self._expected == (CLOSING,) and (self.mends or self._bare or CLOSING.startswith(self.rest.strip()))
+
+    def cut(self, names: Iterable[str]) -> bool:
+        """The text was cut off: whether that was before the function's name, which might have been one of those."""
+        begun = self.rest.lstrip()
+        if self._object is not None and not self.name:
+            named = _NAME_IN_OBJECT.search(begun)
+            self.name = named[1] if named is not None else ""
+            return not self.name
+        if self.name or self._bare:
+            return False
+        if not begun.startswith(FUNCTION):
+            return FUNCTION.startswith(begun)
+        begun = begun.removeprefix(FUNCTION).strip("\"' ")
+        return any(name.startswith(begun) for name in names)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The raw values by their keys."""
+        return dict(self.pairs)
+
+    def arguments(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments, coerced to the types of the function's schema."""
+        if self._object_arguments is not None:
+            return fitted_arguments(self._object_arguments, schema)
+        return coerce_arguments(self.parameters, schema)
 
     def _read_tag(self) -> Status | None:
         """Read one expected tag; None when there is more to read."""
         start, tag = self._find_tag(self._position)
         if tag is None:
-            return Status.MALFORMED if start < 0 else Status.UNFINISHED
-        if tag in ("<function=", "<parameter="):
+            return Status.UNFINISHED if start == 0 else self._mend_tag()
+        if tag in (FUNCTION, _PARAMETER):
             named = _NAME.match(self.text, start)
-            if named is None:
-                begun = _NAME_BEGUN.match(self.text, start)
-                whole = begun is not None and begun.end() == len(self.text)
-                return Status.UNFINISHED if whole else Status.MALFORMED
-            start = named.end()
-            if tag == "<function=":
-                self.name = named[1].strip()
+            if named is not None:
+                name, start = named[1].strip(), named.end()
             else:
-                self._key, self._search_from = named[1].strip(), start
+                begun = _NAME_BEGUN.match(self.text, start)
+                if begun is not None and begun.end() == len(self.text):
+                    return Status.UNFINISHED
+                name, start = self._name_without_bracket(tag, start)
+                if not name:
+                    return Status.COMPLETE if self.pairs and self.mends else Status.MALFORMED
+            name = _without_quotes(name, self._known(tag))
+            if tag == FUNCTION:
+                self.name = name
+                if self._bare and name not in self._functions:
+                    return Status.MALFORMED
+            else:
+                self._key, self._search_from, self._closed = name, start, None
+                self._looks_for_opening, self._opening_from = True, start
         self._position = start
         if tag == CLOSING:
             return Status.COMPLETE
-        self._expected = (CLOSING,) if tag == "</function>" else ("<parameter=", "</function>")
+        self._expected = (CLOSING,) if tag == _END_OF_FUNCTION else (_PARAMETER, _END_OF_FUNCTION)
         return None
 
-    def _read_value(self) -> Status | None:
+    @property
+    def _may_be_object(self) -> bool:
+        """Whether the call, or its arguments, may come as JSON."""
+        if self._bare or self.pairs or self._expected == (CLOSING,):
+            return False
+        return self.mends if self.name else bool(self._functions)
+
+    def _known(self, tag: str) -> Mapping[str, Any]:
+        """The names that a tag of a mended call may have."""
+        return self._functions if tag == FUNCTION else properties_of(self._functions.get(self.name, {}))
+
+    def _name_without_bracket(self, tag: str, start: int) -> tuple[str, int]:
+        """A known name that its line ends instead of a bracket, and where; no name if none does."""
+        named = _NAME_UNCLOSED.match(self.text, start)
+        if named is None or self._bare:
+            return "", start
+        known = self._known(tag)
+        name = _without_quotes(named[1].strip(), known)
+        return (name, named.end() - 1) if name in known else ("", start)
+
+    def _mend_tag(self) -> Status | None:
+        """Something else than an expected tag stands there."""
+        if self._bare and self._expected == (CLOSING,):
+            return Status.COMPLETE
+        space = _SPACE.match(self.text, self._position)
+        assert space is not None
+        start = space.end()
+        if self.text[start] == "{" and self._may_be_object:
+            self._object, self._object_start = ObjectEnd(start), start
+            return None
+        if not self.mends:
+            return Status.MALFORMED
+        if _TAG_BEGUN.match(self.text, start):
+            return Status.UNFINISHED
+        closing = closing_tag_at(self.text, start)
+        if closing is None and self._expected == (CLOSING,) and self._last.key:
+            self._go_on()
+            return None
+        if closing is None:
+            return Status.COMPLETE if self.pairs or self._expected == (CLOSING,) else Status.MALFORMED
+        self._position, closes = closing
+        if closes is Closes.FUNCTION:
+            self._expected = (CLOSING,)
+        return Status.COMPLETE if closes is Closes.CALL else None
+
+    def _go_on(self) -> None:
+        """No `</tool_call>` stands behind the function's end: the last value may go on, and hold what looks like the
+        end. That is known when a whole end comes, or another call, or nothing more."""
+        last = self._last
+        self._closed = self._closed or _Closed(self.pairs[last.number :], self._position)
+        del self.pairs[last.number :]
+        self._key, self._position = last.key, last.start
+        self._expected = (_PARAMETER, _END_OF_FUNCTION)
+        self._looks_for_opening, self._opening_from = True, self._closed.end
+
+    def _end_closed(self) -> bool:
+        """End the call where its function's end stood first, if it did."""
+        if self._closed is None:
+            return False
+        self.pairs += self._closed.pairs
+        self._key, self._position = None, self._closed.end
+        return True
+
+    def _read_object(self, end_of: ObjectEnd) -> Status | None:
+        """Read a call, or its arguments, as JSON."""
+        end = end_of.find(self.text)
+        if end is None:
+            return Status.UNFINISHED
+        call = call_of_object(self.text[self._object_start : end], self._functions, self.name)
+        if call is None:
+            return Status.MALFORMED
+        self.name, self._object_arguments = call
+        self._object, self._position, self._expected = None, end, (CLOSING,)
+        return None
+
+    def _read_value(self, key: str) -> Status | None:
         """Read a parameter's value up to the `</parameter>` that ends it; None when there is more to read."""
-        assert self._key is not None
+        opening = self._opening_inside()
         while (end := self.text.find(_END_OF_VALUE, self._search_from)) >= 0:
+            if 0 <= opening < end:
+                break
             after = end + len(_END_OF_VALUE)
             start, tag = self._find_tag(after)
             if tag is not None:
-                self.pairs.append((self._key, _strip_one_newline(self.text[self._position : end])))
+                self._last = _Value(key, self._position, len(self.pairs))
+                self._add(key, self.text[self._position : end])
+                self._search_from = after
                 self._position, self._key = after, None
                 return None
             if start >= 0:
                 return Status.UNFINISHED
             self._search_from = after
+        if opening >= 0:
+            if self._end_closed() or self._end_value(key):
+                return Status.COMPLETE
+            self._looks_for_opening = False
+            return None
         self._search_from = max(self._search_from, len(self.text) - len(_END_OF_VALUE) + 1)
         return Status.UNFINISHED
+
+    def _opening_inside(self) -> int:
+        """Where the first `<tool_call>` in the value stands, if it begins another call, on a line of its own, of a
+        function that is mended; else -1, also as long as that is not known."""
+        if not (self.mends and self._looks_for_opening):
+            return -1
+        start = self.text.find(OPENING, self._opening_from)
+        if start < 0:
+            self._opening_from = max(self._opening_from, len(self.text) - len(OPENING) + 1)
+            return -1
+        self._opening_from = start
+        if self._begins_call(start):
+            return start
+        self._looks_for_opening = _OPENING_LINES_BEGUN.match(self.text, start) is not None
+        return -1
+
+    def _begins_call(self, start: int) -> bool:
+        """Whether lines of their own begin a call there, of a function that is mended."""
+        named = _OPENING_LINES.match(self.text, start)
+        return named is not None and named[1].strip() in self._functions and self.text[start - 1] == "\n"
+
+    def _end_value(self, key: str, at_end: bool = False) -> bool:
+        """End the call with a value that no tag ends as it should: where another call or the whole text ends. False if
+        it is not clear how; at the end it is made clear if other parameters are known already."""
+        opening = self._opening_inside()
+        limit = opening if opening >= 0 else len(self.text)
+        found = self._clear_end(key, limit)
+        if found is None and at_end and self.pairs:
+            found = self._likely_end(limit)
+        if found is None:
+            return False
+        tag = closing_tag_at(self.text, found[0])
+        value = self.text[self._position : found[0]]
+        if tag is None or tag[1] is not Closes.PARAMETER:
+            value = value.removesuffix("\n")  # the line break before the tag that is missing, or the one behind it
+        self._add(key, value, is_closed=False)
+        self._key, self._position = None, found[1]
+        return True
+
+    def _clear_end(self, key: str, limit: int) -> tuple[int, int] | None:
+        """Where a value ends before closing tags, one of which is missing or wrong, and where the call does."""
+        start, closing = self._position, self.text.find(CLOSING, self._position, limit)
+        end = before_closing_tags(self.text, start, limit if closing < 0 else closing)
+        if any(self.text.find(tag, start, end) >= 0 for tag in (OPENING, _END_OF_VALUE)):
+            return None
+        if closing < 0:
+            schema = self._functions[self.name]
+            is_no_text = not takes_text(key, schema) and not misfits(key, self.text[start:end], schema)
+            return (end, limit) if end < limit or (is_no_text and limit < len(self.text)) else None
+        after = behind_closing_tags(self.text, closing)
+        other = self.text.find(CLOSING, after, limit)
+        on_own_line = end < closing or self.text[end - 1] == "\n" or "\n" not in self.text[start:end]
+        if not on_own_line or self.text[after : after + 1] not in ("", "\n", "<"):
+            return None
+        return (end, after) if other < 0 or self.text.find(OPENING, after, other) >= 0 else None
+
+    def _likely_end(self, limit: int) -> tuple[int, int]:
+        """The same where it is not clear, but some end there must be."""
+        opening = self.text.find(OPENING, self._position, limit)
+        limit = opening if opening >= 0 and self._begins_call(opening) else limit
+        closing = self.text.find(CLOSING, self._position, limit)
+        if closing >= 0:
+            return before_closing_tags(self.text, self._position, closing), behind_closing_tags(self.text, closing)
+        end = before_closing_tags(self.text, self._position, limit)
+        return (self._begun_end if end == len(self.text) else end), limit
+
+    def _add(self, key: str, value: str, is_closed: bool = True) -> None:
+        """Take a value, and the parameters that begin inside it because it lacks its own end."""
+        if self.mends and f"\n{_PARAMETER}" in value:
+            schema = self._functions[self.name]
+            names = dict.fromkeys(properties_of(schema))
+            for given, _ in [*self.pairs, (key, "")]:
+                names.pop(given, None)
+            while (found := split_line(value, names)) is not None:
+                before, name, behind = found
+                if not _are_two(key, before, name, behind, schema, is_closed):
+                    break
+                self.pairs.append((key, _strip_one_newline(before.removesuffix("\n"))))
+                key, value = name, behind
+                del names[name]
+        self.pairs.append((key, _strip_one_newline(value)))
 
     def _find_tag(self, position: int) -> tuple[int, str | None]:
         """The expected tag behind white space and where it ends; (-1, None) if something else stands there, (0, None)
@@ -137,142 +421,41 @@ class ToolCallScanner:
         return (0 if any(tag.startswith(tail) for tag in self._expected) else -1), None
 
 
-def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A tool's function, with or without the outer `function` object."""
-    return tool["function"] if isinstance(tool.get("function"), Mapping) else tool
+@dataclass(frozen=True)
+class _Value:
+    """The last value that was read: where it starts, and how many parameters came before it. Without a key there is
+    none."""
+
+    key: str
+    start: int
+    number: int = 0
 
 
-def parameter_schemas(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The parameter schema of each function."""
-    functions = [function_of(tool) for tool in tools]
-    schemas = {
-        function.get("name"): function.get("parameters") or function.get("input_schema") for function in functions
-    }
-    return {
-        name: schema if isinstance(schema, Mapping) else {} for name, schema in schemas.items() if isinstance(name, str)
-    }
+@dataclass(frozen=True)
+class _Closed:
+    """A function's end that may be part of a value: the last parameters if it is none, and where it ends."""
+
+    pairs: list[tuple[str, str]]
+    end: int
 
 
-def coerce_arguments(parameters: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The call's arguments as JSON values. What the schema does not know, or what does not fit it, stays text."""
-    return {key: _coerce(value, _schema_of(key, schema), schema, 0) for key, value in parameters.items()}
+def _are_two(key: str, before: str, name: str, behind: str, schema: Mapping[str, Any], is_closed: bool) -> bool:
+    """Whether a line in a value that begins another of the function's parameters does so, and is no text of the value.
+
+    Both values must be some, and fit the schema. If a tag closes the value as it should, the line could still be text:
+    not if the schema wants the other parameter, or one of the two to be no text.
+    """
+    if _END_OF_VALUE in behind or not (before.strip() and behind.strip()):
+        return False
+    if misfits(key, before, schema) or misfits(name, behind, schema):
+        return False
+    return not is_closed or name in required_of(schema) or not (takes_text(key, schema) and takes_text(name, schema))
 
 
-def stays_text(key: str, schema: Mapping[str, Any]) -> bool:
-    """Whether an argument is taken as it is written, whatever it holds."""
-    return not _types(_schema_of(key, schema), schema, 0)
-
-
-def _schema_of(key: str, schema: Mapping[str, Any]) -> Any:
-    properties = schema.get("properties")
-    return (properties if isinstance(properties, Mapping) else {}).get(key, schema.get("additionalProperties"))
-
-
-def _coerce(value: str, schema: Any, root: Mapping[str, Any], depth: int) -> Any:
-    for kind in _types(schema, root, depth):
-        convert = _CONVERSIONS.get(kind)
-        converted = convert(value.strip()) if convert is not None else _UNFIT
-        if converted is not _UNFIT:
-            return converted
-    return value
-
-
-def _types(schema: Any, root: Mapping[str, Any], depth: int) -> list[str]:
-    """The JSON types that `schema` allows, the most particular first; text, which needs no conversion, is left out."""
-    found = allowed_types(schema, root, depth)
-    return [kind for kind in _CONVERSIONS if kind in found]
-
-
-def allowed_types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> set[str]:
-    """The JSON types that `schema`, a part of `root`, names; none when it says nothing of types."""
-    found: set[str] = set()
-    if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH:
-        return found
-    declared = schema.get("type")
-    if isinstance(declared, str | list):
-        found.update([declared] if isinstance(declared, str) else [kind for kind in declared if isinstance(kind, str)])
-    else:
-        allowed = [schema["const"]] if "const" in schema else schema.get("enum")
-        found.update(map(_type_of, allowed if isinstance(allowed, list) else []))
-    for union in ("anyOf", "oneOf", "allOf"):
-        branches = schema.get(union)
-        for branch in branches if isinstance(branches, list) else []:
-            found.update(allowed_types(branch, root, depth + 1))
-    if isinstance(schema.get("$ref"), str):
-        found.update(allowed_types(resolve(schema["$ref"], root), root, depth + 1))
-    if schema.get("nullable") is True:
-        found.add("null")
-    return found
-
-
-def resolve(reference: str, root: Mapping[str, Any]) -> Any:
-    """What a reference into the same schema (`#/$defs/…`) points at; None if nothing."""
-    if not reference.startswith("#/"):
-        return None
-    target: Any = root
-    for key in reference[2:].split("/"):
-        target = target.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-    return target
-
-
-def _type_of(member: object) -> str:
-    if member is None:
-        return "null"
-    for kind, name in ((bool, "boolean"), (int, "integer"), (float, "number"), (list, "array"), (dict, "object")):
-        if isinstance(member, kind):
-            return name
-    return "string"
-
-
-_UNFIT = object()
-
-
-def _null(value: str) -> Any:
-    return None if value.lower() in ("null", "none") else _UNFIT
-
-
-def _boolean(value: str) -> Any:
-    return {"true": True, "false": False}.get(value.lower(), _UNFIT)
-
-
-def _integer(value: str) -> Any:
-    # Longer numbers than Python's own limit on conversion are no meant integers.
-    return int(value.partition(".")[0]) if len(value) <= 4000 and _INTEGER.fullmatch(value) else _UNFIT
-
-
-def _number(value: str) -> Any:
-    number = _json(value)
-    return number if isinstance(number, int | float) and not isinstance(number, bool) else _UNFIT
-
-
-def _object(value: str) -> Any:
-    parsed = _json(value)
-    return parsed if isinstance(parsed, dict) else _UNFIT
-
-
-def _array(value: str) -> Any:
-    parsed = _json(value)
-    return parsed if isinstance(parsed, list) else _UNFIT
-
-
-def _json(value: str) -> Any:
-    try:
-        parsed = json.loads(value)
-        # Python reads more than it may send on: infinities, halves of surrogate pairs.
-        json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return _UNFIT
-    return parsed
-
-
-_CONVERSIONS = {
-    "null": _null,
-    "boolean": _boolean,
-    "integer": _integer,
-    "number": _number,
-    "object": _object,
-    "array": _array,
-}
+def _without_quotes(name: str, known: Mapping[str, Any]) -> str:
+    """A name, or what stands in its quotes if that is the known one."""
+    bare = name.strip("\"'")
+    return bare if name not in known and bare in known else name
 
 
 def _strip_one_newline(value: str) -> str:

@@ -1,0 +1,74 @@
+"""Under which names clients may ask for the models of a server."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Generic, Protocol, TypeVar
+
+from qwill.errors import InvalidArgument, ModelNotFound
+
+TAG = ":latest"  # Ollama's names have one
+MOST_CHARACTERS = 256  # of a name that nobody was given
+WILDCARDS = frozenset("*?[")
+
+
+class Model(Protocol):
+    """What a server has. `source` is what was given to load it by."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+M = TypeVar("M", bound=Model)
+
+
+class Names(Generic[M]):
+    """Models by their own names, then by aliases. A server of one model answers to any name."""
+
+    def __init__(self, served: Sequence[M], aliases: Mapping[str, str], default: str | None) -> None:
+        """aliases: other names, which may have wildcards, and whose they are: names or sources of models. default: the
+        model for requests that name none, or one that nobody knows; by default the first one, for the former alone.
+
+        Raises InvalidArgument for an alias or a default of no model, and for an alias that is a model's own name.
+        """
+        self._own = {model.name: model for model in served}
+        self._sources = {model.source: model for model in reversed(served)}
+        self._others = {name: self._model(f"--alias {name}={model}", model) for name, model in aliases.items()}
+        for name in self._own.keys() & self._others.keys():
+            raise InvalidArgument(f"--alias {name}: a model has that name; take another one")
+        self._first = served[0] if default is None else self._model(f"--default {default}", default)
+        self._answers_all = default is not None or len(served) == 1
+
+    @property
+    def served(self) -> list[M]:
+        """All models."""
+        return list(self._own.values())
+
+    @property
+    def listed(self) -> list[tuple[str, M]]:
+        """All names that can be told, each with its model: the models' own, then aliases without wildcards."""
+        others = [(name, model) for name, model in self._others.items() if not WILDCARDS & set(name)]
+        return [*self._own.items(), *others]
+
+    def find(self, name: str | None) -> M:
+        """The model that a name, or none, stands for. Raises ModelNotFound."""
+        if not name:
+            return self._first
+        for spelled in (name, name.removesuffix(TAG)):
+            found = self._own.get(spelled) or self._others.get(spelled)
+            if found is not None:
+                return found
+        if len(name) <= MOST_CHARACTERS and name.isprintable():  # others are nobody's; answers may tell them again
+            for pattern, model in self._others.items():
+                if fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(TAG), pattern):
+                    return model
+            if self._answers_all:
+                return self._first
+        raise ModelNotFound(f"no model {name!r} here; there is {', '.join(name for name, _ in self.listed)}")
+
+    def _model(self, option: str, name: str) -> M:
+        found = self._own.get(name) or self._sources.get(name)
+        if found is None:
+            raise InvalidArgument(f"{option}: no model {name!r} here; there is {', '.join(self._own)}")
+        return found
