@@ -279,7 +279,7 @@ class LLM:
         router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
         answer = self._answer(chat.prompt, params, router, turn)
         answer.most_calls = most_calls
-        answer.left_out = tuple(sorted(chat.unheard - {EFFORT}))
+        answer.left_out = (*answer.left_out, *sorted(chat.unheard - {EFFORT}))
         return answer
 
     def prompt_tokens(
@@ -416,7 +416,7 @@ class LLM:
 def _told(answer: Answer) -> Answer:
     """The answer, of which the log says what it is not held to."""
     if answer.left_out:
-        log.warning("no grammar can hold an answer to %s; it is left out", ", ".join(answer.left_out))
+        log.warning("answers cannot be held to %s; it is left out", ", ".join(answer.left_out))
     return answer
 
 
