@@ -34,9 +34,9 @@ class Completion:
     `finish_reason`: stop (end of turn, a stop string or the end of its structure), length, tool_calls, loop (it went on
     repeating itself) or error (its structure was too complex to follow to the end). `cut_call`: the tool call in whose
     midst the answer ended for another reason than stop, which is not one of `tool_calls`. `prompt_logprobs`: where they
-    were asked for, those of the prompt's tokens, None in the place of the first. `left_out`: dotted names of what of
-    the schemas the answer was not held to, since no grammar can; `response_format` stands for the request's
-    `json_schema`.
+    were asked for, those of the prompt's tokens, None in the place of the first. `left_out`: dotted names of what was
+    asked for and the answer was not held to, of schemas since no grammar can; `response_format` stands for the
+    request's `json_schema`.
     """
 
     text: str

@@ -279,7 +279,7 @@ class LLM:
         router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
         answer = self._answer(chat.prompt, params, router, turn)
         answer.most_calls = most_calls
-        answer.left_out = (*answer.left_out, *sorted(chat.unheard - {EFFORT}))
+        answer.left_out += tuple(sorted(chat.unheard - {EFFORT}))
         return answer
 
     def prompt_tokens(
@@ -413,18 +413,18 @@ class LLM:
             ) from error
 
 
-def _told(answer: Answer) -> Answer:
-    """The answer, of which the log says what it is not held to."""
-    if answer.left_out:
-        log.warning("answers cannot be held to %s; it is left out", ", ".join(answer.left_out))
-    return answer
-
-
 def _with_budget(params: SamplingParams, options: PromptOptions, chat: ChatPrompt) -> SamplingParams:
     """With a bound on the reasoning in place of an effort that the template does not know."""
     if options.effort is None or EFFORT not in chat.unheard or params.max_thinking_tokens is not None:
         return params
     return replace(params, max_thinking_tokens=budget(options.effort) if chat.opened else None)
+
+
+def _told(answer: Answer) -> Answer:
+    """The answer, of which the log says what it is not held to."""
+    if answer.left_out:
+        log.warning("no grammar can hold an answer to %s; it is left out", ", ".join(answer.left_out))
+    return answer
 
 
 def _path(name: str | None) -> Path | None:

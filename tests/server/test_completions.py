@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from qwill import LLM, SamplingParams
+from qwill.server.openai import completions
 from server.asking import send
 from server.raw import connect, post
 from server.running import OPTIONS, Running, until
@@ -176,6 +177,22 @@ def test_as_many_prompts_as_there_may_be(client: openai.OpenAI, alone: LLM) -> N
         client.completions.create(model="demo", prompt=[*prompts, [1]])
     with pytest.raises(openai.BadRequestError, match="256 answers to its prompts in all, not 258"):
         client.completions.create(model="demo", prompt=prompts[:129], n=2)
+
+
+def test_a_long_answer_has_the_same_form(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written elsewhere, so that streams do not stand still."""
+    asked: dict[str, Any] = {"model": "demo", "prompt": list(TEXTS), "echo": True, "logprobs": 2, "temperature": 0}
+    short = client.completions.create(**asked)
+    monkeypatch.setattr(completions, "MANY_TOKENS", 1)
+    long = client.completions.with_raw_response.create(**asked, user="me")
+    assert long.headers["content-type"] == "application/json"
+    assert long.headers["x-qwill-ignored"] == "user"
+    parsed = long.parse()
+    assert parsed.choices == short.choices
+    assert parsed.usage is not None
+    assert short.usage is not None
+    assert parsed.usage.total_tokens == short.usage.total_tokens
+    assert (parsed.object, parsed.model) == (short.object, short.model)
 
 
 def test_others_get_their_turn_between_many_prompts(server: Running, alone: LLM) -> None:

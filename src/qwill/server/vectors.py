@@ -1,5 +1,6 @@
 """Embeddings, in what the dialects share: which inputs there may be, how they are read, and what the answer says."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from starlette.responses import Response
 
 from qwill.server.asks import Ask, Asked
 from qwill.server.errors import Refusal
-from qwill.server.http import JSON, telling, whole
+from qwill.server.http import JSON, telling, whole, with_list
 from qwill.server.routes import caller, service
 
 NOTE = "not trained for embeddings; each is the mean of the last hidden states"
@@ -37,8 +38,16 @@ def prompt_tokens(asked: Asked) -> int:
     return sum(len(answer.request.prompt.token_ids) for answer in asked.job.answers)
 
 
-def noted(content: dict[str, Any], ignored: Iterable[str]) -> Response:
+async def listed(content: dict[str, Any], name: str, vectors: Iterable[Any]) -> Response:
+    """`content` with a list of vectors under that name. It is written on another thread: thousands of vectors take
+    seconds, in which streams would stand still.
+    """
+    written = await asyncio.to_thread(with_list, content, name, vectors)
+    return Response(written, media_type=JSON.media_type)
+
+
+def noted(response: Response, ignored: Iterable[str]) -> Response:
     """An answer that tells what its vectors are, and what of the request meant nothing."""
-    response = telling(JSON(content), ignored)
+    response = telling(response, ignored)
     response.headers["x-qwill-note"] = NOTE
     return response

@@ -13,7 +13,7 @@ from qwill.server.ollama.answers import EMBED_ANSWERS, EMBEDDING_ANSWERS
 from qwill.server.ollama.keep_alive import keep_seconds, load_or_unload
 from qwill.server.routes import routes, service
 from qwill.server.schemas import Strict
-from qwill.server.vectors import checked, embedded, noted, prompt_tokens
+from qwill.server.vectors import checked, embedded, listed, noted, prompt_tokens
 
 router = routes()
 NANOSECONDS = 10**9
@@ -72,12 +72,13 @@ async def embed(request: Request, body: OllamaEmbedRequest) -> Response:
     answers = asked.job.answers
     told = {
         "model": body.model or asked.served.name,
-        "embeddings": [answer.embedding.tolist() for answer in answers],
         "total_duration": _since(started),
         "load_duration": round((answers[0].started - asked.started) * NANOSECONDS),
         "prompt_eval_count": prompt_tokens(asked),
     }
-    return noted(told | (service(request).watch.cost(asked) or {}), asked.ignored)
+    told |= service(request).watch.cost(asked) or {}
+    vectors = (answer.embedding.tolist() for answer in answers)
+    return noted(await listed(told, "embeddings", vectors), asked.ignored)
 
 
 @router.post("/api/embeddings", responses=EMBEDDING_ANSWERS, tags=["Ollama"])
@@ -91,7 +92,7 @@ async def embeddings(request: Request, body: OllamaEmbeddingRequest) -> Response
         body.model, prompts=[body.prompt], embedding=Embedding(), ignored=body.ignored(), keep_seconds=kept
     )  # fmt: skip
     asked = await embedded(request, ask)
-    return noted({"embedding": asked.job.answers[0].embedding.tolist()}, asked.ignored)
+    return noted(JSON({"embedding": asked.job.answers[0].embedding.tolist()}), asked.ignored)
 
 
 def _since(started: float) -> int:

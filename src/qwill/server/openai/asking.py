@@ -107,8 +107,9 @@ def structure(body: Sampling, stated: ResponseFormat | None) -> dict[str, Any]:
         schema = stated.json_schema.schema_ if stated.json_schema is not None else None
         if schema is None and stated.schema_ is None:
             raise Refusal(400, "response_format of type json_schema has no schema", param="response_format.json_schema")
-        strict = stated.json_schema is not None and stated.json_schema.strict is True
-        return {"json_schema": stated.schema_ if schema is None else schema, "strict_schema": strict}
+        if schema is None or stated.json_schema is None:
+            return {"json_schema": stated.schema_}
+        return {"json_schema": schema, "strict_schema": stated.json_schema.strict is True}
     text = getattr(stated, stated.type)
     if text is None:
         raise Refusal(400, f"response_format of type {stated.type} has no {stated.type}", param="response_format")

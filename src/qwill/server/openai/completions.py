@@ -1,8 +1,9 @@
 """/v1/completions: texts or token ids that are continued as they stand, or only read."""
 
+import asyncio
 import codecs
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 from fastapi import Request
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from qwill.answer import Answer, Completion, TokenLogprob
 from qwill.server.asks import Ask, Asked
 from qwill.server.errors import Refusal, refusal_of
-from qwill.server.http import ALIVE, EVENTS, event, respond
+from qwill.server.http import ALIVE, EVENTS, JSON, event, respond, telling, whole, with_list
 from qwill.server.ids import new_id
 from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
@@ -24,6 +25,7 @@ from qwill.server.schemas import ResponseFormat, answered
 from qwill.text.tokenizer import Tokenizer
 
 router = routes()
+MANY_TOKENS = 5000  # whose log-probabilities take some hundredths of a second to write
 DEFAULT_TOKENS = 16  # as the OpenAI API has it
 Ids = Annotated[list[int], Field(min_length=1)]
 
@@ -63,6 +65,10 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     )  # fmt: skip
     asked = await service(request).begin(ask, caller(request))
     reply = CompletionReply(asked, body, service(request).watch.cost)
+    if reply.is_large and not body.stream:
+        await whole(request, asked.job.finish())
+        written = await asyncio.to_thread(reply.written)
+        return telling(Response(written, media_type=JSON.media_type), asked.ignored)
     return await respond(request, asked.job, reply, bool(body.stream), asked.ignored)
 
 
@@ -80,10 +86,20 @@ class CompletionReply:
             "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 
+    @property
+    def is_large(self) -> bool:
+        """Whether to write it takes so long that streams would stand still meanwhile."""
+        if not self._body.echo or self._body.logprobs is None:
+            return False
+        return sum(len(answer.request.prompt.token_ids) for answer in self._asked.job.answers) > MANY_TOKENS
+
+    def written(self) -> bytes:
+        """All of it as JSON."""
+        return with_list({**self._head, "usage": self._usage()}, "choices", self._choices())
+
     def whole(self) -> dict[str, Any]:
         """All at once."""
-        choices = [self._choice(index, one.text, one) for index, one in enumerate(self._completions())]
-        return {**self._head, "choices": choices, "usage": self._usage()}
+        return {**self._head, "choices": list(self._choices()), "usage": self._usage()}
 
     async def events(self) -> AsyncIterator[bytes]:
         """Server-sent events, the last of which is `[DONE]`."""
@@ -103,6 +119,11 @@ class CompletionReply:
         except Exception as error:
             yield event(refusal_of(error).body("", self._asked.caller.request_id))
         yield DONE
+
+    def _choices(self) -> Iterator[dict[str, Any]]:
+        """Once all are finished."""
+        for index, completion in enumerate(self._completions()):
+            yield self._choice(index, completion.text, completion)
 
     def _choice(self, index: int, text: str, completion: Completion | None) -> dict[str, Any]:
         """A choice with text of its answer, behind the prompt where it is echoed and was not yet."""

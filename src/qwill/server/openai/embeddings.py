@@ -12,7 +12,7 @@ from qwill.server.asks import Ask, Embedding
 from qwill.server.openai.answers import EmbeddingAnswer
 from qwill.server.routes import routes, service
 from qwill.server.schemas import Strict, answered
-from qwill.server.vectors import checked, embedded, noted, prompt_tokens
+from qwill.server.vectors import checked, embedded, listed, noted, prompt_tokens
 
 router = routes()
 
@@ -47,12 +47,13 @@ async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
     ask = Ask(body.model, prompts=checked(given), embedding=Embedding(body.dimensions), ignored=body.ignored())
     asked = await embedded(request, ask)
     tokens = prompt_tokens(asked)
-    data = [
+    data = (
         {"object": "embedding", "index": index, "embedding": _coded(answer.embedding, body.encoding_format)}
         for index, answer in enumerate(asked.job.answers)
-    ]
+    )
     usage = {"prompt_tokens": tokens, "total_tokens": tokens} | (service(request).watch.cost(asked) or {})
-    return noted({"object": "list", "data": data, "model": asked.served.name, "usage": usage}, asked.ignored)
+    told = {"object": "list", "model": asked.served.name, "usage": usage}
+    return noted(await listed(told, "data", data), asked.ignored)
 
 
 def _are(kind: type, values: list[Any]) -> bool:
