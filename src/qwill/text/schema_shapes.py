@@ -183,11 +183,10 @@ def _counted(groups: Sequence[Part], shape: Schema, left_out: LeftOut) -> Node:
     # Members with names that match a pattern are not counted beside others.
     countable = "patternProperties" not in shape and (not optional or (closed and one_more))
     for key, bound in (("minProperties", least or None), ("maxProperties", most)):
-        if bound is None:
-            continue
-        if countable:
+        if bound is not None and countable:
             shape[key] = bound
-        else:
+        # Names that no property has may come twice, and then count once.
+        if bound is not None and not (countable and (key == "maxProperties" or closed or bound <= len(required) + 1)):
             for group in groups:
                 if key in group.schema:
                     left_out.add(group.at(key))
