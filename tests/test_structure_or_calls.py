@@ -158,5 +158,5 @@ def test_what_is_left_out_is_told(llm: LLM, caplog: pytest.LogCaptureFixture) ->
     for answer in (llm.chat(question, params, thinking=False), llm.generate(["a"], params)[0], last.completion):
         assert answer.left_out == ("response_format.not",)
     told = [record.getMessage() for record in caplog.records if record.name == "qwill"]
-    assert told == ["no grammar can hold an answer to response_format.not; it is left out"] * 3
+    assert told == ["answers cannot be held to response_format.not; it is left out"] * 3
     assert llm.chat(question, SamplingParams(temperature=0, max_tokens=60), thinking=False).left_out == ()

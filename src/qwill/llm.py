@@ -423,7 +423,7 @@ def _with_budget(params: SamplingParams, options: PromptOptions, chat: ChatPromp
 def _told(answer: Answer) -> Answer:
     """The answer, of which the log says what it is not held to."""
     if answer.left_out:
-        log.warning("no grammar can hold an answer to %s; it is left out", ", ".join(answer.left_out))
+        log.warning("answers cannot be held to %s; it is left out", ", ".join(answer.left_out))
     return answer
 
 

@@ -96,7 +96,7 @@ def test_what_a_schema_cannot_be_held_to_is_told(tmp_path: Path) -> None:
         '{"type": "integer", "minimum": 9007199254740993, "maximum": 9007199254740993, "not": {}}', "utf-8"
     )
     result = run_process("run", "-p", "a", "--no-think", "--json-schema", schema, "--json")
-    assert result.err == "no grammar can hold an answer to response_format.not; it is left out\n"
+    assert result.err == "answers cannot be held to response_format.not; it is left out\n"
     shown = json.loads(result.out)
     assert (shown["text"], shown["left_out"]) == ("9007199254740993", ["response_format.not"])
     schema.write_text('{"const": -12345678901234567890}', "utf-8")

@@ -11,6 +11,7 @@ from qwill import LLM
 from qwill.engine.structure import Constraint, GrammarVocabulary
 from qwill.errors import InvalidArgument
 from qwill.text.lark import full_match, literal, regex_terminal
+from qwill.text.parsers.arguments import coerce_arguments
 from qwill.text.parsers.qwen_grammar import call_rules
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
@@ -199,3 +200,36 @@ def test_schemas_that_say_nothing_allow_any_text(
         assert constraint.allowed[token]
         constraint.consume(token)
     assert constraint.ended is None
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"$ref": "#/$defs/args", "$defs": {"args": {"properties": {"n": {"type": "integer"}}, "required": ["n"]}}},
+        {"allOf": [{"type": "object"}, {"properties": {"n": {"type": "integer"}}, "required": ["n"]}]},
+        {"type": "object", "anyOf": [{"properties": {"n": {"type": "integer"}}, "required": ["n"]}]},
+    ],
+)
+def test_parameters_by_reference_and_combined(
+    tokenizer: Tokenizer, vocabulary: GrammarVocabulary, parameters: dict[str, Any]
+) -> None:
+    """The grammar has them, and arguments get their types."""
+    for value, good in (("17", True), ("many", False)):
+        constraint = begin(vocabulary, {"f": parameters})
+        tokens = tokenizer.encode(call("f", n=value), allow_special=True)
+        fits = True
+        for token in tokens:
+            fits = fits and bool(constraint.allowed[token])
+            constraint.consume(token)
+        assert fits is good
+    router = Router(False, [{"name": "f", "parameters": parameters}])
+    calls = [delta.tool_call for delta in router.feed(call("f", n="17")) if delta.tool_call is not None]
+    assert [one.arguments for one in calls] == [{"n": 17}]
+
+
+def test_schemas_that_refer_to_themselves_again_and_again() -> None:
+    """Each part is looked at once."""
+    again: dict[str, Any] = {"anyOf": [{"$ref": "#/$defs/a"} for _ in range(20)] + [{"type": "integer"}]}
+    schema = {"$defs": {"a": again}, "properties": {"n": {"$ref": "#/$defs/a"}}, "allOf": [{"$ref": "#"}] * 9}
+    assert coerce_arguments({"n": "5"}, schema) == {"n": 5}
+    assert call_rules({"f": schema}).left_out == []

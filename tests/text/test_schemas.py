@@ -70,6 +70,8 @@ TYPED = {"type": "object", "properties": {"x": {"type": "integer"}}}
         ({"type": "object", "properties": {"a": {}}, "unevaluatedProperties": False}, ""),
         ({"anyOf": [TYPED, {"type": "null"}], "unevaluatedProperties": False}, "s.unevaluatedProperties"),
         ({"type": "object", "properties": {"a": {}, "b": {}}, "minProperties": 2}, "s.minProperties"),
+        ({"type": "object", "minProperties": 2}, "s.minProperties"),
+        ({"type": "object", "minProperties": 1, "maxProperties": 3}, ""),
         ({"type": "any"}, "s.type"),
         ({"type": ["string", "undefined"]}, "s.type"),
         ({"type": "string", "minLength": "3"}, "s.minLength"),

@@ -113,7 +113,7 @@ def execute(arguments: argparse.Namespace) -> None:
 def answer_object(completion: Completion) -> dict[str, Any]:
     """What --json shows. Its keys are promised to stay."""
     answer = asdict(completion)
-    for rare in ("logprobs", "cut_call", "left_out"):
+    for rare in ("logprobs", "cut_call", "prompt_logprobs", "left_out"):
         if answer[rare] in (None, ()):
             del answer[rare]
     return answer

@@ -182,12 +182,12 @@ def _counted(groups: Sequence[Part], shape: Schema, left_out: LeftOut) -> Node:
     one_more = least in (0, len(required) + 1) and most in (None, len(required) + 1)
     # Members with names that match a pattern are not counted beside others.
     countable = "patternProperties" not in shape and (not optional or (closed and one_more))
-    for key, bound in (("minProperties", least or None), ("maxProperties", most)):
-        if bound is None:
-            continue
-        if countable:
-            shape[key] = bound
-        else:
+    # Names that no property has may come twice, and then count once: no more than one of them is sure.
+    sure = least if closed else min(least, len(required) + 1)
+    for key, bound, held in (("minProperties", least or None, sure), ("maxProperties", most, most)):
+        if bound is not None and countable:
+            shape[key] = held
+        if bound is not None and not (countable and bound == held):
             for group in groups:
                 if key in group.schema:
                     left_out.add(group.at(key))

@@ -10,6 +10,7 @@ from qwill.text.parsers.repair import without_closing_tags
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)(\.0+)?")
 # Deeper chains of references and unions than any real schema has.
 MAX_SCHEMA_DEPTH = 16
+_COMBINING = ("anyOf", "oneOf", "allOf")
 
 
 def function_of(tool: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -59,7 +60,19 @@ def stays_text(key: str, schema: Mapping[str, Any]) -> bool:
 
 
 def _schema_of(key: str, schema: Mapping[str, Any]) -> Any:
-    return properties_of(schema).get(key, schema.get("additionalProperties"))
+    """What a schema says of a parameter, also by what it combines and refers to."""
+    found: list[Any] = []
+    pending: list[Any] = [schema]
+    seen: set[int] = set()
+    while pending:
+        part = pending.pop(0)
+        if not isinstance(part, Mapping) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        found += [properties_of(part)[key]] if key in properties_of(part) else []
+        pending += [branch for name in _COMBINING if isinstance(part.get(name), list) for branch in part[name]]
+        pending += [resolve(part["$ref"], schema)] if isinstance(part.get("$ref"), str) else []
+    return schema.get("additionalProperties") if not found else found[0] if len(found) == 1 else {"anyOf": found}
 
 
 def properties_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -101,23 +114,25 @@ def _types(schema: Any, root: Mapping[str, Any], depth: int) -> list[str]:
     return [kind for kind in _CONVERSIONS if kind in found]
 
 
-def allowed_types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> set[str]:
+def allowed_types(schema: Any, root: Mapping[str, Any], depth: int = 0, seen: set[int] | None = None) -> set[str]:
     """The JSON types that `schema`, a part of `root`, names; none when it says nothing of types."""
     found: set[str] = set()
-    if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH:
+    seen = set() if seen is None else seen  # of parts that a schema may refer to again and again
+    if not isinstance(schema, Mapping) or depth > MAX_SCHEMA_DEPTH or id(schema) in seen:
         return found
+    seen.add(id(schema))
     declared = schema.get("type")
     if isinstance(declared, str | list):
         found.update([declared] if isinstance(declared, str) else [kind for kind in declared if isinstance(kind, str)])
     else:
         allowed = [schema["const"]] if "const" in schema else schema.get("enum")
         found.update(map(_type_of, allowed if isinstance(allowed, list) else []))
-    for union in ("anyOf", "oneOf", "allOf"):
+    for union in _COMBINING:
         branches = schema.get(union)
         for branch in branches if isinstance(branches, list) else []:
-            found.update(allowed_types(branch, root, depth + 1))
+            found.update(allowed_types(branch, root, depth + 1, seen))
     if isinstance(schema.get("$ref"), str):
-        found.update(allowed_types(resolve(schema["$ref"], root), root, depth + 1))
+        found.update(allowed_types(resolve(schema["$ref"], root), root, depth + 1, seen))
     if schema.get("nullable") is True:
         found.add("null")
     return found
