@@ -201,7 +201,7 @@ def test_an_image_needs_no_text(run: Run, tiny: Path, picture: Path) -> None:
         (["-p", "a", "--kv", "q9"], "q9"),
         (["-p", "a", "--temp", "-1"], "temperature"),
         (["-p", "a", "--temp", "nan"], "temperature"),
-        (["-p", "a", "--top-p", "0"], "top_p"),
+        (["-p", "a", "--top-p", "1.5"], "top_p"),
         (["-p", "a", "--stop", ""], "stop"),
         (["-p", "a", "--logprobs", "500", "--json"], "logprobs"),
         (["-p", "a", "--logprobs", "1"], "--json"),

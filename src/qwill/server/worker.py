@@ -32,7 +32,7 @@ class Job:
         self.completions: list[Completion | None] = [None] * len(self.answers)
         self.times = [array("d") for _ in self.answers]
         self.ended = False
-        self._worker = worker
+        self._worker: Worker | None = worker  # until the end: an error that is kept would keep the model with it
         self._waiting_answers = deque(enumerate(self.answers))  # of the thread
         self._pieces: list[Piece] = []
         self._error: BaseException | None = None
@@ -63,7 +63,7 @@ class Job:
                 if not self._pieces:
                     if self._error is not None:
                         raise self._error
-                    self._waiting = self._worker.loop.create_future()
+                    self._waiting = asyncio.get_running_loop().create_future()
                     await self._waiting
                     if not self._pieces and self._error is None:
                         yield []
@@ -84,13 +84,14 @@ class Job:
 
     async def end_reasoning(self) -> bool:
         """Has the reasoning of the answers closed by their next tokens; False where that changes nothing."""
-        return False if self.ended else await self._worker.end_reasoning(self)
+        return False if self._worker is None else await self._worker.end_reasoning(self)
 
     def cancel(self) -> None:
         """Ends what is not finished; whoever iterates gets Stopped."""
-        if not self.ended:
+        worker, self._worker = self._worker, None
+        if worker is not None:
             self.ended = True
-            self._worker._leave(self)
+            worker._leave(self)
             self._fail(Stopped("the answer was cancelled"))
             _call_all(self._at_end)
 
