@@ -240,8 +240,8 @@ class Walker:
         from qwill.errors import InvalidArgument
         from qwill.text.parsers.qwen_grammar import call_rules
         from qwill.text.router import Router
-        from qwill.text.schema_grammar import json_grammar
-        from qwill.text.schemas import sound
+        from qwill.text.schemas.grammar import json_grammar
+        from qwill.text.schemas.sound import sound
 
         generator = random.Random(f"{seed} {number}")
         schema = Schemas(generator).whole()
@@ -273,7 +273,7 @@ class Walker:
 
     def _compare(self, generator: random.Random, schema: Any, simple: Any) -> None:
         """The simple form fits whatever fits the schema, but for formats, which it takes more narrowly."""
-        from qwill.text.schema_values import accepts
+        from qwill.text.schemas.values import accepts
 
         values = Schemas(generator)
         for _ in range(VALUES):

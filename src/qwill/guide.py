@@ -14,7 +14,7 @@ from qwill.errors import InvalidArgument
 from qwill.text.parsers.qwen import OPENING as TOOL_CALL
 from qwill.text.parsers.qwen import function_of, parameter_schemas
 from qwill.text.parsers.qwen_grammar import Calls, call_rules
-from qwill.text.schema_parts import dotted
+from qwill.text.schemas.parts import dotted
 from qwill.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from qwill.text.numbers import Bound, decimals, integers
+from qwill.text.schemas.numbers import Bound, decimals, integers
 
 
 def ends(generator: random.Random) -> list[int]:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.fuzz_schemas import NO_SCHEMA, Schemas, check
 
 from qwill.errors import InvalidArgument
-from qwill.text.schema_values import accepts
-from qwill.text.schemas import sound
+from qwill.text.schemas.sound import sound
+from qwill.text.schemas.values import accepts
 
 
 def fits(schema: Any, value: Any) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import InvalidArgument
 from qwill.text.lark import full_match, regex_terminal
-from qwill.text.patterns import usable
-from qwill.text.schema_grammar import json_grammar
-from qwill.text.schemas import sound
+from qwill.text.schemas.grammar import json_grammar
+from qwill.text.schemas.patterns import usable
+from qwill.text.schemas.sound import sound
 from qwill.text.tokenizer import Tokenizer
 
 Grammar = dict[str, Any]  # one of llguidance's: json_schema or lark_grammar

@@ -12,10 +12,10 @@ from typing import Any
 from qwill.errors import InvalidArgument
 from qwill.text.lark import literal, regex_terminal
 from qwill.text.parsers.qwen import CLOSING, OPENING
-from qwill.text.patterns import searched
-from qwill.text.schema_grammar import json_grammar, number_terminal, value_grammar
-from qwill.text.schema_parts import LeftOut, dotted
-from qwill.text.schemas import sound
+from qwill.text.schemas.grammar import json_grammar, number_terminal, value_grammar
+from qwill.text.schemas.parts import LeftOut, dotted
+from qwill.text.schemas.patterns import searched
+from qwill.text.schemas.sound import sound
 
 Schema = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""What the keywords of numbers and texts say together, in the simple form of schemas.py."""
+"""What the keywords of numbers and texts say together, in the simple form of sound.py."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from qwill.text.formats import HINTS, PATTERNS, RANGES
-from qwill.text.numbers import LARGE
-from qwill.text.patterns import anything_fits, usable
-from qwill.text.schema_parts import LeftOut, Part, count_of
-from qwill.text.schema_shapes import ARRAYS, OBJECTS
-from qwill.text.schema_values import ALL_TYPES, exact, is_number, sayable
+from qwill.text.schemas.formats import HINTS, PATTERNS, RANGES
+from qwill.text.schemas.numbers import LARGE
+from qwill.text.schemas.parts import LeftOut, Part, count_of
+from qwill.text.schemas.patterns import anything_fits, usable
+from qwill.text.schemas.shapes import ARRAYS, OBJECTS
+from qwill.text.schemas.values import ALL_TYPES, exact, is_number, sayable
 
 Schema = dict[str, Any]
 Node = Schema | None

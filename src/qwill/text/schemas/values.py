@@ -1,4 +1,4 @@
-"""Values of JSON: which of them an answer can have, which are the same, and which fit a simple schema (schemas.py)."""
+"""Values of JSON: which of them an answer can have, which are the same, and which fit a simple schema (sound.py)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from qwill.text.patterns import matches
+from qwill.text.schemas.patterns import matches
 
 Schema = Mapping[str, Any]
 

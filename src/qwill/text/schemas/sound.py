@@ -11,11 +11,11 @@ from itertools import product
 from typing import Any
 
 from qwill.errors import InvalidArgument
-from qwill.text.schema_ends import with_ends
-from qwill.text.schema_parts import LeftOut, Part, References
-from qwill.text.schema_shapes import array_shape, object_shape
-from qwill.text.schema_types import CONSTRAINTS, number, string, types_of, unheld
-from qwill.text.schema_values import ALL_TYPES, accepts, distinct, same, sayable, type_of, within
+from qwill.text.schemas.ends import with_ends
+from qwill.text.schemas.parts import LeftOut, Part, References
+from qwill.text.schemas.shapes import array_shape, object_shape
+from qwill.text.schemas.types import CONSTRAINTS, number, string, types_of, unheld
+from qwill.text.schemas.values import ALL_TYPES, accepts, distinct, same, sayable, type_of, within
 
 Schema = dict[str, Any]
 Node = Schema | None  # None: nothing fits

@@ -1,4 +1,4 @@
-"""Grammars of JSON that fits a schema in the simple form of schemas.py.
+"""Grammars of JSON that fits a schema in the simple form of sound.py.
 
 llguidance makes grammars of such schemas by itself, but it reads every number as a double. Where that could change one,
 the number and the objects and arrays around it are written as Lark here.
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwill.text.lark import WHITE_SPACE, bounded, literal, regex_terminal
-from qwill.text.numbers import Bound, decimals, integers
-from qwill.text.schema_types import SMALL, exact, places
+from qwill.text.schemas.numbers import Bound, decimals, integers
+from qwill.text.schemas.types import SMALL, exact, places
 
 Schema = Mapping[str, Any]
 

@@ -1,4 +1,4 @@
-"""Simple schemas (schemas.py) without branches whose values never come to an end, as a list that has to go on."""
+"""Simple schemas (sound.py) without branches whose values never come to an end, as a list that has to go on."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,12 +1,12 @@
-"""What the keywords of arrays and objects say together, in the simple form of schemas.py."""
+"""What the keywords of arrays and objects say together, in the simple form of sound.py."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from qwill.errors import InvalidArgument
-from qwill.text.patterns import disjoint, matches
-from qwill.text.schema_parts import LeftOut, Part, count_of
-from qwill.text.schema_values import sayable
+from qwill.text.schemas.parts import LeftOut, Part, count_of
+from qwill.text.schemas.patterns import disjoint, matches
+from qwill.text.schemas.values import sayable
 
 Schema = dict[str, Any]
 Node = Schema | None
