@@ -48,6 +48,20 @@ def ask(llm: LLM, question: str, params: SamplingParams = GREEDY, **options: Any
     return llm.chat([{"role": "user", "content": question}], params, **options)
 
 
+@pytest.mark.parametrize("named", ["get_weather", "get_time"])
+def test_a_named_function_is_called_whichever_are_strict(llm: LLM, named: str) -> None:
+    both = tools()
+    for strict in ([0], [1], [0, 1]):
+        asked = [
+            {"type": "function", "function": {**tool["function"], "strict": place in strict}}
+            for place, tool in enumerate(both)
+        ]
+        for choice in (named, {"type": "function", "function": {"name": named}}):
+            found = ask(llm, SUM, tools=asked, tool_choice=choice)
+            assert {call["name"] for call in found.tool_calls} == {named}
+            assert turn_of(False, False, asked, choice).functions.keys() == {named}
+
+
 def check_calls(completion: Completion) -> None:
     schemas = {"get_weather": WEATHER, "get_time": CLOCK}
     for call in completion.tool_calls:
