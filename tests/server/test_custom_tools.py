@@ -153,6 +153,43 @@ def test_a_grammar_is_told_and_named(server: Running, path: str) -> None:
     assert (bound.status_code, bound.headers.get(HEADER)) == (200, None)
 
 
+TIME = r"^(?P<month>May|June)\s(?P<day>\d{1,2})(?:st|nd|rd|th)? at (?P<hour>0?[1-9]|1[0-2])(?P<ampm>AM|PM)$"
+
+
+@pytest.mark.parametrize("expression", [TIME, r"^\d{3}", r"[a-f]{4}$", r"^ab$|^c{2}$", r"^(?i)yes$"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_an_expression_may_have_anchors(server: Running, path: str, expression: str) -> None:
+    in_chat = "chat" in path
+    asked = {"messages": [{"role": "user", "content": "x"}]} if in_chat else {"input": "x"}
+    off = {"enable_thinking": False} if in_chat else {"reasoning": {"effort": "none"}}
+    form = REGEX | {"definition": expression}
+    body = asked | off | {"tools": [tool(form, in_chat)], "tool_choice": "required", "parallel_tool_calls": False}
+    answer = send("POST", server.url + path, json=body)
+    assert (answer.status_code, answer.headers.get(HEADER)) == (200, None), answer.text
+    told = answer.json()
+    text = told["choices"][0]["message"]["tool_calls"][0]["custom"] if in_chat else told["output"][0]
+    assert re.fullmatch(expression.replace("^(?i)", "(?i)"), text["input"])
+
+
+@pytest.mark.parametrize(
+    "expression", [r"(?=a)\w+", r"(a)\1", r"\bfoo\b", "(a", "[", "a{1,99999}", r"(^a|b$)c", "x" * 9000]
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_an_expression_that_cannot_bind_is_told_and_named(server: Running, path: str, expression: str) -> None:
+    in_chat = "chat" in path
+    body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1} if in_chat else {"input": "x"}
+    form = REGEX | {"definition": expression}
+    answer = send("POST", f"{server.url}{path}", json=body | {"tools": [tool(form, in_chat)]})
+    if len(expression) < 9000:
+        assert answer.status_code == 200, answer.text
+        assert answer.headers[HEADER] == ("tools.custom.format" if in_chat else "tools.format")
+    else:
+        assert "prompt is too long" in answer.json()["error"]["message"]
+    about = custom_function("Words", "regex", expression)
+    assert about["description"] == f"Words\n\nThe input has to fit this regular expression:\n{expression}"
+    assert "strict" not in about
+
+
 TEXTS = ["", " ", "*** Begin Patch\n+é\n*** End Patch", '{"input": 1}', "\\", '"', "}", "\ud800", "null"]
 
 
@@ -225,20 +262,6 @@ def test_a_custom_tool_and_a_function_of_one_name(server: Running) -> None:
         choice = {"tool_choice": {"type": kind, "name": "code"}}
         answer = send("POST", f"{server.url}/v1/responses", json={"input": "x", **body, **choice}).json()
         assert [(item["type"], item["name"]) for item in answer["output"]] == [(expected, "code")]
-
-
-def test_a_call_that_is_none_is_no_item() -> None:
-    """Its item ends as incomplete, with what came of its input, and the text follows as a message."""
-    output = Output(None, told_as={"code": Known(CUSTOM, "code")})
-    piece = ToolCallPiece(0, "code", '{"input": "ab"', first=True)
-    deltas = [StreamDelta("tool_call_piece", piece=piece), StreamDelta("content", "<tool_call>\nab")]
-    events = [event for delta in deltas for event in output.take(delta)]
-    assert [event["type"].removeprefix("response.") for event in events] == [
-        "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done", "output_item.done",
-        "output_item.added", "content_part.added", "output_text.delta",
-    ]  # fmt: skip
-    assert (events[2]["input"], events[3]["item"]["input"], events[3]["item"]["status"]) == ("ab", "ab", "incomplete")
-    assert not output.items
 
 
 def test_several_calls_of_both_kinds() -> None:

@@ -4,20 +4,36 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from qwill.text.schemas.patterns import matched, usable
+
 INPUT = "input"
+KINDS = {"lark": "grammar", "regex": "regular expression"}
+
+
+def is_bound(syntax: str | None, definition: str | None) -> bool:
+    """Whether the input of a custom tool is held to what its format says. It is not to a grammar, nor to a regular
+    expression with look-around and the like."""
+    return not definition or (syntax == "regex" and _pattern(definition) is not None)
+
+
+def _pattern(expression: str) -> str | None:
+    """The pattern of texts that an expression matches; None for an expression that cannot bind one."""
+    whole = matched(expression)
+    pattern = f"^(?:{whole})$"
+    return pattern if whole is not None and usable(pattern) else None
 
 
 def custom_function(
     description: str | None, syntax: str | None = None, definition: str | None = None
 ) -> dict[str, Any]:
-    """What the model is told of a custom tool. A regular expression binds its input; a grammar is told alone."""
+    """What the model is told of a custom tool: in words what its input is not bound to."""
     text: dict[str, Any] = {"type": "string", "description": "The whole input, as it is"}
     function: dict[str, Any] = {"description": description} if description else {}
-    bound = syntax == "regex" and bool(definition)
-    if bound:
-        text["pattern"] = f"^(?:{definition})$"
+    bound = bool(definition) and is_bound(syntax, definition)
+    if definition and bound:
+        text["pattern"] = _pattern(definition)
     elif definition:
-        told = f"The input has to fit this grammar:\n{definition}"
+        told = f"The input has to fit this {KINDS.get(syntax or '', 'grammar')}:\n{definition}"
         function["description"] = f"{description}\n\n{told}" if description else told
     parameters = {"type": "object", "properties": {INPUT: text}, "required": [INPUT], "additionalProperties": False}
     return {**function, "parameters": parameters} | ({"strict": True} if bound else {})

@@ -4,10 +4,10 @@ pydantic puts the name of a union's member into the place of a mistake; `without
 clients know their own fields alone.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, Discriminator, GetCoreSchemaHandler, Tag
 from pydantic_core import CoreSchema, core_schema
 
 from qwill.server.schemas import Open
@@ -16,6 +16,21 @@ from qwill.server.schemas import Open
 def without_members(place: Iterable[int | str]) -> list[str]:
     """The fields and numbers that lead to a mistake."""
     return [str(part) for part in place if not (isinstance(part, str) and part[:1] == "<" and part[-1:] == ">")]
+
+
+def member(kind: str) -> Tag:
+    """For the member of a union that `told_apart` knows by this word."""
+    return Tag(f"<{kind}>")
+
+
+def told_apart(by: Callable[[Any], str | None], otherwise: str) -> Discriminator:
+    """Annotates a union of members. `by` has the word for a value; `otherwise` is the mistake where it has none."""
+
+    def tag(value: Any) -> str | None:
+        kind = by(value)
+        return None if kind is None else f"<{kind}>"
+
+    return Discriminator(tag, custom_error_type="no_kind", custom_error_message=otherwise)
 
 
 class TextOr:

@@ -13,6 +13,9 @@ from qwill.server.errors import Refusal
 FUNCTION, CUSTOM, NAMESPACE = "function", "custom", "namespace"
 Mode = Literal["auto", "none", "required"]
 OWN = frozenset({FUNCTION, CUSTOM, NAMESPACE})
+NO_TYPE = "a tool needs a type, such as function"
+NO_CHOICE = "give none, auto, required, or an object whose type is function, custom or allowed_tools"
+CHOICES = frozenset({"auto", "none", "required", "any", "tool"})  # of several APIs: as the type of an object no tools
 _UNSAYABLE = re.compile(r"[<>\s]")  # in the syntax of calls
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import Field, StringConstraints
 
-from qwill.server.custom_tools import custom_function
+from qwill.server.custom_tools import custom_function, is_bound
+from qwill.server.kinds import member, told_apart
 from qwill.server.schemas import Function, Open, other_than, type_of
-from qwill.server.tools import CUSTOM, FUNCTION, Choice, Given, Known, Mode
-
-NO_TYPE = "a tool needs a type, such as function"
+from qwill.server.tools import CHOICES, CUSTOM, FUNCTION, NO_CHOICE, NO_TYPE, Choice, Given, Known, Mode
 
 
 class FunctionTool(Open):
@@ -38,9 +37,9 @@ class CustomFormat(Open):
     grammar: Grammar | None = None
 
     def ignored_fields(self, place: str = "") -> Iterator[str]:
-        """A grammar is told to the model, which is not held to it."""
+        """What only is told to the model, which is not held to it."""
         yield from super().ignored_fields(place)
-        if self.grammar is not None and self.grammar.syntax == "lark":
+        if self.grammar is not None and not is_bound(self.grammar.syntax, self.grammar.definition):
             yield place.removesuffix(".")
 
 
@@ -71,10 +70,10 @@ def _kind_of_tool(value: Any) -> str | None:
 
 
 Tool = Annotated[
-    Annotated[FunctionTool, Tag("function")]
-    | Annotated[CustomTool, Tag("custom")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("other")],
-    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[FunctionTool, member("function")]
+    | Annotated[CustomTool, member("custom")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), member("other")],
+    told_apart(_kind_of_tool, NO_TYPE),
 ]
 
 
@@ -99,10 +98,10 @@ class NamedCustom(Open):
 
 
 Named = Annotated[
-    Annotated[NamedFunction, Tag("function")]
-    | Annotated[NamedCustom, Tag("custom")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("other")],
-    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[NamedFunction, member("function")]
+    | Annotated[NamedCustom, member("custom")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), member("other")],
+    told_apart(_kind_of_tool, NO_TYPE),
 ]
 
 
@@ -123,20 +122,17 @@ class AllowedTools(Open):
 def _kind_of_choice(value: Any) -> str | None:
     if isinstance(value, str):
         return "mode"
-    return "allowed_tools" if type_of(value) == "allowed_tools" else _kind_of_tool(value)
+    kind = type_of(value)
+    return None if kind in CHOICES else "allowed_tools" if kind == "allowed_tools" else _kind_of_tool(value)
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("mode")]
-    | Annotated[NamedFunction, Tag("function")]
-    | Annotated[NamedCustom, Tag("custom")]
-    | Annotated[AllowedTools, Tag("allowed_tools")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM, "allowed_tools"), Tag("other")],
-    Discriminator(
-        _kind_of_choice,
-        custom_error_type="no_choice",
-        custom_error_message="give none, auto, required, or an object whose type is function, custom or allowed_tools",
-    ),
+    Annotated[Literal["none", "auto", "required"], member("mode")]
+    | Annotated[NamedFunction, member("function")]
+    | Annotated[NamedCustom, member("custom")]
+    | Annotated[AllowedTools, member("allowed_tools")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM, "allowed_tools"), member("other")],
+    told_apart(_kind_of_choice, NO_CHOICE),
 ]
 
 

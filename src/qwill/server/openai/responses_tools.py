@@ -4,14 +4,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import Field, StringConstraints
 
-from qwill.server.custom_tools import custom_function
+from qwill.server.custom_tools import custom_function, is_bound
+from qwill.server.kinds import member, told_apart
 from qwill.server.schemas import Open, Schema, other_than, type_of
-from qwill.server.tools import CUSTOM, FUNCTION, NAMESPACE, OWN, Choice, Given, Known, Mode, given
+from qwill.server.tools import (
+    CHOICES,
+    CUSTOM,
+    FUNCTION,
+    NAMESPACE,
+    NO_CHOICE,
+    NO_TYPE,
+    OWN,
+    Choice,
+    Given,
+    Known,
+    Mode,
+    given,
+)
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-NO_TYPE = "a tool needs a type, such as function"
 
 
 class FunctionTool(Open):
@@ -37,9 +50,9 @@ class CustomFormat(Open):
     definition: str | None = None
 
     def ignored_fields(self, place: str = "") -> Iterator[str]:
-        """A grammar is told to the model, which is not held to it."""
+        """What only is told to the model, which is not held to it."""
         yield from super().ignored_fields(place)
-        if self.syntax == "lark":
+        if not is_bound(self.syntax, self.definition):
             yield place.removesuffix(".")
 
 
@@ -63,14 +76,10 @@ def _any_type(value: Any) -> str | None:
 
 
 Inner = Annotated[
-    Annotated[FunctionTool, Tag("function")]
-    | Annotated[CustomTool, Tag("custom")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("other")],
-    Discriminator(
-        lambda value: "other" if (kind := _any_type(value)) == NAMESPACE else kind,
-        custom_error_type="no_type",
-        custom_error_message=NO_TYPE,
-    ),
+    Annotated[FunctionTool, member("function")]
+    | Annotated[CustomTool, member("custom")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), member("other")],
+    told_apart(lambda value: "other" if (kind := _any_type(value)) == NAMESPACE else kind, NO_TYPE),
 ]
 
 
@@ -84,11 +93,11 @@ class NamespaceTool(Open):
 
 
 Tool = Annotated[
-    Annotated[FunctionTool, Tag("function")]
-    | Annotated[CustomTool, Tag("custom")]
-    | Annotated[NamespaceTool, Tag("namespace")]
-    | Annotated[dict[str, Any], other_than(*OWN), Tag("other")],
-    Discriminator(_any_type, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[FunctionTool, member("function")]
+    | Annotated[CustomTool, member("custom")]
+    | Annotated[NamespaceTool, member("namespace")]
+    | Annotated[dict[str, Any], other_than(*OWN), member("other")],
+    told_apart(_any_type, NO_TYPE),
 ]
 
 
@@ -106,8 +115,8 @@ def _one_or_other(value: Any) -> str | None:
 
 
 Named = Annotated[
-    Annotated[OneTool, Tag("one")] | Annotated[dict[str, Any], other_than(*OWN), Tag("other")],
-    Discriminator(_one_or_other, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[OneTool, member("one")] | Annotated[dict[str, Any], other_than(*OWN), member("other")],
+    told_apart(_one_or_other, NO_TYPE),
 ]
 
 
@@ -122,19 +131,16 @@ class AllowedTools(Open):
 def _kind_of_choice(value: Any) -> str | None:
     if isinstance(value, str):
         return "mode"
-    return "allowed_tools" if type_of(value) == "allowed_tools" else _one_or_other(value)
+    kind = type_of(value)
+    return None if kind in CHOICES else "allowed_tools" if kind == "allowed_tools" else _one_or_other(value)
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("mode")]
-    | Annotated[OneTool, Tag("one")]
-    | Annotated[AllowedTools, Tag("allowed_tools")]
-    | Annotated[dict[str, Any], other_than(*OWN, "allowed_tools"), Tag("other")],
-    Discriminator(
-        _kind_of_choice,
-        custom_error_type="no_choice",
-        custom_error_message="give none, auto, required, or an object whose type is function, custom or allowed_tools",
-    ),
+    Annotated[Literal["none", "auto", "required"], member("mode")]
+    | Annotated[OneTool, member("one")]
+    | Annotated[AllowedTools, member("allowed_tools")]
+    | Annotated[dict[str, Any], other_than(*OWN, "allowed_tools"), member("other")],
+    told_apart(_kind_of_choice, NO_CHOICE),
 ]
 
 

@@ -53,11 +53,21 @@ def _is_small(pattern: str) -> bool:
 def searched(pattern: str) -> str | None:
     """An expression of whole texts in which a usable pattern is found, without anchors; None when they stand where it
     cannot do without."""
+    return _without_anchors(pattern, "(?s:.*)")
+
+
+def matched(pattern: str) -> str | None:
+    """An expression, without anchors, of whole texts that a pattern matches from end to end; None as for `searched`."""
+    return _without_anchors(pattern, "")
+
+
+def _without_anchors(pattern: str, beside: str) -> str | None:
+    """`beside`: what may stand where a branch has no anchor."""
     branches = []
     for branch in _branches(pattern):
-        before = "" if branch.startswith("^") else "(?s:.*)"
+        before = "" if branch.startswith("^") else beside
         bare = full_match(branch)
-        after = "" if len(bare) < len(branch.removeprefix("^")) else "(?s:.*)"
+        after = "" if len(bare) < len(branch.removeprefix("^")) else beside
         if any(piece[0] in ("^", "$") for piece in _PIECE.finditer(bare)):
             return None
         branches.append(f"{before}(?:{bare}){after}")
