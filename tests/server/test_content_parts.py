@@ -34,7 +34,10 @@ def refusal(server: Running, path: str, body: Any) -> tuple[str, str | None]:
     return error["message"], error.get("param")
 
 
-CHAT_TYPES = "text, input_text, output_text, refusal, image_url, image, video_url, video, file, input_audio"
+CHAT_TYPES = (
+    "text, input_text, output_text, refusal, thinking, reasoning, image_url, image, input_image, video_url, video,"
+    " file, input_audio"
+)
 ADDRESS = "must be a text or an object with a url"
 MISTAKES: list[tuple[Any, str, str]] = [
     (5, "", "must be a text or a list of parts"),

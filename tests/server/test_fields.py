@@ -168,3 +168,29 @@ def test_usage_in_every_event(server: Running, logprobs: bool) -> None:
 def test_what_means_nothing_here_is_named(server: Running) -> None:
     ignored = answer(server, provider={"order": ["x"]}, usage={"include": True}, cache_salt="x", id_slot=1)["ignored"]
     assert ignored == "cache_salt, id_slot, provider, usage"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"thinking_budget": -1}, {"max_thinking_tokens": -1}, {"reasoning": {"max_tokens": -1}},
+        {"thinking": {"type": "enabled", "budget_tokens": -1}},
+    ],
+)  # fmt: skip
+def test_reasoning_without_a_bound(more: dict[str, Any]) -> None:
+    """-1 is as many as fit, as for the answer's tokens."""
+    assert ask_of(CHAT, body_of(CHAT, [SUM], **more)).params.max_thinking_tokens is None
+    if "thinking_budget" in more:
+        assert ask_of(RESPONSES, body_of(RESPONSES, [SUM], **more)).params.max_thinking_tokens is None
+
+
+def test_no_likeliest_tokens(server: Running) -> None:
+    """None of them are what a request gets that wants no log-probabilities."""
+    assert answer(server, most=2, top_logprobs=0)["logprobs"] is None
+    assert answer(server, most=2, top_logprobs=0, logprobs=False)["logprobs"] is None
+
+
+def test_what_a_response_may_include_is_open(server: Running) -> None:
+    body = {"input": SUM, "max_output_tokens": 16, "include": ["message.output_text.logprobs", "memory.results"]}
+    told = send("POST", server.url + RESPONSES, json=body)
+    assert (told.status_code, told.headers["x-qwill-ignored"]) == (200, "include")

@@ -141,6 +141,15 @@ def test_a_misspelt_field_is_refused(server: Running, path: str) -> None:
     assert "unknown field 'temprature'; leave it out or correct its name" in answer.text
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"])
+def test_one_without_a_value_asks_for_nothing(server: Running, path: str) -> None:
+    """Some clients send all fields that they know, and null for most."""
+    body, expected = CASES.get(path, ({"prompt": "Hi!", "max_tokens": 1}, set()))
+    answer = send("POST", server.url + path, json=body | {"chat_template": None, "functions": None, "x": None})
+    assert answer.status_code == 200, answer.text
+    assert names(answer.headers.get(HEADER, "")) - {""} == expected
+
+
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show"])
 def test_ollama_takes_unknown_fields_at_the_top_too(server: Running, path: str) -> None:
     body = {"/api/chat": OLLAMA, "/api/generate": {"prompt": "Hi!", "options": {"num_predict": 1}}}.get(path, {})

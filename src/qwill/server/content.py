@@ -64,6 +64,30 @@ class RefusalPart(Shown):
         return [{"type": "text", "text": self.refusal}]
 
 
+class Thought(Open):
+    """A piece of reasoning."""
+
+    text: str = ""
+
+
+class ThoughtPart(Shown):
+    """Reasoning of an earlier answer, as a part of it."""
+
+    type: Literal["thinking", "reasoning"]
+    thinking: Annotated[str | list[Thought], TextOr("a list of texts")] | None = None
+    reasoning: str | None = None
+    text: str | None = None
+
+    @property
+    def thought(self) -> str:
+        """What it says, under any of its names."""
+        told = self.thinking or self.reasoning or self.text or ""
+        return told if isinstance(told, str) else "".join(piece.text for piece in told)
+
+    def plain(self) -> list[Plain]:
+        return [{"type": "text", "text": self.thought}]
+
+
 class Picture(Shown):
     """An image, in whatever form it comes. One that cannot be seen gets a note in its place."""
 
@@ -107,14 +131,19 @@ class Picture(Shown):
 class ImagePart(Picture):
     """An image by its address."""
 
-    type: Literal["image_url", "image"]
+    type: Literal["image_url", "image", "input_image"]
     image_url: Annotated[ImageAddress | str, TextOr("an object with a url")] | None = None
     image: str | None = None
+    file_id: str | None = None
 
     @property
     def address(self) -> str:
         given = self.image_url or self.image or ""
         return given if isinstance(given, str) else given.url
+
+    @property
+    def name(self) -> str:
+        return self.file_id or ""
 
 
 class VideoPart(Shown):
@@ -204,8 +233,18 @@ class AudioPart(Shown):
         return True
 
 
-Part = Annotated[TextPart | RefusalPart | ImagePart | VideoPart | FilePart | AudioPart, ByType("content parts")]
+Part = Annotated[
+    TextPart | RefusalPart | ThoughtPart | ImagePart | VideoPart | FilePart | AudioPart, ByType("content parts")
+]
 Content = Annotated[str | list[Part], TextOr("a list of parts")]
+
+
+def without_thoughts(content: str | Sequence[Shown]) -> tuple[str, str | Sequence[Shown]]:
+    """The reasoning among the parts of an answer, and the other parts."""
+    if isinstance(content, str):
+        return "", content
+    thoughts = [part.thought for part in content if isinstance(part, ThoughtPart)]
+    return "".join(thoughts), [part for part in content if not isinstance(part, ThoughtPart)]
 
 
 def plain_content(content: str | Sequence[Shown]) -> str | list[Plain]:

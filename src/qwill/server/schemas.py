@@ -46,6 +46,15 @@ class Strict(Open):
     model_config = ConfigDict(extra="forbid")
     _unknown: set[str] = PrivateAttr(default_factory=set)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nothing(cls, body: Any) -> Any:
+        """Fields without a value ask for nothing, known or not."""
+        if not isinstance(body, Mapping):
+            return body
+        known = cls.model_fields.keys() | {field.alias for field in cls.model_fields.values()}
+        return {name: value for name, value in body.items() if value is not None or name in known}
+
     @model_validator(mode="after")
     def _leave_out(self) -> Self:
         self._unknown = set(_take_unknown(self, "", ""))
@@ -169,8 +178,8 @@ class ToolCall(Open):
     """A call in an earlier answer: of a function, unless `custom` says otherwise."""
 
     id: str | None = None
-    type: Literal["function", "custom"] = "function"
-    index: int | None = None
+    type: Annotated[Literal["function", "custom"], BeforeValidator(lambda kind: kind or "function")] = "function"
+    index: Any = None
     function: FunctionCall | None = None
     custom: CustomCall | None = None
 

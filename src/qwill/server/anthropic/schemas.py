@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from qwill.server.anthropic.blocks import (
     CACHE,
@@ -15,7 +15,7 @@ from qwill.server.anthropic.blocks import (
     as_blocks,
 )
 from qwill.server.anthropic.client_tools import TYPED, family_of, function_of
-from qwill.server.kinds import ByType
+from qwill.server.kinds import ByType, member, told_apart
 from qwill.server.schemas import Number, Schema, Strict, other_than, type_of
 from qwill.server.tools import FUNCTION, Given, Known
 
@@ -102,10 +102,10 @@ def _kind_of_tool(value: Any) -> str | None:
 
 
 Tool = Annotated[
-    Annotated[ClientTool, Tag("custom")]
-    | Annotated[TypedTool, Tag("typed")]
-    | Annotated[dict[str, Any], other_than("custom"), Tag("other")],
-    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message="the type of a tool is a text"),
+    Annotated[ClientTool, member("custom")]
+    | Annotated[TypedTool, member("typed")]
+    | Annotated[dict[str, Any], other_than("custom"), member("other")],
+    told_apart(_kind_of_tool, "the type of a tool is a text"),
 ]
 
 

@@ -1,12 +1,13 @@
 """From the Ollama dialect's fields to what is asked of a model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
-from qwill.server.content import TextPart, plain_content
+from qwill.server.content import Shown, TextPart, plain_content, without_thoughts
 from qwill.server.conversation import in_order
 from qwill.server.errors import Refusal
 from qwill.server.ollama.keep_alive import keep_seconds
@@ -119,19 +120,20 @@ def _effort(body: OllamaRequest) -> str | None:
     return body.think if isinstance(body.think, str) else None
 
 
-def _content(message: OllamaMessage) -> str | list[dict[str, Any]]:
+def _content(message: OllamaMessage, content: str | Sequence[Shown]) -> str | list[dict[str, Any]]:
     """The images, and what is said of them."""
-    content = message.content or ""
     if not message.pictures:
         return plain_content(content)
-    said = [TextPart(type="text", text=content)] if isinstance(content, str) else content
+    said: Sequence[Shown] = [TextPart(type="text", text=content)] if isinstance(content, str) else content
     return plain_content([*message.pictures, *(said if content else [])])
 
 
 def _plain_message(message: OllamaMessage) -> dict[str, Any]:
     """A message in the form that chat templates take."""
-    plain: dict[str, Any] = {"role": message.role, "content": _content(message)}
-    reasoning = message.thinking or message.reasoning_content or message.reasoning
+    said = message.content or ""
+    thoughts, content = without_thoughts(said) if message.role == "assistant" else ("", said)
+    plain: dict[str, Any] = {"role": message.role, "content": _content(message, content)}
+    reasoning = message.thinking or message.reasoning_content or message.reasoning or thoughts
     if reasoning:
         plain["reasoning_content"] = reasoning
     if message.tool_calls:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from qwill.effort import EFFORTS
 from qwill.server.content import Content, ImagePart
+from qwill.server.kinds import member, told_apart
 from qwill.server.schemas import Function, Number, Open, Placed, Schema, Strict, other_than, type_of
 from qwill.server.tools import FUNCTION, Given, Known
 
@@ -105,8 +106,8 @@ def _kind_of_tool(value: Any) -> str:
 
 
 Tool = Annotated[
-    Annotated[OllamaTool, Tag("function")] | Annotated[dict[str, Any], other_than("function"), Tag("other")],
-    Discriminator(_kind_of_tool),
+    Annotated[OllamaTool, member("function")] | Annotated[dict[str, Any], other_than("function"), member("other")],
+    told_apart(_kind_of_tool, ""),
 ]
 
 

@@ -1,5 +1,6 @@
 """From the OpenAI dialect's fields to what is asked of a model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,7 @@ from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
-from qwill.server.content import plain_content
+from qwill.server.content import Shown, plain_content, without_thoughts
 from qwill.server.conversation import in_order
 from qwill.server.custom_tools import arguments_of
 from qwill.server.errors import Refusal
@@ -18,6 +19,7 @@ from qwill.server.tools import CUSTOM, Known, Offered, given, offer
 from qwill.text.lark import literal
 
 AS_MANY_AS_FIT = -1
+NOT_SHOWN = {"content", "prefix", "annotations", "refusal", "audio", "function_call"}  # as it comes
 
 
 def chat_ask(body: ChatRequest) -> Ask:
@@ -33,7 +35,7 @@ def chat_ask(body: ChatRequest) -> Ask:
     logprobs = None
     if body.logprobs:
         logprobs = body.top_logprobs or 0
-    elif body.top_logprobs is not None:
+    elif body.top_logprobs:
         raise Refusal(400, "top_logprobs needs logprobs: true", param="top_logprobs")
     params = sampling_params(
         body,
@@ -79,7 +81,8 @@ def sampling_params(body: Sampling, **more: Any) -> SamplingParams:
 
 
 def most_tokens(*stated: int | None) -> int | None:
-    """The first limit on an answer's tokens that is stated; None for as many as fit, which is -1 to many clients."""
+    """The first limit on an answer's or its reasoning's tokens that is stated; None for as many as fit, which is -1 to
+    many clients."""
     most = next((limit for limit in stated if limit is not None), None)
     return None if most == AS_MANY_AS_FIT else most
 
@@ -126,14 +129,22 @@ def prompt_options(media: MediaOptions | None, go_on: bool = False, variables: A
 
 def plain_message(message: Message, offered: Offered) -> dict[str, Any]:
     """A message in the form that chat templates take. `offered` knows what it calls the tools."""
-    plain = message.model_dump(exclude_none=True, exclude={"content", "prefix", "annotations", "refusal", "audio"})
-    content = message.content
+    plain = message.model_dump(exclude_none=True, exclude=NOT_SHOWN)
+    content: str | Sequence[Shown] | None = message.content
+    if content is not None and message.role == "assistant":
+        thoughts, content = without_thoughts(content)
+        if thoughts and not (message.reasoning_content or message.reasoning):
+            plain["reasoning_content"] = thoughts
     if content is not None:
         plain["content"] = plain_content(content)
     elif message.refusal:
         plain["content"] = message.refusal
-    if message.role == "tool" and message.content is None:
+    if message.role == "function":
+        plain["role"] = "tool"
+    if plain["role"] == "tool" and message.content is None:
         plain["content"] = ""
+    if message.function_call is not None and not message.tool_calls:
+        plain["tool_calls"] = [{"type": "function", "function": message.function_call.model_dump()}]
     for call in plain.get("tool_calls", []):
         if call["type"] == "custom":
             custom = call.pop("custom")
@@ -151,4 +162,4 @@ def _reasoning(body: ChatRequest) -> tuple[bool | None, int | None, str | None]:
     says = [body.enable_thinking, switch.thinks, asked.enabled, reasons(effort) if effort is not None else None]
     budgets = [body.thinking_budget, body.max_thinking_tokens, switch.budget_tokens, asked.max_tokens]
     thinking = next((stated for stated in says if stated is not None), None)
-    return thinking, next((stated for stated in budgets if stated is not None), None), effort
+    return thinking, most_tokens(*budgets), effort

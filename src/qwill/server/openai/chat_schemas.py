@@ -1,12 +1,15 @@
 """The body of /v1/chat/completions: OpenAI's fields, and those that vLLM, SGLang and DashScope have added."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from qwill.server.content import Content
+from qwill.server.kinds import member, told_apart
 from qwill.server.openai.chat_tools import Tool, ToolChoice
 from qwill.server.schemas import (
+    FunctionCall,
     MediaOptions,
     Number,
     Open,
@@ -21,10 +24,11 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class Message(Open):
-    """A message of a conversation. `audio` is the number of an answer that was spoken elsewhere."""
+    """A message of a conversation. `audio` is the number of an answer that was spoken elsewhere; `function_call` and
+    the role `function` are a call and its result as they were before there were ids."""
 
     IGNORED = frozenset({"audio"})
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
@@ -32,9 +36,9 @@ class Message(Open):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    annotations: list[Any] | None = None
+    annotations: Any = None
     audio: Any = None
-    function_call: None = None
+    function_call: FunctionCall | None = None
     prefix: bool | None = None
 
 
@@ -50,7 +54,7 @@ class Reasoning(Open):
     """Reasoning as OpenRouter's clients ask for it."""
 
     effort: Effort | None = None
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_tokens: Annotated[int, Field(ge=-1)] | None = None
     enabled: bool | None = None
     exclude: bool | None = None
 
@@ -59,12 +63,18 @@ class Switch(Open):
     """Reasoning as Anthropic's and DeepSeek's clients switch it on and off."""
 
     type: Literal["enabled", "disabled", "adaptive", "auto"] | None = None
-    budget_tokens: Annotated[int, Field(ge=0)] | None = None
+    budget_tokens: Annotated[int, Field(ge=-1)] | None = None
 
     @property
     def thinks(self) -> bool | None:
         """None where the model is to decide."""
         return None if self.type in (None, "auto") else self.type != "disabled"
+
+
+Thinking = Annotated[
+    Annotated[bool, member("bool")] | Annotated[Switch, member("switch")],
+    told_apart(lambda value: "switch" if isinstance(value, Mapping | Switch) else "bool", ""),
+]
 
 
 class StructuredOutputs(Open):
@@ -143,7 +153,8 @@ class ChatRequest(Sampling):
     """A conversation whose next message is wanted."""
 
     IGNORED = Sampling.IGNORED | {
-        "verbosity", "modalities", "prediction", "web_search_options", "add_generation_prompt", "reasoning_format",
+        "verbosity", "modalities", "audio", "prediction", "web_search_options", "moderation", "prompt_cache_options",
+        "add_generation_prompt", "reasoning_format",
     }  # fmt: skip
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: int | None = None
@@ -155,7 +166,7 @@ class ChatRequest(Sampling):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     enable_thinking: bool | None = None
-    thinking: bool | Switch | None = None
+    thinking: Thinking | None = None
     preserve_thinking: bool | None = None
     thinking_budget: int | None = None
     max_thinking_tokens: int | None = None
@@ -170,4 +181,9 @@ class ChatRequest(Sampling):
     web_search_options: Any = None
     verbosity: Any = None
     modalities: Any = None
+    audio: Any = None
     prediction: Any = None
+    moderation: Any = None
+    prompt_cache_options: Any = None
+    functions: Annotated[None, refused("functions are given as tools here; send tools")] = None
+    function_call: Annotated[None, refused("functions are given as tools here; send tool_choice")] = None

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from qwill.server.openai.answers import AnswerDetails, ChosenToken
-from qwill.server.openai.responses_schemas import ReasoningText, Status, SummaryText
+from qwill.server.openai.responses_schemas import Status
 
 
 class InputDetails(BaseModel):
@@ -23,6 +23,20 @@ class ResponseUsage(BaseModel):
     output_tokens: int
     output_tokens_details: AnswerDetails
     total_tokens: int
+
+
+class ReasoningText(BaseModel):
+    """A piece of reasoning."""
+
+    type: Literal["reasoning_text"]
+    text: str
+
+
+class SummaryText(BaseModel):
+    """A piece of a summary of reasoning."""
+
+    type: Literal["summary_text"]
+    text: str
 
 
 class ResponseText(BaseModel):

@@ -21,7 +21,7 @@ def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
         body,
         max_tokens=most_tokens(body.max_output_tokens),
         logprobs=_logprobs(body),
-        max_thinking_tokens=body.thinking_budget,
+        max_thinking_tokens=most_tokens(body.thinking_budget),
         **_format(body),
     )
     offered = offer(given_tools(body.tools or []), choice_of(body.tool_choice))

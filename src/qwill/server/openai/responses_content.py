@@ -28,8 +28,8 @@ class OutputText(Words):
     """Text of an earlier answer."""
 
     type: Literal["output_text"]
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
+    annotations: Any = None
+    logprobs: Any = None
 
 
 class InputImage(Picture):
@@ -88,6 +88,9 @@ def stored_part(part: Part) -> StoredPart:
     stored = StoredPart(part.model_dump(exclude_none=True))
     stored.place = part._place
     if isinstance(part, OutputText):
+        for name in ("annotations", "logprobs"):
+            if name in stored and not isinstance(stored[name], list):
+                del stored[name]
         stored.setdefault("annotations", [])
     elif isinstance(part, InputText):
         stored["type"] = "input_text"

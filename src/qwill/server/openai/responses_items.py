@@ -1,5 +1,6 @@
 """Items of /v1/responses: from what a request brings to what is stored, and to messages for a chat template."""
 
+import json
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -111,23 +112,30 @@ def _stored(item: Item, place: str, known: Mapping[str, Stored]) -> Stored:
     if isinstance(item, MessageItem):
         kind, own = "msg", {"role": item.role, "content": _stored_content(item, place)}
     elif isinstance(item, CallItem):
-        kind, own = "fc", {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+        kind, own = "fc", {"call_id": item.call_id, "name": item.name, "arguments": _as_text(item.arguments)}
     elif isinstance(item, CustomCallItem):
-        kind, own = "ctc", {"call_id": item.call_id, "name": item.name, "input": item.input}
+        kind, own = "ctc", {"call_id": item.call_id, "name": item.name, "input": _as_text(item.input)}
     elif isinstance(item, CallOutputItem):
-        output = item.output if isinstance(item.output, str) else [stored_part(part) for part in item.output]
+        given_back = item.output or ""
+        output = given_back if isinstance(given_back, str) else [stored_part(part) for part in given_back]
         kind, own = "fco", {"call_id": item.call_id, "output": output}
     else:
         text = _reasoning(item)
         content = [{"type": "reasoning_text", "text": text}] if text else []
-        kind, own = "rs", {"summary": [part.model_dump() for part in item.summary], "content": content}
+        summary = [{"type": "summary_text", "text": part.text} for part in item.summary or []]
+        kind, own = "rs", {"summary": summary, "content": content}
     if isinstance(item, CallItem | CustomCallItem) and item.namespace is not None:
         own["namespace"] = item.namespace
-    return {"id": item.id or new_id(kind), "type": item.type, "status": item.status or "completed", **own}
+    return {"id": item.id or new_id(kind), "type": item.type or "message", "status": item.status or "completed", **own}
+
+
+def _as_text(given: Any) -> str:
+    """Arguments or an input, which some clients send as JSON and others as its text."""
+    return given if isinstance(given, str) else "" if given is None else json.dumps(given, ensure_ascii=False)
 
 
 def _stored_content(message: MessageItem, place: str) -> list[Stored]:
-    content: Content = message.content
+    content: Content = message.content or ""
     own = message.role == "assistant"
     if isinstance(content, str):
         text = OutputText(type="output_text", text=content) if own else InputText(type="input_text", text=content)
@@ -151,4 +159,4 @@ def _reasoning(item: ReasoningItem) -> str:
         with suppress(ValueError):
             if encoded and not beginning:
                 return b64decode(encoded, validate=True).decode("utf-8", "surrogatepass")
-    return SEAM.join(part.text for part in item.summary)
+    return SEAM.join(part.text for part in item.summary or [])

@@ -3,96 +3,89 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from qwill.server.kinds import TextOr
+from qwill.server.kinds import TextOr, member, told_apart
 from qwill.server.openai.chat_schemas import Sampling
 from qwill.server.openai.responses_content import Content
 from qwill.server.openai.responses_tools import Name, Tool, ToolChoice
 from qwill.server.schemas import JsonSchema, MediaOptions, Open, Strict, other_than, refused
 
-Identity = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Identity = Annotated[str, StringConstraints(min_length=1)]
+ItemId = Annotated[Identity | None, BeforeValidator(lambda given: given or None)]
 Status = Literal["in_progress", "completed", "incomplete"]
+ItemStatus = Annotated[
+    Status | None, BeforeValidator(lambda given: given if given in ("in_progress", "completed", "incomplete") else None)
+]
 Metadata = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
     Field(max_length=16),
 ]
+Space = Annotated[Name | None, BeforeValidator(lambda given: given or None)]
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
-Included = Literal[
-    "message.output_text.logprobs", "reasoning.encrypted_content", "message.input_image.image_url",
-    "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
-    "computer_call_output.output.image_url", "code_interpreter_call.outputs",
-]  # fmt: skip
 
 
 class MessageItem(Open):
     """A message of a conversation."""
 
-    type: Literal["message"] = "message"
-    id: Identity | None = None
+    type: Literal["message"] | None = "message"
+    id: ItemId = None
     role: Literal["user", "assistant", "system", "developer"]
-    content: Content
-    status: Status | None = None
+    content: Content | None = None
+    status: ItemStatus = None
 
 
 class CallItem(Open):
     """A call in an earlier answer."""
 
     type: Literal["function_call"]
-    id: Identity | None = None
+    id: ItemId = None
     call_id: Identity
     name: Name
-    namespace: Name | None = None
-    arguments: str
-    status: Status | None = None
+    namespace: Space = None
+    arguments: Any = ""
+    status: ItemStatus = None
 
 
 class CustomCallItem(Open):
     """A call of a custom tool in an earlier answer."""
 
     type: Literal["custom_tool_call"]
-    id: Identity | None = None
+    id: ItemId = None
     call_id: Identity
     name: Name
-    namespace: Name | None = None
-    input: str
-    status: Status | None = None
+    namespace: Space = None
+    input: Any = ""
+    status: ItemStatus = None
 
 
 class CallOutputItem(Open):
     """What a function or a custom tool gave back."""
 
     type: Literal["function_call_output", "custom_tool_call_output"]
-    id: Identity | None = None
+    id: ItemId = None
     call_id: Identity
-    output: Content
-    status: Status | None = None
+    output: Content | None = None
+    status: ItemStatus = None
 
 
-class ReasoningText(Open):
-    """A piece of reasoning."""
+class Thought(Open):
+    """A piece of reasoning, or of its summary."""
 
-    type: Literal["reasoning_text"]
-    text: str
-
-
-class SummaryText(Open):
-    """A piece of a summary of reasoning."""
-
-    type: Literal["summary_text"]
-    text: str
+    type: str | None = None
+    text: str = ""
 
 
 class ReasoningItem(Open):
     """Reasoning of an earlier answer."""
 
     type: Literal["reasoning"]
-    id: Identity | None = None
-    summary: list[SummaryText] = Field(default_factory=list)
-    content: list[ReasoningText] | None = None
+    id: ItemId = None
+    summary: list[Thought] | None = None
+    content: list[Thought] | None = None
     encrypted_content: str | None = None
-    status: Status | None = None
+    status: ItemStatus = None
 
 
 class ItemReference(Open):
@@ -120,16 +113,14 @@ def _kind_of_item(value: Any) -> str | None:
 
 
 Item = Annotated[
-    Annotated[MessageItem, Tag("message")]
-    | Annotated[CallItem, Tag("function_call")]
-    | Annotated[CustomCallItem, Tag("custom_tool_call")]
-    | Annotated[CallOutputItem, Tag("output")]
-    | Annotated[ReasoningItem, Tag("reasoning")]
-    | Annotated[ItemReference, Tag("item_reference")]
-    | Annotated[dict[str, Any], other_than(*KINDS), Tag("other")],
-    Discriminator(
-        _kind_of_item, custom_error_type="no_type", custom_error_message="an item is an object with a type or a role"
-    ),
+    Annotated[MessageItem, member("message")]
+    | Annotated[CallItem, member("function_call")]
+    | Annotated[CustomCallItem, member("custom_tool_call")]
+    | Annotated[CallOutputItem, member("output")]
+    | Annotated[ReasoningItem, member("reasoning")]
+    | Annotated[ItemReference, member("item_reference")]
+    | Annotated[dict[str, Any], other_than(*KINDS), member("other")],
+    told_apart(_kind_of_item, "an item is an object with a type or a role"),
 ]
 
 
@@ -164,7 +155,9 @@ Items = Annotated[list[Item], Field(min_length=1)]
 class ResponsesRequest(Sampling):
     """What an answer is wanted to. The sampling fields of chat completions are taken, too."""
 
-    IGNORED = Sampling.IGNORED - {"store", "metadata"} | {"prompt_cache_options", "stream_options", "client_metadata"}
+    IGNORED = Sampling.IGNORED - {"store", "metadata"} | {
+        "prompt_cache_options", "stream_options", "client_metadata", "context_management", "moderation",
+    }  # fmt: skip
     input: Annotated[str | Items, TextOr("a list of items")]
     instructions: str | None = None
     previous_response_id: Identity | None = None
@@ -179,11 +172,13 @@ class ResponsesRequest(Sampling):
     thinking_budget: int | None = None
     text: TextOptions | None = None
     top_logprobs: int | None = None
-    include: list[Included] | None = None
+    include: list[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     mm_processor_kwargs: MediaOptions | None = None
     prompt_cache_options: Any = None
     client_metadata: Any = None
+    context_management: Any = None
+    moderation: Any = None
     n: Annotated[None, refused("a response is one answer; leave n out")] = None
     background: Annotated[None, refused("nothing is answered in the background; leave it out, or stream")] = None
     conversation: Annotated[None, refused("conversations are not kept here; use previous_response_id")] = None

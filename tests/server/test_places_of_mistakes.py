@@ -1,0 +1,55 @@
+"""A mistake in tools, choices and items is told with the field where it stands, by the client's own names alone."""
+
+from typing import Any
+
+import pytest
+
+from server.asking import send
+from server.dialects import CHAT, MESSAGES, OLLAMA, RESPONSES
+from server.running import Running
+
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+FLAT = {"type": "function", "name": "f"}
+WORDS = "give none, auto, required, or an object whose type is function, custom or allowed_tools"
+MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
+    (CHAT, {"tools": [{"type": "function", "function": {}}]}, "tools.0.function.name", "Field required"),
+    (CHAT, {"tools": [{"type": "function", "function": {"function": {"name": "f"}}}]}, "tools.0.function.name",
+     "Field required"),
+    (CHAT, {"tools": [FUNCTION, FLAT]}, "tools.1.function", "Field required"),
+    (CHAT, {"tools": [{"type": "custom", "name": "f"}]}, "tools.0.custom", "Field required"),
+    (CHAT, {"tool_choice": {"type": "allowed_tools", "allowed_tools": {
+        "mode": "auto", "tools": [{"type": "function", "function": {}}]}}},
+     "tool_choice.allowed_tools.tools.0.function.name", "Field required"),
+    (CHAT, {"thinking": {"type": "on"}}, "thinking.type", "Input should be 'enabled', 'disabled',"),
+    (CHAT, {"thinking": {"type": "enabled", "budget_tokens": -2}}, "thinking.budget_tokens", "Input should be"),
+    (CHAT, {"thinking": []}, "thinking", "Input should be a valid boolean"),
+    (CHAT, {"functions": [{"name": "f"}]}, "functions", "functions are given as tools here; send tools"),
+    (CHAT, {"function_call": "auto"}, "function_call", "functions are given as tools here; send tool_choice"),
+    (RESPONSES, {"tools": [FUNCTION]}, "tools.0.name", "Field required"),
+    (RESPONSES, {"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools.0.name", "Field required"),
+    (RESPONSES, {"tools": [{"type": "namespace", "name": "n", "tools": [FUNCTION]}]}, "tools.0.tools.0.name",
+     "Field required"),
+    (RESPONSES, {"tool_choice": FUNCTION}, "tool_choice.name", "Field required"),
+    (RESPONSES, {"input": [{"type": "function_call_output", "output": "x"}]}, "input.0.call_id", "Field required"),
+    (RESPONSES, {"input": [{"type": "function_call", "function_call": {}, "call_id": "a"}]}, "input.0.name",
+     "Field required"),
+    (RESPONSES, {"input": [{"type": "reasoning", "reasoning": {"summary": 5}, "summary": 5}]}, "input.0.summary",
+     "Input should be a valid list"),
+    *((path, {"tools": [tool], "tool_choice": {"type": word}}, "tool_choice", WORDS)
+      for path, tool in ((CHAT, FUNCTION), (RESPONSES, FLAT)) for word in ("auto", "none", "any", "required", "tool")),
+    (MESSAGES, {"tools": [{"custom": {"name": 5}, "name": "f"}]}, "tools.0.input_schema", "Field required"),
+    (OLLAMA, {"tools": [{"function": {"function": {"name": "f"}}}]}, "tools.0.function.name", "Field required"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "more", "place", "message"), MISTAKES)
+def test_where_it_stands(server: Running, path: str, more: dict[str, Any], place: str, message: str) -> None:
+    turns = {"input": "x"} if path == RESPONSES else {"messages": [{"role": "user", "content": "x"}]}
+    answer = send("POST", server.url + path, json={"model": "demo", "max_tokens": 1} | turns | more
+                  if path == MESSAGES else turns | more)  # fmt: skip
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    told = error if isinstance(error, str) else error["message"]
+    assert told.startswith(f"{place}: {message}")
+    if path in (CHAT, RESPONSES):
+        assert error["param"] == place
