@@ -4,6 +4,7 @@ The prompt tells results apart by nothing but their order, and clients that run 
 as they come.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,26 +24,44 @@ class _Turn:
     rest: list[Message] = field(default_factory=list)
 
     @property
-    def identities(self) -> list[str]:
-        """The ids of its calls, of those that have one."""
-        return [call["id"] for call in self.message.get("tool_calls") or [] if call.get("id")]
+    def calls(self) -> list[dict[str, Any]]:
+        return self.message.get("tool_calls") or []
 
     def ordered(self) -> Iterator[Message]:
         """The turn's messages. Among results, a call that has none gets one that says so, lest the next one's be taken
         for its."""
         yield self.message
-        calls = self.message.get("tool_calls") or []
-        placed: dict[int, Message] = {}
-        for fits in (_has_id, _has_name, _has_neither):
-            for result in [result for result in self.results if not _is_in(result, placed)]:
-                place = next((n for n, call in enumerate(calls) if n not in placed and fits(result, call)), None)
-                if place is not None:
-                    placed[place] = result
-        yield from (result for result in self.results if not _is_in(result, placed))  # of calls of earlier turns
+        placed = self._placed()
+        taken = {id(result) for result in placed.values()}
+        yield from (result for result in self.results if id(result) not in taken)  # of calls of earlier turns
         if placed:
-            for place, call in enumerate(calls):
+            for place, call in enumerate(self.calls):
                 yield placed.get(place) or _without_result(call)
         yield from self.rest
+
+    def _placed(self) -> dict[int, Message]:
+        """Results by the places of their calls: first those with ids, then those that name a function, then the others,
+        each to the first call that is left."""
+        placed: dict[int, Message] = {}
+        places = {call["id"]: place for place, call in enumerate(self.calls) if call.get("id")}
+        bare = []
+        for result in self.results:
+            if not result.get("tool_call_id"):
+                bare.append(result)
+            elif (own := places.get(result["tool_call_id"])) is not None:
+                placed[own] = result
+        named: dict[Any, deque[int]] = {}
+        for place, call in enumerate(self.calls):
+            if place not in placed:
+                named.setdefault(call["function"]["name"], deque()).append(place)
+        others = []
+        for result in bare:
+            if waiting := named.get(result.get("name")):
+                placed[waiting.popleft()] = result
+            else:
+                others.append(result)
+        free = (place for place in range(len(self.calls)) if place not in placed)
+        return placed | dict(zip(free, others, strict=False))
 
 
 def in_order(messages: Sequence[Message], param: str = "messages") -> list[Message]:
@@ -60,10 +79,7 @@ def in_order(messages: Sequence[Message], param: str = "messages") -> list[Messa
         if message["role"] == "assistant":
             ordered += turn.ordered() if turn is not None else ()
             turn = _Turn(message)
-            for identity in turn.identities:
-                if turn.identities.count(identity) > 1:
-                    raise Refusal(400, f"several calls have the id {identity!r}; give each one of its own", param=param)
-                has_result[identity] = False
+            has_result.update(_waiting(turn, param))
             continue
         if message["role"] == "tool":
             _check_result(message.get("tool_call_id"), has_result, param)
@@ -72,6 +88,17 @@ def in_order(messages: Sequence[Message], param: str = "messages") -> list[Messa
         else:
             (turn.results if message["role"] == "tool" else turn.rest).append(message)
     return [*ordered, *(turn.ordered() if turn is not None else ())]
+
+
+def _waiting(turn: _Turn, param: str) -> dict[str, bool]:
+    """The ids of a turn's calls, none of which has a result yet. Raises Refusal for one that comes twice."""
+    waiting: dict[str, bool] = {}
+    for call in turn.calls:
+        if identity := call.get("id"):
+            if identity in waiting:
+                raise Refusal(400, f"several calls have the id {identity!r}; give each one of its own", param=param)
+            waiting[identity] = False
+    return waiting
 
 
 def _check_result(identity: str | None, has_result: dict[str, bool], param: str) -> None:
@@ -85,22 +112,6 @@ def _check_result(identity: str | None, has_result: dict[str, bool], param: str)
     if has_result[identity]:
         raise Refusal(400, f"the call {identity!r} has two results; send one for each call", param=param)
     has_result[identity] = True
-
-
-def _has_id(result: Message, call: dict[str, Any]) -> bool:
-    return bool(result.get("tool_call_id")) and result["tool_call_id"] == call.get("id")
-
-
-def _has_name(result: Message, call: dict[str, Any]) -> bool:
-    return not result.get("tool_call_id") and result.get("name") == call["function"]["name"]
-
-
-def _has_neither(result: Message, call: dict[str, Any]) -> bool:
-    return not result.get("tool_call_id")
-
-
-def _is_in(result: Message, placed: dict[int, Message]) -> bool:
-    return any(result is other for other in placed.values())
 
 
 def _without_result(call: dict[str, Any]) -> Message:
