@@ -11,7 +11,7 @@ from qwill.server.errors import Refusal
 from qwill.server.keys import Keys
 from qwill.server.openai.responses_store import Remembered, ResponseStore, memory_of
 from qwill.server.settings import Settings
-from server.asking import streamed
+from server.asking import send, streamed
 from server.responses_client import SUM, ask, client_of
 from server.running import Running, running
 
@@ -67,6 +67,39 @@ def test_stored_responses(client: openai.OpenAI) -> None:
     assert (caught.value.code, caught.value.param) == ("previous_response_not_found", "previous_response_id")
     with pytest.raises(openai.NotFoundError, match="no item 'msg_1' is stored"):
         ask(client, [{"type": "item_reference", "id": "msg_1"}])
+
+
+@pytest.mark.parametrize("kind", ["function_call", "custom_tool_call"])
+@pytest.mark.parametrize("refers", [False, True])
+def test_a_call_that_was_cut_off_may_be_answered(server: Running, kind: str, refers: bool) -> None:
+    """A program that could not read it says so, in the next request; where it says nothing, the call is left out. The
+    model reads the same as from a client that keeps the conversation."""
+    long = "(ab){999}"
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": f"^{long}$"}}, "required": ["a"]}
+    form = {"type": "grammar", "syntax": "regex", "definition": long}
+    function = {"type": "function", "name": "f", "parameters": schema}
+    tool = {"type": "custom", "name": "f", "format": form} if kind == "custom_tool_call" else function
+    question = {"role": "user", "content": "x"}
+    body = {"tools": [tool], "tool_choice": "required", "max_output_tokens": 60, "reasoning": {"effort": "none"}}
+
+    def told(**more: Any) -> dict[str, Any]:
+        answer = send("POST", f"{server.url}/v1/responses", json=body | more)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    first = told(input=[question])
+    (call,) = first["output"]
+    assert (call["type"], call["status"]) == (kind, "incomplete")
+    output = {"type": f"{kind}_output", "call_id": call["call_id"], "output": "That is no JSON."}
+    calls = [{"type": "item_reference", "id": call["id"]}] if refers else []
+    before = {} if refers else {"previous_response_id": first["id"]}
+    second = told(input=[*([question] if refers else []), *calls, output], **before)
+    assert second["usage"]["input_tokens"] == told(input=[question, call, output])["usage"]["input_tokens"]
+    third = told(input=[question], previous_response_id=second["id"])
+    assert third["usage"]["input_tokens"] > second["usage"]["input_tokens"]
+    other = told(input=[question], previous_response_id=first["id"])
+    assert other["usage"]["input_tokens"] == told(input=[question, question])["usage"]["input_tokens"]
 
 
 def test_what_is_not_stored(client: openai.OpenAI, server: Running) -> None:

@@ -37,7 +37,7 @@ async def create_response(request: Request, body: ResponsesRequest) -> Response:
     """Answers a conversation; with `stream` as server-sent events."""
     asker, remembered = caller(request), store(request)
     before, new = _conversation(request, body)
-    items = [*before.conversation, *new] if before is not None else new
+    items = before.followed_by(new) if before is not None else new
     keeps = body.store is not False and remembered.most > 0
     size = remembered.size(new, before) if keeps else 0
     asked = await service(request).begin(responses_ask(body, items), asker)
@@ -55,7 +55,7 @@ async def create_response(request: Request, body: ResponsesRequest) -> Response:
 async def count_input_tokens(request: Request, body: ResponsesRequest) -> Response:
     """How many tokens a conversation has as a prompt, tools and images included, whether or not it fits."""
     before, new = _conversation(request, body)
-    items = [*before.conversation, *new] if before is not None else new
+    items = before.followed_by(new) if before is not None else new
     ask = responses_ask(body, items)
     ids, _ = await service(request).prompt_tokens(ask)
     return telling(JSON({"object": "response.input_tokens", "input_tokens": len(ids)}), ask.ignored)

@@ -22,10 +22,20 @@ class Remembered:
     size: int
 
     @property
-    def conversation(self) -> list[Stored]:
-        """What the next request goes on from: all but a call that was cut off, which nobody can answer."""
-        cut = [item for item in self.body["output"] if item["type"] in CALLS and item["status"] != "completed"]
-        return [*self.items, *(item for item in self.body["output"] if item not in cut)]
+    def all_items(self) -> list[Stored]:
+        """The items that it answers, and its own."""
+        return [*self.items, *self.body["output"]]
+
+    def followed_by(self, new: Sequence[Stored]) -> list[Stored]:
+        """The conversation with the items of the next request: without a call that was cut off, unless they have an
+        output of it."""
+        answered = {item.get("call_id") for item in new}
+        own = [
+            item
+            for item in self.body["output"]
+            if item["type"] not in CALLS or item["status"] == "completed" or item["call_id"] in answered
+        ]
+        return [*self.items, *own, *new]
 
 
 class ResponseStore:
@@ -51,7 +61,7 @@ class ResponseStore:
     def items(self, owner: str) -> dict[str, Stored]:
         """All items by their ids, which are those of the newest response where several have the same."""
         own = [response for response in self._responses.values() if response.owner == owner]
-        return {item["id"]: item for response in own for item in response.conversation}
+        return {item["id"]: item for response in own for item in response.all_items}
 
     def size(self, items: Sequence[Stored], before: Remembered | None) -> int:
         """Bytes of a conversation that goes on from the one before. Raises Refusal when it is too large to store.
