@@ -204,3 +204,13 @@ def test_a_schema_that_cannot_be_held_to(llm: LLM) -> None:
             InvalidArgument, match=r"tool f is strict, and tools\.f\.parameters\.properties\.a\.not cannot"
         ):
             ask(llm, SUM, tools=[{**bad[0], "strict": True}], tool_choice=choice)
+
+
+def test_a_named_function_beside_strict_ones_is_the_one_that_is_called() -> None:
+    """Wherever in the list it stands."""
+    others = [{"type": "function", "function": {"name": name, "parameters": {}, "strict": True}} for name in "ab"]
+    wanted = {"type": "function", "function": {"name": "c", "parameters": {}}}
+    for place in range(3):
+        tools = [*others[:place], wanted, *others[place:]]
+        turn = turn_of(False, False, tools, {"type": "function", "function": {"name": "c"}})
+        assert list(turn.functions) == ["c"]

@@ -53,8 +53,7 @@ def turn_of(opened: bool, thinking: bool, tools: Tools | None, choice: ToolChoic
         name, mode = choice, choice if choice in MODES else ""
     if mode == "none":
         return Turn(opened, thinking, {}, may_call=False)
-    strict = frozenset(name for tool in tools or [] if function_of(tool).get("strict") is True
-                       and isinstance(name := function_of(tool).get("name"), str))  # fmt: skip
+    strict = frozenset(function["name"] for function in map(function_of, tools or []) if function.get("strict") is True)
     if mode == "auto":
         bound = bool(strict) or structured
         follow = {name: schema if name in strict else None for name, schema in schemas.items()} if bound else {}

@@ -47,7 +47,7 @@ class ForcedLLM(LLM):
         answer = super()._answer(*arguments, **more)
         assert self.tokenizer is not None
         tokens = self.tokenizer.encode(self.says + "<|im_end|>", allow_special=True)
-        answer.request.sampler._rules = Forced(tokens)
+        answer.request.sampler.rules = Forced(tokens)
         return answer
 
 

@@ -158,7 +158,7 @@ def test_usage_in_every_event(client: openai.OpenAI) -> None:
     counts = [usage.completion_tokens for usage in usages if usage is not None]
     assert len(counts) == len(usages)
     assert counts == sorted(counts)
-    assert counts[0] < counts[-1]
+    assert 0 < counts[0] <= counts[-1]  # a busy client may get all at once
     assert usages[-1] == told[-1].usage
 
 

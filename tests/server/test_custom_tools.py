@@ -227,20 +227,6 @@ def test_a_custom_tool_and_a_function_of_one_name(server: Running) -> None:
         assert [(item["type"], item["name"]) for item in answer["output"]] == [(expected, "code")]
 
 
-def test_a_call_that_is_none_is_no_item() -> None:
-    """Its item ends as incomplete, with what came of its input, and the text follows as a message."""
-    output = Output(None, told_as={"code": Known(CUSTOM, "code")})
-    piece = ToolCallPiece(0, "code", '{"input": "ab"', first=True)
-    deltas = [StreamDelta("tool_call_piece", piece=piece), StreamDelta("content", "<tool_call>\nab")]
-    events = [event for delta in deltas for event in output.take(delta)]
-    assert [event["type"].removeprefix("response.") for event in events] == [
-        "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done", "output_item.done",
-        "output_item.added", "content_part.added", "output_text.delta",
-    ]  # fmt: skip
-    assert (events[2]["input"], events[3]["item"]["input"], events[3]["item"]["status"]) == ("ab", "ab", "incomplete")
-    assert not output.items
-
-
 def test_several_calls_of_both_kinds() -> None:
     """Pieces of a function's arguments come as they are written, a custom tool's input at once."""
     output = Output(None, told_as={"code": Known(CUSTOM, "code"), "a__f": Known(FUNCTION, "f", "a")})

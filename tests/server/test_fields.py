@@ -159,7 +159,7 @@ def test_usage_in_every_event(server: Running, logprobs: bool) -> None:
     counts = [one["usage"]["completion_tokens"] for one in events if one.get("usage")]
     assert len(counts) == len(events) - 1  # the first has the role alone
     assert counts == sorted(counts)
-    assert counts[-1] > counts[0] > 0
+    assert counts[-1] >= counts[0] > 0  # a busy client may get all at once
     assert {one["usage"]["prompt_tokens"] for one in events if one.get("usage")} == {
         events[-1]["usage"]["prompt_tokens"]
     }

@@ -89,7 +89,7 @@ def grow(tokenizer: Tokenizer, text: str, sizes: list[int], ahead: int = 0, fini
     ids = tokenizer.encode(text, allow_special=True)
     request: Any = SimpleNamespace(
         params=SamplingParams(logprobs=0), output_ids=[], samples=[], finish_reason=None, cached=0,
-        prompt=SimpleNamespace(token_ids=[], media=()),
+        prompt=SimpleNamespace(token_ids=[], media=()), reader=None,
     )  # fmt: skip
     answer = Answer(request, tokenizer, Router(True, [TOOL]))
     tokens = TextTokens(answer, tokenizer)
