@@ -4,7 +4,7 @@ pydantic puts the name of a union's member into the place of a mistake; `without
 clients know their own fields alone.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, GetCoreSchemaHandler
@@ -16,6 +16,16 @@ from qwill.server.schemas import Open
 def without_members(place: Iterable[int | str]) -> list[str]:
     """The fields and numbers that lead to a mistake."""
     return [str(part) for part in place if not (isinstance(part, str) and part[:1] == "<" and part[-1:] == ">")]
+
+
+def as_member(kind: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
+    """The same as the tag of a union's member, which `without_members` knows."""
+
+    def tag(value: Any) -> str | None:
+        found = kind(value)
+        return None if found is None else f"<{found}>"
+
+    return tag
 
 
 class TextOr:

@@ -15,7 +15,7 @@ from qwill.server.anthropic.blocks import (
     as_blocks,
 )
 from qwill.server.anthropic.client_tools import TYPED, family_of, function_of
-from qwill.server.kinds import ByType
+from qwill.server.kinds import ByType, as_member
 from qwill.server.schemas import Number, Schema, Strict, other_than, type_of
 from qwill.server.tools import FUNCTION, Given, Known
 
@@ -49,11 +49,14 @@ class SystemTurn(Piece):
     output_config: Any = None
 
 
+OWN = ("custom", FUNCTION)  # the latter as other dialects have it
+
+
 class ClientTool(CacheablePiece):
     """A function that the model may call and the client runs."""
 
     IGNORED = CACHE | {"eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"}
-    type: Literal["custom"] | None = None
+    type: Literal["custom", "function"] | None = None
     name: ToolName
     description: str | None = None
     input_schema: Schema
@@ -98,14 +101,16 @@ def _kind_of_tool(value: Any) -> str | None:
     kind = type_of(value)
     if kind is None:
         return "custom" if not isinstance(value, Mapping) or value.get("type") is None else None
-    return "custom" if kind == "custom" else "typed" if family_of(kind) is not None else "other"
+    return "custom" if kind in OWN else "typed" if family_of(kind) is not None else "other"
 
 
 Tool = Annotated[
-    Annotated[ClientTool, Tag("custom")]
-    | Annotated[TypedTool, Tag("typed")]
-    | Annotated[dict[str, Any], other_than("custom"), Tag("other")],
-    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message="the type of a tool is a text"),
+    Annotated[ClientTool, Tag("<custom>")]
+    | Annotated[TypedTool, Tag("<typed>")]
+    | Annotated[dict[str, Any], other_than(*OWN), Tag("<other>")],
+    Discriminator(
+        as_member(_kind_of_tool), custom_error_type="no_type", custom_error_message="the type of a tool is a text"
+    ),
 ]
 
 

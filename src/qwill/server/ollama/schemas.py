@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from qwill.effort import EFFORTS
 from qwill.server.content import Content, ImagePart
+from qwill.server.kinds import as_member
 from qwill.server.schemas import Function, Number, Open, Placed, Schema, Strict, other_than, type_of
 from qwill.server.tools import FUNCTION, Given, Known
 
@@ -35,14 +36,14 @@ class OllamaFunctionCall(Open):
 
     index: int | None = None
     name: str
-    arguments: Any
+    arguments: Any = Field(default_factory=dict)
 
 
 class OllamaToolCall(Open):
     """A call in an earlier answer."""
 
     id: str | None = None
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
     index: int | None = None
     function: OllamaFunctionCall
 
@@ -51,7 +52,7 @@ class OllamaMessage(Placed):
     """A message of a conversation. Images are files in base64, or their `data:` addresses. What clients of OpenAI's API
     call otherwise is taken, too: content in parts, reasoning, and a tool's `name`."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
     thinking: str | None = None
     reasoning_content: str | None = None
@@ -91,7 +92,7 @@ class OllamaMessage(Placed):
 class OllamaTool(Open):
     """A function that the model may call."""
 
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
     function: Function
 
     def given(self) -> Given:
@@ -105,8 +106,8 @@ def _kind_of_tool(value: Any) -> str:
 
 
 Tool = Annotated[
-    Annotated[OllamaTool, Tag("function")] | Annotated[dict[str, Any], other_than("function"), Tag("other")],
-    Discriminator(_kind_of_tool),
+    Annotated[OllamaTool, Tag("<function>")] | Annotated[dict[str, Any], other_than("function"), Tag("<other>")],
+    Discriminator(as_member(_kind_of_tool)),
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from qwill.server.custom_tools import custom_function
+from qwill.server.kinds import as_member
 from qwill.server.schemas import Function, Open, other_than, type_of
 from qwill.server.tools import CUSTOM, FUNCTION, Choice, Given, Known, Mode
 
@@ -71,10 +72,10 @@ def _kind_of_tool(value: Any) -> str | None:
 
 
 Tool = Annotated[
-    Annotated[FunctionTool, Tag("function")]
-    | Annotated[CustomTool, Tag("custom")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("other")],
-    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[FunctionTool, Tag("<function>")]
+    | Annotated[CustomTool, Tag("<custom>")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("<other>")],
+    Discriminator(as_member(_kind_of_tool), custom_error_type="no_type", custom_error_message=NO_TYPE),
 ]
 
 
@@ -99,10 +100,10 @@ class NamedCustom(Open):
 
 
 Named = Annotated[
-    Annotated[NamedFunction, Tag("function")]
-    | Annotated[NamedCustom, Tag("custom")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("other")],
-    Discriminator(_kind_of_tool, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[NamedFunction, Tag("<function>")]
+    | Annotated[NamedCustom, Tag("<custom>")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("<other>")],
+    Discriminator(as_member(_kind_of_tool), custom_error_type="no_type", custom_error_message=NO_TYPE),
 ]
 
 
@@ -127,13 +128,13 @@ def _kind_of_choice(value: Any) -> str | None:
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("mode")]
-    | Annotated[NamedFunction, Tag("function")]
-    | Annotated[NamedCustom, Tag("custom")]
-    | Annotated[AllowedTools, Tag("allowed_tools")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM, "allowed_tools"), Tag("other")],
+    Annotated[Literal["none", "auto", "required"], Tag("<mode>")]
+    | Annotated[NamedFunction, Tag("<function>")]
+    | Annotated[NamedCustom, Tag("<custom>")]
+    | Annotated[AllowedTools, Tag("<allowed_tools>")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM, "allowed_tools"), Tag("<other>")],
     Discriminator(
-        _kind_of_choice,
+        as_member(_kind_of_choice),
         custom_error_type="no_choice",
         custom_error_message="give none, auto, required, or an object whose type is function, custom or allowed_tools",
     ),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from qwill.server.kinds import TextOr
+from qwill.server.kinds import TextOr, as_member
 from qwill.server.openai.chat_schemas import Sampling
 from qwill.server.openai.responses_content import Content
 from qwill.server.openai.responses_tools import Name, Tool, ToolChoice
@@ -120,15 +120,17 @@ def _kind_of_item(value: Any) -> str | None:
 
 
 Item = Annotated[
-    Annotated[MessageItem, Tag("message")]
-    | Annotated[CallItem, Tag("function_call")]
-    | Annotated[CustomCallItem, Tag("custom_tool_call")]
-    | Annotated[CallOutputItem, Tag("output")]
-    | Annotated[ReasoningItem, Tag("reasoning")]
-    | Annotated[ItemReference, Tag("item_reference")]
-    | Annotated[dict[str, Any], other_than(*KINDS), Tag("other")],
+    Annotated[MessageItem, Tag("<message>")]
+    | Annotated[CallItem, Tag("<function_call>")]
+    | Annotated[CustomCallItem, Tag("<custom_tool_call>")]
+    | Annotated[CallOutputItem, Tag("<output>")]
+    | Annotated[ReasoningItem, Tag("<reasoning>")]
+    | Annotated[ItemReference, Tag("<item_reference>")]
+    | Annotated[dict[str, Any], other_than(*KINDS), Tag("<other>")],
     Discriminator(
-        _kind_of_item, custom_error_type="no_type", custom_error_message="an item is an object with a type or a role"
+        as_member(_kind_of_item),
+        custom_error_type="no_type",
+        custom_error_message="an item is an object with a type or a role",
     ),
 ]
 

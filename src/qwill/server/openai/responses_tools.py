@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from qwill.server.custom_tools import custom_function
+from qwill.server.kinds import as_member
 from qwill.server.schemas import Open, Schema, other_than, type_of
 from qwill.server.tools import CUSTOM, FUNCTION, NAMESPACE, OWN, Choice, Given, Known, Mode, given
 
@@ -63,11 +64,11 @@ def _any_type(value: Any) -> str | None:
 
 
 Inner = Annotated[
-    Annotated[FunctionTool, Tag("function")]
-    | Annotated[CustomTool, Tag("custom")]
-    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("other")],
+    Annotated[FunctionTool, Tag("<function>")]
+    | Annotated[CustomTool, Tag("<custom>")]
+    | Annotated[dict[str, Any], other_than(FUNCTION, CUSTOM), Tag("<other>")],
     Discriminator(
-        lambda value: "other" if (kind := _any_type(value)) == NAMESPACE else kind,
+        as_member(lambda value: "other" if (kind := _any_type(value)) == NAMESPACE else kind),
         custom_error_type="no_type",
         custom_error_message=NO_TYPE,
     ),
@@ -84,11 +85,11 @@ class NamespaceTool(Open):
 
 
 Tool = Annotated[
-    Annotated[FunctionTool, Tag("function")]
-    | Annotated[CustomTool, Tag("custom")]
-    | Annotated[NamespaceTool, Tag("namespace")]
-    | Annotated[dict[str, Any], other_than(*OWN), Tag("other")],
-    Discriminator(_any_type, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[FunctionTool, Tag("<function>")]
+    | Annotated[CustomTool, Tag("<custom>")]
+    | Annotated[NamespaceTool, Tag("<namespace>")]
+    | Annotated[dict[str, Any], other_than(*OWN), Tag("<other>")],
+    Discriminator(as_member(_any_type), custom_error_type="no_type", custom_error_message=NO_TYPE),
 ]
 
 
@@ -106,8 +107,8 @@ def _one_or_other(value: Any) -> str | None:
 
 
 Named = Annotated[
-    Annotated[OneTool, Tag("one")] | Annotated[dict[str, Any], other_than(*OWN), Tag("other")],
-    Discriminator(_one_or_other, custom_error_type="no_type", custom_error_message=NO_TYPE),
+    Annotated[OneTool, Tag("<one>")] | Annotated[dict[str, Any], other_than(*OWN), Tag("<other>")],
+    Discriminator(as_member(_one_or_other), custom_error_type="no_type", custom_error_message=NO_TYPE),
 ]
 
 
@@ -126,12 +127,12 @@ def _kind_of_choice(value: Any) -> str | None:
 
 
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("mode")]
-    | Annotated[OneTool, Tag("one")]
-    | Annotated[AllowedTools, Tag("allowed_tools")]
-    | Annotated[dict[str, Any], other_than(*OWN, "allowed_tools"), Tag("other")],
+    Annotated[Literal["none", "auto", "required"], Tag("<mode>")]
+    | Annotated[OneTool, Tag("<one>")]
+    | Annotated[AllowedTools, Tag("<allowed_tools>")]
+    | Annotated[dict[str, Any], other_than(*OWN, "allowed_tools"), Tag("<other>")],
     Discriminator(
-        _kind_of_choice,
+        as_member(_kind_of_choice),
         custom_error_type="no_choice",
         custom_error_message="give none, auto, required, or an object whose type is function, custom or allowed_tools",
     ),
