@@ -92,6 +92,16 @@ def test_another_question_behind_the_same_system_message(tmp_path: Path) -> None
         assert 100 < tokens - 120 < known < tokens - 40
 
 
+@pytest.mark.parametrize("keep_alive", [0, "0s", "1ms", 0.001])
+def test_models_are_kept_as_the_server_is_told(tmp_path: Path, keep_alive: Any) -> None:
+    """Whatever clients wanted whose requests were recorded, `ollama stop` among them."""
+    stop = {"model": "demo", "keep_alive": keep_alive}
+    lines = [{"path": "/api/generate", "body": more} for more in (stop | {"prompt": "Hi"}, stop)]
+    with warmed(written(tmp_path / "requests.jsonl", *lines)) as server:
+        (loaded,) = send("GET", f"{server.url}/api/ps").json()["models"]
+        assert loaded["expires_at"].startswith("9999-")
+
+
 def test_what_it_costs_is_counted_as_warming(tmp_path: Path) -> None:
     lines = [{"path": path, "body": body} for path, body in BODIES]
     with warmed(written(tmp_path / "requests.jsonl", *lines), usage_file=tmp_path / "usage.sqlite") as server:

@@ -23,7 +23,9 @@ WARMING = Key("warm", b"")  # whose answers have a single token
 CHAT = "/v1/chat/completions"
 PATHS = (CHAT, "/v1/completions", "/v1/messages", "/v1/responses", "/api/chat", "/api/generate")
 OK = 200
-STREAMED = ("stream", "stream_options")
+# How an answer comes is nobody's wish here, and how long a model is kept was one of the client's that was recorded: a
+# file with an `ollama stop` in it would unload what it has made warm.
+LEFT_OUT = ("stream", "stream_options", "keep_alive")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ async def warm(app: ASGIApp, requests: Sequence[Recorded]) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as client:
         for request in requests:
             started = time.monotonic()
-            body = {name: value for name, value in request.body.items() if name not in STREAMED} | {"stream": False}
+            body = {name: value for name, value in request.body.items() if name not in LEFT_OUT} | {"stream": False}
             if request.path == "/v1/responses":
                 body["store"] = False
             sent = json.dumps(body).encode()  # halves of surrogate pairs stay escaped
