@@ -84,7 +84,9 @@ class Recorder:
             raise InvalidArgument(f"requests cannot be written to {file} ({error.strerror})") from error
 
     def add(self, path: str, body: Any) -> None:
-        """Writes a request that was answered. `path` is one of PATHS."""
+        """Writes a request that was answered, if other servers can answer it. `path` is one of PATHS."""
+        if _goes_on(body):
+            return
         self._file.write(json.dumps({"path": path, "body": body}) + "\n")
         self._file.flush()
 
@@ -110,6 +112,13 @@ def _request(place: str, line: str) -> Recorded:
             f'{place}: a request is {{"path": ..., "body": {{...}}}}, or the body of a chat completion'
         )
     return Recorded(place, path, body)
+
+
+def _goes_on(body: Any) -> bool:
+    """Whether a request for a response means one that this server remembers and others do not."""
+    items = body.get("input")
+    types = [item.get("type") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return bool(body.get("previous_response_id")) or "item_reference" in types
 
 
 def _message(refused: dict[str, Any]) -> str:
