@@ -143,7 +143,7 @@ class PromptBuilder:
             token_ids = self.tokenizer.encode_template(rendered)
             return ChatPrompt(_text_prompt(token_ids, self._partings(token_ids)), opened, goes_on, frozenset(unheard))
         if not self._has_vision:
-            raise MediaError(f"{self._checkpoint.path}: has no vision tower; leave images and videos out")
+            raise MediaError(f"{self._checkpoint.path.name} has no vision tower; leave images and videos out")
         loaded = self._load_all(rendered, options)
         kinds: list[Kind] = ["image" if part.kind == "image" else "video" for part in rendered.media]
         texts = [placeholder_text(kind, patches, times) for kind, (patches, times) in zip(kinds, loaded, strict=True)]

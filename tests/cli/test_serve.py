@@ -1,5 +1,6 @@
 """`qwill serve` as a process: it starts, drains at SIGTERM, and comes back after kill -9 with what it had written."""
 
+import itertools
 import json
 import logging
 import re
@@ -133,6 +134,19 @@ def test_the_log_has_no_prompts_and_is_json() -> None:
     records = [json.loads(line) for line in log.splitlines()]
     assert any(record.get("path") == "/v1/chat/completions" and record["status"] == 200 for record in records)
     assert "Confidential" not in log
+
+
+def test_what_a_start_reads_to_be_warm_is_one_line_each(tmp_path: Path) -> None:
+    """It is no request of anybody's, and the log does not take it for one of the server's own to others."""
+    file = tmp_path / "first.jsonl"
+    file.write_text(json.dumps({"messages": [{"role": "user", "content": "Hi"}]}) + "\n")
+    command = [sys.executable, "-m", "qwill", "serve", "--port", "0", "--warm", str(file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = list(itertools.takewhile(lambda line: "http" not in line or line[0] == "{", process.stderr))
+        process.kill()
+    messages = [json.loads(line)["message"] for line in lines if line[0] == "{"]
+    assert messages == ["loaded", "warm"]
 
 
 @pytest.fixture

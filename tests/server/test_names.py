@@ -114,6 +114,17 @@ def test_names_that_nobody_gives(name: str) -> None:
     assert models("demo").find("x" * 256).name == "demo"
 
 
+def test_tags_may_be_left_out() -> None:
+    """As Ollama's clients do, whether or not the model was given one."""
+    tagged = models("a:latest", "b", aliases={"qwen:latest": "b", "qwen:7b": "a:latest"})
+    assert [tagged.find(name).name for name in ("a", "a:latest", "qwen", "qwen:7b")] == ["a:latest"] * 2 + [
+        "b",
+        "a:latest",
+    ]
+    with pytest.raises(ModelNotFound):
+        tagged.find("a:7b")
+
+
 def test_names_that_are_wrong() -> None:
     for more, message in (
         ({"aliases": {"x": "c"}}, "--alias x=c: no model 'c' here; there is a, b"),

@@ -87,3 +87,25 @@ def test_names(server: Running) -> None:
     assert "name" not in plain(*named)[0]
     answer = post(server, messages=named)
     assert (answer.status_code, answer.headers[HEADER]) == (200, "messages.name")
+
+
+def test_developers_are_heard_as_the_system_is(server: Running) -> None:
+    said = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    counts = [
+        post(server, messages=[{**said[0], "role": role}, said[1]]).json()["prompt_eval_count"]
+        for role in ("developer", "system")
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_what_calls_and_tools_may_leave_out(server: Running) -> None:
+    """A call without arguments, and no word on what is a function anyway."""
+    left_out = {"function": {"name": "f"}}
+    assert plain({"role": "assistant", "tool_calls": [left_out]}) == plain({"role": "assistant", "tool_calls": [CALL]})
+    question = {"role": "user", "content": QUESTION}
+    called = {"role": "assistant", "content": "", "tool_calls": [left_out | {"type": None}]}
+    answer = post(server, messages=[question, called, question], tools=[left_out | {"type": None}])
+    assert answer.status_code == 200, answer.text
+    wrong = {"type": None, "function": {"name": "f", "parameters": "{}"}}
+    refused = post(server, messages=[question], tools=[wrong])
+    assert refused.json()["error"].startswith("tools.0.function.parameters: ")

@@ -65,6 +65,7 @@ def test_a_model_is_described_before_it_is_loaded(tmp_path: Path) -> None:
         assert get(server, "/v1/models/other") == other
         shown = send("POST", f"{server.url}/api/show", json={"model": "other"}).json()
         assert shown["model_info"]["qwen35moe.context_length"] == 512
+        assert shown["model_info"]["general.basename"] == "other"
         properties = get(server, "/props", params={"model": "other"})
         assert properties["is_sleeping"] is True
         assert (properties["total_slots"], properties["n_ctx"]) == (3, 512)

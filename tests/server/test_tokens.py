@@ -7,6 +7,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from server.asking import send
 from server.running import Running
 
+TOOL = {"type": "function", "function": {"name": "f"}}
+
 
 def test_texts_come_back(server: Running) -> None:
     tokenizer = server.worker.llm.tokenizer
@@ -50,3 +52,9 @@ def test_the_template_makes_the_prompt(server: Running) -> None:
     rendered = template.render(messages=messages, add_generation_prompt=True)
     ids = send("POST", f"{server.url}/tokenize", json={"messages": messages}).json()["tokens"]
     assert send("POST", f"{server.url}/tokenize", json={"prompt": rendered}).json()["tokens"] == ids
+
+
+def test_what_a_conversation_says_in_vain(server: Running) -> None:
+    body = {"messages": [{"role": "user", "content": "Hi!", "opts": 1}], "tools": [{"type": "web_search"}, TOOL]}
+    said = send("POST", f"{server.url}/tokenize", json=body)
+    assert said.headers["x-qwill-ignored"] == "messages.opts, tools.web_search"

@@ -92,6 +92,41 @@ def test_another_question_behind_the_same_system_message(tmp_path: Path) -> None
         assert 100 < tokens - 120 < known < tokens - 40
 
 
+@pytest.mark.parametrize("keep_alive", [0, "0s", "1ms", 0.001])
+def test_models_are_kept_as_the_server_is_told(tmp_path: Path, keep_alive: Any) -> None:
+    """Whatever clients wanted whose requests were recorded, `ollama stop` among them."""
+    stop = {"model": "demo", "keep_alive": keep_alive}
+    lines = [{"path": "/api/generate", "body": more} for more in (stop | {"prompt": "Hi"}, stop)]
+    with warmed(written(tmp_path / "requests.jsonl", *lines)) as server:
+        (loaded,) = send("GET", f"{server.url}/api/ps").json()["models"]
+        assert loaded["expires_at"].startswith("9999-")
+
+
+def test_answers_of_at_least_so_many_tokens(tmp_path: Path) -> None:
+    with warmed(written(tmp_path / "requests.jsonl", {"messages": [USER], "min_tokens": 5, "n": 2})) as server:
+        assert figures(server)[0] > 0
+
+
+def test_what_only_this_server_remembers_is_not_recorded(tmp_path: Path) -> None:
+    """Another one would not start with it."""
+    file = tmp_path / "requests.jsonl"
+    with running(Settings(record_file=file)) as server:
+
+        def ask(**body: Any) -> dict[str, Any]:
+            answer = send("POST", f"{server.url}/v1/responses", json={"max_output_tokens": 16, **body})
+            assert answer.status_code == 200, answer.text
+            return dict(answer.json())
+
+        first = ask(input="Hi")
+        ask(input="And?", previous_response_id=first["id"])
+        said = {"role": "user", "content": "And?"}
+        ask(input=[{"type": "item_reference", "id": first["output"][-1]["id"]}, said])
+        ask(input=[said])
+    assert [request.body["input"] for request in read_requests(file)] == ["Hi", [said]]
+    with warmed(file):
+        pass
+
+
 def test_what_it_costs_is_counted_as_warming(tmp_path: Path) -> None:
     lines = [{"path": path, "body": body} for path, body in BODIES]
     with warmed(written(tmp_path / "requests.jsonl", *lines), usage_file=tmp_path / "usage.sqlite") as server:

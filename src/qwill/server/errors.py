@@ -62,6 +62,9 @@ ANTHROPIC_KINDS = {
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "server_error"}
 
 OVERFLOW = "context_length_exceeded"
+# By these words agents know that a picture of their history is at fault: they leave it out of the next request, which
+# would be refused like this one.
+UNSEEN = "Could not process image or video."
 PROMPT_FIELDS = {"/v1/responses": "input", "/v1/completions": "prompt", "/v1/embeddings": "input"}
 
 
@@ -92,7 +95,7 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, PromptTooLong):
         return _overflow(error)
     if isinstance(error, MediaError):
-        return Refusal(400, message, param=error.place)
+        return Refusal(400, f"{message}. {UNSEEN}", param=error.place)
     if isinstance(error, InvalidArgument | TemplateError):
         return Refusal(400, message)
     if isinstance(error, NotEnoughMemory | Stopped):

@@ -55,7 +55,7 @@ class Names(Generic[M]):
         """The model that a name, or none, stands for. Raises ModelNotFound."""
         if not name:
             return self._first
-        for spelled in (name, name.removesuffix(TAG)):
+        for spelled in (name, name.removesuffix(TAG), name + TAG):
             found = self._own.get(spelled) or self._others.get(spelled)
             if found is not None:
                 return found

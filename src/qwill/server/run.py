@@ -62,6 +62,7 @@ def serve(settings: Settings, models: Callable[[], Models], note: str = "") -> N
         handler.setFormatter(LogLine())
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # what is read to be warm says so itself
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a damaged picture is its sender's trouble
         sys.setswitchinterval(SWITCH_SECONDS)
         runner.run(_serve(settings, models, listening, note))

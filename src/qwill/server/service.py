@@ -38,7 +38,7 @@ class Service:
         """Prepares and queues the answers. Raises Refusal or a QwillError, before anything is computed."""
         self._check(ask)
         if caller.key is WARMING:
-            ask = replace(ask, params=replace(ask.params, max_tokens=1), choices=1)
+            ask = replace(ask, params=replace(ask.params, max_tokens=1, min_tokens=0), choices=1)
         started = time.perf_counter()
         served, worker = await self.models.lease(ask.model, ask.keep_seconds)
         try:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from qwill.llm import END_OF_TURN, LLM
 from qwill.server.errors import Refusal
-from qwill.server.http import JSON
+from qwill.server.http import JSON, telling
 from qwill.server.logprobs import text_of
 from qwill.server.openai.asking import chat_ask
 from qwill.server.openai.chat_schemas import ChatRequest
@@ -83,8 +83,9 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Response:
         raise Refusal(400, "give either prompt or messages", param="prompt")
     if body.messages is not None:
         fields = {"messages": body.messages, "tools": body.tools, "enable_thinking": body.enable_thinking}
-        ids, worker = await service(request).prompt_tokens(replace(chat_ask(_validated(fields)), model=body.model))
-        return JSON(_tokens(worker.llm, ids, body))
+        ask = replace(chat_ask(_validated(fields)), model=body.model)
+        ids, worker = await service(request).prompt_tokens(ask)
+        return telling(JSON(_tokens(worker.llm, ids, body)), ask.ignored)
     prompt = body.prompt or ""
     async with _tokenizer(request, body.model) as (tokenizer, llm):
         if len(prompt) > MOST_CHARACTERS:

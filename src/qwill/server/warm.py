@@ -23,7 +23,9 @@ WARMING = Key("warm", b"")  # whose answers have a single token
 CHAT = "/v1/chat/completions"
 PATHS = (CHAT, "/v1/completions", "/v1/messages", "/v1/responses", "/api/chat", "/api/generate")
 OK = 200
-STREAMED = ("stream", "stream_options")
+# How an answer comes is nobody's wish here, and how long a model is kept was one of the client's that was recorded: a
+# file with an `ollama stop` in it would unload what it has made warm.
+LEFT_OUT = ("stream", "stream_options", "keep_alive")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ async def warm(app: ASGIApp, requests: Sequence[Recorded]) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=None) as client:
         for request in requests:
             started = time.monotonic()
-            body = {name: value for name, value in request.body.items() if name not in STREAMED} | {"stream": False}
+            body = {name: value for name, value in request.body.items() if name not in LEFT_OUT} | {"stream": False}
             if request.path == "/v1/responses":
                 body["store"] = False
             sent = json.dumps(body).encode()  # halves of surrogate pairs stay escaped
@@ -82,7 +84,9 @@ class Recorder:
             raise InvalidArgument(f"requests cannot be written to {file} ({error.strerror})") from error
 
     def add(self, path: str, body: Any) -> None:
-        """Writes a request that was answered. `path` is one of PATHS."""
+        """Writes a request that was answered, if other servers can answer it. `path` is one of PATHS."""
+        if _goes_on(body):
+            return
         self._file.write(json.dumps({"path": path, "body": body}) + "\n")
         self._file.flush()
 
@@ -108,6 +112,13 @@ def _request(place: str, line: str) -> Recorded:
             f'{place}: a request is {{"path": ..., "body": {{...}}}}, or the body of a chat completion'
         )
     return Recorded(place, path, body)
+
+
+def _goes_on(body: Any) -> bool:
+    """Whether a request for a response means one that this server remembers and others do not."""
+    items = body.get("input")
+    types = [item.get("type") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return bool(body.get("previous_response_id")) or "item_reference" in types
 
 
 def _message(refused: dict[str, Any]) -> str:

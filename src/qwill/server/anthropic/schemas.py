@@ -49,11 +49,14 @@ class SystemTurn(Piece):
     output_config: Any = None
 
 
+OWN = ("custom", FUNCTION)  # the latter as other dialects have it
+
+
 class ClientTool(CacheablePiece):
     """A function that the model may call and the client runs."""
 
     IGNORED = CACHE | {"eager_input_streaming", "input_examples", "defer_loading", "allowed_callers"}
-    type: Literal["custom"] | None = None
+    type: Literal["custom", "function"] | None = None
     name: ToolName
     description: str | None = None
     input_schema: Schema
@@ -98,13 +101,13 @@ def _kind_of_tool(value: Any) -> str | None:
     kind = type_of(value)
     if kind is None:
         return "custom" if not isinstance(value, Mapping) or value.get("type") is None else None
-    return "custom" if kind == "custom" else "typed" if family_of(kind) is not None else "other"
+    return "custom" if kind in OWN else "typed" if family_of(kind) is not None else "other"
 
 
 Tool = Annotated[
     Annotated[ClientTool, member("custom")]
     | Annotated[TypedTool, member("typed")]
-    | Annotated[dict[str, Any], other_than("custom"), member("other")],
+    | Annotated[dict[str, Any], other_than(*OWN), member("other")],
     told_apart(_kind_of_tool, "the type of a tool is a text"),
 ]
 

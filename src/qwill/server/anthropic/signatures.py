@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from qwill.errors import InvalidArgument
 
 MARK = "qwill."
+DAMAGED = "Invalid signature in thinking block"  # the words by which clients know that they have to leave reasoning out
 
 
 def sign(reasoning: str, shown: bool) -> str:
@@ -23,4 +24,6 @@ def carried(signature: str) -> str:
     try:
         return urlsafe_b64decode(signature.removeprefix(MARK)).decode()
     except ValueError as error:
-        raise InvalidArgument("the signature of a thinking block is damaged; send blocks back as they came") from error
+        raise InvalidArgument(
+            f"{DAMAGED}: the signature of a thinking block is damaged; send blocks back as they came"
+        ) from error

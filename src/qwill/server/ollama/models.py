@@ -74,14 +74,15 @@ def _leaves(models: Models, served: Served) -> str:
 @router.post("/api/show", responses=SHOW_ANSWERS, tags=["Ollama"])
 async def show(request: Request, body: OllamaShowRequest) -> Response:
     """What a model is and can do."""
-    described = await describe(service(request).models.find(body.model or body.name))
+    served = service(request).models.find(body.model or body.name)
+    described = await describe(served)
     response = JSON(
         {
             "modified_at": _time(described.modified),
             "template": described.template,
             "parameters": _parameters(described),
             "details": _details(described),
-            "model_info": _info(described),
+            "model_info": _info(served.name, described),
             "capabilities": ["completion", "tools", "thinking", *(["vision"] if described.sees else [])],
         }
     )
@@ -130,7 +131,7 @@ def _details(described: Description) -> dict[str, Any]:
     }
 
 
-def _info(described: Description) -> dict[str, Any]:
+def _info(name: str, described: Description) -> dict[str, Any]:
     """Keys as in GGUF files. The context is the server's, since clients fill what they are told."""
     architecture, config, text = described.architecture, described.config, described.config.text
     own: dict[str, Any] = {
@@ -144,7 +145,9 @@ def _info(described: Description) -> dict[str, Any]:
         own |= {"expert_count": text.moe.experts, "expert_used_count": text.moe.top_k}
     if config.vision is not None:
         own |= {"vision.block_count": config.vision.depth, "vision.embedding_length": config.vision.hidden_size}
-    general = {"general.architecture": architecture, "general.parameter_count": described.parameters}
+    general = {
+        "general.architecture": architecture, "general.basename": name, "general.parameter_count": described.parameters,
+    }  # fmt: skip
     return general | {f"{architecture}.{key}": value for key, value in own.items()}
 
 

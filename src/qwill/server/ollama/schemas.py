@@ -36,14 +36,14 @@ class OllamaFunctionCall(Open):
 
     index: int | None = None
     name: str
-    arguments: Any
+    arguments: Any = Field(default_factory=dict)
 
 
 class OllamaToolCall(Open):
     """A call in an earlier answer."""
 
     id: str | None = None
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
     index: int | None = None
     function: OllamaFunctionCall
 
@@ -52,7 +52,7 @@ class OllamaMessage(Placed):
     """A message of a conversation. Images are files in base64, or their `data:` addresses. What clients of OpenAI's API
     call otherwise is taken, too: content in parts, reasoning, and a tool's `name`."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
     thinking: str | None = None
     reasoning_content: str | None = None
@@ -92,7 +92,7 @@ class OllamaMessage(Placed):
 class OllamaTool(Open):
     """A function that the model may call."""
 
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
     function: Function
 
     def given(self) -> Given:
