@@ -53,8 +53,14 @@ class Running:
 
 
 @contextmanager
-def running(settings: Settings | None = None, served: list[Served] | None = None, **more: Any) -> Iterator[Running]:
-    """`more` goes to Models. The server is drained at the end, and its engine must hold nothing but snapshots."""
+def running(
+    settings: Settings | None = None,
+    served: list[Served] | None = None,
+    around: Callable[[Any], Any] = lambda asgi: asgi,
+    **more: Any,
+) -> Iterator[Running]:
+    """`around` puts another ASGI application around the server's; `more` goes to Models. The server is drained at the
+    end, and its engine must hold nothing but snapshots."""
     settings = replace(settings or Settings(), port=0, drain_seconds=5)
     listening = listen(settings)
     ready = threading.Event()
@@ -64,7 +70,9 @@ def running(settings: Settings | None = None, served: list[Served] | None = None
         models = Models(served or [Served("demo", "demo", OPTIONS)], settings.max_waiting, **more)
         async with Application(settings, models) as application:
             state["application"] = application
-            state["server"] = server = Server(configuration(settings, application), application)
+            served_so = configuration(settings, application)
+            served_so.app = around(served_so.app)
+            state["server"] = server = Server(served_so, application)
             task = asyncio.create_task(server.serve([listening]))
             while not server.started and not task.done():
                 await asyncio.sleep(0.01)

@@ -19,12 +19,15 @@ from server.running import Running
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ADDRESS = "http://127.0.0.1:8080"
+ELSEWHERE = ROOT / "docs" / "clients.md"  # whose blocks tests/clients runs, by the programs that they are for
 
 
 def snippets(language: str) -> list[tuple[str, str]]:
     """Each block of that language, with the name of its page and its number."""
     found = []
     for page in PAGES:
+        if page == ELSEWHERE:
+            continue
         blocks = re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
         found += [(f"{page.stem} {index}", block) for index, block in enumerate(blocks)]
     return found
