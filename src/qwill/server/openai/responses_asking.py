@@ -10,8 +10,8 @@ from qwill.server.errors import Refusal
 from qwill.server.openai.asking import most_tokens, prompt_options, sampling_params, structure
 from qwill.server.openai.responses_items import Stored, is_lost, messages_of
 from qwill.server.openai.responses_schemas import LOGPROBS, ResponsesRequest
-from qwill.server.openai.responses_tools import choice_of, given_tools
-from qwill.server.tools import offer
+from qwill.server.openai.responses_tools import brought_tools, choice_of, given_tools
+from qwill.server.tools import Given, offer
 
 
 def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
@@ -24,7 +24,7 @@ def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
         max_thinking_tokens=most_tokens(body.thinking_budget),
         **_format(body),
     )
-    offered = offer(given_tools(body.tools or []), choice_of(body.tool_choice))
+    offered = offer(_tools(body, items), choice_of(body.tool_choice))
     lost = [] if isinstance(body.input, str) or not any(map(is_lost, body.input)) else ["input.reasoning"]
     limits = [body.max_tool_calls, 1 if body.parallel_tool_calls is False else None]
     return Ask(
@@ -41,6 +41,14 @@ def responses_ask(body: ResponsesRequest, items: Sequence[Stored]) -> Ask:
         priority=body.priority or 0,
         ignored=sorted({*body.ignored(), *offered.left_out, *lost}),
     )
+
+
+def _tools(body: ResponsesRequest, items: Sequence[Stored]) -> list[Given]:
+    """Those of the request, and those that its items make known beside them."""
+    own = given_tools(body.tools or [])
+    known = {one.tool for one in own}
+    brought = {one.tool: one for item in items for one in brought_tools(item)}
+    return [*own, *(one for tool, one in brought.items() if tool not in known)]
 
 
 def _logprobs(body: ResponsesRequest) -> int | None:

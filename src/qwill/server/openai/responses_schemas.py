@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from qwill.server.kinds import TextOr, member, told_apart
 from qwill.server.openai.chat_schemas import Sampling
 from qwill.server.openai.responses_content import Content
-from qwill.server.openai.responses_tools import Name, Tool, ToolChoice
+from qwill.server.openai.responses_tools import Name, Tool, ToolChoice, brought_tools
 from qwill.server.schemas import JsonSchema, MediaOptions, Open, Strict, other_than, refused
 
 Identity = Annotated[str, StringConstraints(min_length=1)]
@@ -199,7 +199,8 @@ class ResponsesRequest(Sampling):
         if self.truncation == "auto":
             yield "truncation"
         if not isinstance(self.input, str):
-            yield from (f"input.{item['type']}" for item in self.input if isinstance(item, dict))
+            others = (item for item in self.input if isinstance(item, dict))
+            yield from (f"input.{item['type']}" for item in others if not brought_tools(item))
         if any(what not in (LOGPROBS, ENCRYPTED) for what in self.include or []):
             yield "include"
 

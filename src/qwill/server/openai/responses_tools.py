@@ -1,10 +1,11 @@
 """The tools that a request to /v1/responses brings, and the choice among them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from qwill.server.custom_tools import custom_function, is_bound
 from qwill.server.kinds import member, told_apart
@@ -24,6 +25,7 @@ from qwill.server.tools import (
     given,
 )
 
+BRINGING = "additional_tools"  # an item that makes tools known
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -101,6 +103,9 @@ Tool = Annotated[
 ]
 
 
+_TOOL: TypeAdapter[Any] = TypeAdapter(Tool)
+
+
 class OneTool(Open):
     """A tool by its name."""
 
@@ -147,6 +152,18 @@ ToolChoice = Annotated[
 def given_tools(tools: Sequence[Any]) -> list[Given]:
     """A request's tools without words of this dialect, one after another where they come in namespaces."""
     return [one for tool in tools for one in (_inner(tool) if isinstance(tool, NamespaceTool) else [given(tool)])]
+
+
+def brought_tools(item: Mapping[str, Any]) -> list[Given]:
+    """The tools that an item of a conversation makes known, as far as they are well-formed and can be run."""
+    tools = item.get("tools")
+    if item.get("type") != BRINGING or not isinstance(tools, list):
+        return []
+    found: list[Any] = []
+    for tool in tools:
+        with suppress(ValidationError):
+            found.append(_TOOL.validate_python(tool))
+    return [one for one in given_tools(found) if one.function is not None]
 
 
 def _inner(space: NamespaceTool) -> list[Given]:
