@@ -42,6 +42,7 @@ def text(server: Running, **more: Any) -> str:
         {"response_format": {"type": "json_object", "schema": PERSON}},
         {"response_format": {"type": "json_schema", "schema": PERSON}},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": PERSON}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": None, "schema": PERSON}}},
     ],
 )
 def test_a_schema_by_any_name(server: Running, more: dict[str, Any]) -> None:

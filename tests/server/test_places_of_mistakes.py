@@ -8,6 +8,7 @@ from server.asking import send
 from server.dialects import CHAT, MESSAGES, OLLAMA, RESPONSES
 from server.running import Running
 
+COMPLETIONS = "/v1/completions"
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 FLAT = {"type": "function", "name": "f"}
 WORDS = "give none, auto, required, or an object whose type is function, custom or allowed_tools"
@@ -37,6 +38,13 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
      "Input should be a valid list"),
     *((path, {"tools": [tool], "tool_choice": {"type": word}}, "tool_choice", WORDS)
       for path, tool in ((CHAT, FUNCTION), (RESPONSES, FLAT)) for word in ("auto", "none", "any", "required", "tool")),
+    *((COMPLETIONS, {"prompt": prompt}, "prompt",
+       "give a text, a list of texts, token ids or a list of lists of token ids")
+      for prompt in (None, 5, [], {}, [{}])),
+    (COMPLETIONS, {"prompt": ["a", 5]}, "prompt.1", "Input should be a valid string"),
+    (COMPLETIONS, {"prompt": [1, "a"]}, "prompt.1", "Input should be a valid integer"),
+    (COMPLETIONS, {"prompt": [[1], [2, None]]}, "prompt.1.1", "Input should be a valid integer"),
+    (COMPLETIONS, {"prompt": [[]]}, "prompt.0", "List should have at least 1 item"),
     (MESSAGES, {"tools": [{"custom": {"name": 5}, "name": "f"}]}, "tools.0.input_schema", "Field required"),
     (OLLAMA, {"tools": [{"function": {"function": {"name": "f"}}}]}, "tools.0.function.name", "Field required"),
 ]  # fmt: skip
@@ -44,12 +52,13 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("path", "more", "place", "message"), MISTAKES)
 def test_where_it_stands(server: Running, path: str, more: dict[str, Any], place: str, message: str) -> None:
-    turns = {"input": "x"} if path == RESPONSES else {"messages": [{"role": "user", "content": "x"}]}
+    turns: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
+    turns = {RESPONSES: {"input": "x"}, COMPLETIONS: {}}.get(path, turns)
     answer = send("POST", server.url + path, json={"model": "demo", "max_tokens": 1} | turns | more
                   if path == MESSAGES else turns | more)  # fmt: skip
     assert answer.status_code == 400
     error = answer.json()["error"]
     told = error if isinstance(error, str) else error["message"]
     assert told.startswith(f"{place}: {message}")
-    if path in (CHAT, RESPONSES):
+    if path not in (MESSAGES, OLLAMA):
         assert error["param"] == place

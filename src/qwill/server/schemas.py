@@ -202,7 +202,7 @@ class Function(Open):
 class JsonSchema(Open):
     """A named JSON schema."""
 
-    name: str = "answer"
+    name: str | None = "answer"
     description: str | None = None
     schema_: Schema | None = Field(default=None, alias="schema")
     strict: bool | None = None

@@ -15,6 +15,7 @@ from qwill.server.asks import Ask, Asked
 from qwill.server.errors import Refusal, refusal_of
 from qwill.server.http import ALIVE, EVENTS, JSON, event, respond, telling, whole, with_list
 from qwill.server.ids import new_id
+from qwill.server.kinds import member, told_apart
 from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
 from qwill.server.openai.asking import most_tokens, sampling_params, structure
@@ -30,10 +31,28 @@ DEFAULT_TOKENS = 16  # as the OpenAI API has it
 Ids = Annotated[list[int], Field(min_length=1)]
 
 
+def _form_of_prompt(value: Any) -> str | None:
+    """What the first of several prompts is, they all have to be."""
+    if isinstance(value, str):
+        return "text"
+    first = value[0] if isinstance(value, list) and value else None
+    forms = {str: "texts", list: "lists", int: "ids", float: "ids"}
+    return forms.get(type(first))
+
+
+Prompt = Annotated[
+    Annotated[str, member("text")]
+    | Annotated[list[str], member("texts")]
+    | Annotated[Ids, member("ids")]
+    | Annotated[list[Ids], member("lists")],
+    told_apart(_form_of_prompt, "give a text, a list of texts, token ids or a list of lists of token ids"),
+]
+
+
 class CompletionRequest(Sampling):
     """Texts, or lists of token ids, that are continued."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1)] | Ids | Annotated[list[Ids], Field(min_length=1)]
+    prompt: Prompt
     max_tokens: int | None = None
     logprobs: int | None = None
     echo: bool | None = None
