@@ -50,6 +50,34 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
 ]  # fmt: skip
 
 
+VALUES: list[tuple[str, dict[str, Any], str, str]] = [
+    (CHAT, {"max_completion_tokens": 0, "max_tokens": 5}, "max_completion_tokens", "must be a whole number"),
+    (CHAT, {"max_tokens": 0}, "max_tokens", "must be a whole number"),
+    (RESPONSES, {"max_output_tokens": 0}, "max_output_tokens", "must be a whole number"),
+    (CHAT, {"repeat_penalty": 0}, "repeat_penalty", "must be from 0.01 to 100"),
+    (CHAT, {"repetition_penalty": 0, "repeat_penalty": 1}, "repetition_penalty", "must be from 0.01 to 100"),
+    (CHAT, {"thinking_budget": -2}, "thinking_budget", "must be a whole number"),
+    (RESPONSES, {"thinking_budget": -2}, "thinking_budget", "must be a whole number"),
+    (CHAT, {"guided_json": "{"}, "guided_json", "must be a JSON object"),
+    (CHAT, {"structured_outputs": {"json": "{"}}, "structured_outputs", "must be a JSON object"),
+    (COMPLETIONS, {"prompt": "x", "guided_regex": ""}, "guided_regex", "must be a text of at least one character"),
+    *((path, {"temperature": -1} | ({"prompt": "x"} if path == COMPLETIONS else {}), "temperature", "must be a number")
+      for path in (CHAT, RESPONSES, COMPLETIONS)),
+    (CHAT, {"stop": [""]}, "stop", "must be texts"),
+    (CHAT, {"seed": 2**65}, "seed", "must be"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "more", "field", "message"), VALUES)
+def test_which_value_it_is(server: Running, path: str, more: dict[str, Any], field: str, message: str) -> None:
+    turns: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
+    turns = {RESPONSES: {"input": "x"}, COMPLETIONS: {}}.get(path, turns)
+    answer = send("POST", server.url + path, json=turns | more)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, field)
+    assert error["message"].startswith(f"{field} {message}")
+
+
 @pytest.mark.parametrize(("path", "more", "place", "message"), MISTAKES)
 def test_where_it_stands(server: Running, path: str, more: dict[str, Any], place: str, message: str) -> None:
     turns: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}

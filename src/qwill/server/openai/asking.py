@@ -6,6 +6,7 @@ from typing import Any
 
 from qwill.effort import reasons
 from qwill.engine.sampling_params import SamplingParams
+from qwill.errors import InvalidArgument
 from qwill.prompt import PromptOptions
 from qwill.server.asks import Ask
 from qwill.server.content import Shown, plain_content, without_thoughts
@@ -19,6 +20,15 @@ from qwill.server.tools import CUSTOM, Known, Offered, given, offer
 from qwill.text.lark import literal
 
 AS_MANY_AS_FIT = -1
+# What clients call fields of SamplingParams; where several are given, the first one counts.
+OWN_NAMES = {
+    "max_tokens": ("max_completion_tokens", "max_output_tokens"),
+    "max_thinking_tokens": ("thinking_budget", "max_thinking_tokens", "thinking", "reasoning"),
+    "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
+    "json_schema": ("guided_json", "structured_outputs", "response_format", "text"),
+    "regex": ("guided_regex", "structured_outputs", "response_format"),
+    "grammar": ("guided_grammar", "structured_outputs", "response_format"),
+}
 NOT_SHOWN = {"content", "prefix", "annotations", "refusal", "audio", "function_call"}  # as it comes
 
 
@@ -67,17 +77,24 @@ def chat_ask(body: ChatRequest) -> Ask:
 
 
 def sampling_params(body: Sampling, **more: Any) -> SamplingParams:
-    """The fields that mean the same everywhere, and `more`. Raises InvalidArgument."""
+    """The fields that mean the same everywhere, and `more`. Raises Refusal, in which a field has the name that the
+    client knows it by."""
     stop = [body.stop] if isinstance(body.stop, str) and body.stop else body.stop or []
     repetition = body.repeat_penalty if body.repetition_penalty is None else body.repetition_penalty
     biases: Any = body.logit_bias or None
-    return SamplingParams(
+    given: dict[str, Any] = dict(
         temperature=body.temperature, top_p=body.top_p, top_k=None if body.top_k is None else max(body.top_k, 0),
         min_p=body.min_p, presence_penalty=body.presence_penalty, frequency_penalty=body.frequency_penalty,
         repetition_penalty=repetition, seed=body.seed, stop=tuple(stop), logit_bias=biases,
         stop_token_ids=tuple(body.stop_token_ids or ()), min_tokens=body.min_tokens or 0,
         ignore_eos=bool(body.ignore_eos), loop_detection=bool(body.loop_detection), **more,
     )  # fmt: skip
+    try:
+        return SamplingParams(**given)
+    except InvalidArgument as error:
+        name, _, wrong = str(error).partition(" ")
+        own = next((one for one in OWN_NAMES.get(name, ()) if getattr(body, one, None) is not None), name)
+        raise Refusal(400, f"{own} {wrong}", param=own if own in type(body).model_fields else None) from None
 
 
 def most_tokens(*stated: int | None) -> int | None:
