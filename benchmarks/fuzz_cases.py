@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import random
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -428,14 +429,13 @@ def _has_media(body: Any) -> bool:
 
 def filled(rng: random.Random, body: Any, damaged: bool) -> bytes:
     """As JSON, with pictures and videos in their places."""
-    text = json.dumps(body)
-    for mark in ("{image}", "{video}", "{base64}"):
-        while mark in text:
-            contents = rng.choice(_videos() if mark == "{video}" else _pictures())
-            contents = _damaged(rng, contents) if damaged else contents
-            coded = base64.b64encode(contents).decode()
-            text = text.replace(mark, coded if mark == "{base64}" else f"data:{mark[1:-1]}/x;base64,{coded}", 1)
-    return text.encode()
+
+    def contents(mark: re.Match[str]) -> str:
+        chosen = rng.choice(_videos() if mark[1] == "video" else _pictures())
+        coded = base64.b64encode(_damaged(rng, chosen) if damaged else chosen).decode()
+        return coded if mark[1] == "base64" else f"data:{mark[1]}/x;base64,{coded}"
+
+    return re.sub(r"\{(image|video|base64)\}", contents, json.dumps(body)).encode()
 
 
 def _damaged(rng: random.Random, contents: bytes) -> bytes:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ import pytest
 from server.running import PATIENCE, until
 
 from qwill import cli
+from qwill.server.models import Models, Served
 from qwill.server.run import LogLine
+from qwill.server.settings import Settings
 from qwill.server.usage import read_usage
 
 QUESTION = "Please remember this: " + "one two three four " * 40
@@ -190,3 +192,20 @@ def test_mistakes_end_with_a_line(options: list[str], message: str, capsys: pyte
     lines = capsys.readouterr().err.splitlines()
     assert message in lines[-1]
     assert lines[-1].startswith("qwill: ")
+
+
+def test_a_machine_without_a_folder_that_can_be_written_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose disk is read only."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    monkeypatch.setattr("tempfile.tempdir", "/dev/null")
+    told: list[tuple[list[Served], str]] = []
+
+    def serve(settings: Settings, models: Callable[[], Models], note: str) -> None:
+        told.append((models().all, note))
+
+    monkeypatch.setattr("qwill.server.run.serve", serve)
+    assert cli.main(["serve"]) == 0
+    (((served,), note),) = told
+    assert "disk_cache" not in served.options
+    assert note.startswith("models that are unloaded keep nothing of what they have read ([Errno ")
+    assert note.endswith("see --cache")

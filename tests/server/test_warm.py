@@ -127,6 +127,17 @@ def test_what_only_this_server_remembers_is_not_recorded(tmp_path: Path) -> None
         pass
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_full_disk_records_nothing_and_answers_all(stream: bool, caplog: pytest.LogCaptureFixture) -> None:
+    full = Path("/dev/full")  # every write to it fails
+    with running(Settings(record_file=full)) as server:
+        body = {"messages": [USER], "max_tokens": 1, "stream": stream}
+        for _ in range(2):
+            assert send("POST", f"{server.url}/v1/chat/completions", json=body).status_code == 200
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert told == ["a request cannot be written to /dev/full (No space left on device)"] * 2
+
+
 def test_what_it_costs_is_counted_as_warming(tmp_path: Path) -> None:
     lines = [{"path": path, "body": body} for path, body in BODIES]
     with warmed(written(tmp_path / "requests.jsonl", *lines), usage_file=tmp_path / "usage.sqlite") as server:

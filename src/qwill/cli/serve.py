@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,8 @@ def execute(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _cache(folder: str | None, size: float, models: int) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where models keep what they have read: nowhere, in that folder, or in one of this server's while it runs. As
-    options of theirs, with what is to be said of it.
+    """Where models keep what they have read: nowhere, in that folder, or in one of this server's while it runs, if
+    there can be one. As options of theirs, with what is to be said of it.
     """
     from qwill.server.cache_folder import cache_folder, most_bytes
 
@@ -122,7 +122,12 @@ def _cache(folder: str | None, size: float, models: int) -> Iterator[tuple[dict[
     elif folder is not None:
         yield {"disk_cache": folder, "disk_cache_bytes": most // models}, ""
     else:
-        with cache_folder() as own:
+        with ExitStack() as stack:
+            try:
+                own = stack.enter_context(cache_folder())
+            except OSError as error:
+                yield {}, f"models that are unloaded keep nothing of what they have read ({error}); see --cache"
+                return
             most = most_bytes(own, most)
             note = f"models that are unloaded keep what they have read in {own} until the server ends, up to"
             options = {"disk_cache": own, "disk_cache_bytes": most // models, "disk_cache_at_once": False}

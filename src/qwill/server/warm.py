@@ -78,8 +78,9 @@ class Recorder:
 
     def __init__(self, file: Path) -> None:
         """Raises InvalidArgument when the file cannot be written."""
+        self._name = file
         try:
-            self._file = open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8")  # noqa: SIM115
+            self._file = open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise InvalidArgument(f"requests cannot be written to {file} ({error.strerror})") from error
 
@@ -87,8 +88,11 @@ class Recorder:
         """Writes a request that was answered, if other servers can answer it. `path` is one of PATHS."""
         if _goes_on(body):
             return
-        self._file.write(json.dumps({"path": path, "body": body}) + "\n")
-        self._file.flush()
+        line = json.dumps({"path": path, "body": body}) + "\n"
+        try:
+            self._file.write(line.encode())
+        except OSError as error:  # a full disk is no reason to answer nobody
+            log.error("a request cannot be written to %s (%s)", self._name, error.strerror)
 
     def close(self) -> None:
         """Ends the file."""
