@@ -189,9 +189,3 @@ def test_no_likeliest_tokens(server: Running) -> None:
     """None of them are what a request gets that wants no log-probabilities."""
     assert answer(server, most=2, top_logprobs=0)["logprobs"] is None
     assert answer(server, most=2, top_logprobs=0, logprobs=False)["logprobs"] is None
-
-
-def test_what_a_response_may_include_is_open(server: Running) -> None:
-    body = {"input": SUM, "max_output_tokens": 16, "include": ["message.output_text.logprobs", "memory.results"]}
-    told = send("POST", server.url + RESPONSES, json=body)
-    assert (told.status_code, told.headers["x-qwill-ignored"]) == (200, "include")

@@ -77,8 +77,8 @@ def chat_ask(body: ChatRequest) -> Ask:
 
 
 def sampling_params(body: Sampling, **more: Any) -> SamplingParams:
-    """The fields that mean the same everywhere, and `more`. Raises Refusal, in which a field has the name that the
-    client knows it by."""
+    """The fields that mean the same everywhere, and `more`. Raises Refusal, which names the field as the client
+    does."""
     stop = [body.stop] if isinstance(body.stop, str) and body.stop else body.stop or []
     repetition = body.repeat_penalty if body.repetition_penalty is None else body.repetition_penalty
     biases: Any = body.logit_bias or None
@@ -92,9 +92,11 @@ def sampling_params(body: Sampling, **more: Any) -> SamplingParams:
     try:
         return SamplingParams(**given)
     except InvalidArgument as error:
-        name, _, wrong = str(error).partition(" ")
+        message = str(error)
+        name = message.partition(" ")[0]
         own = next((one for one in OWN_NAMES.get(name, ()) if getattr(body, one, None) is not None), name)
-        raise Refusal(400, f"{own} {wrong}", param=own if own in type(body).model_fields else None) from None
+        told = message if own == name else f"{own}: {message}"
+        raise Refusal(400, told, param=own if own in type(body).model_fields else None) from None
 
 
 def most_tokens(*stated: int | None) -> int | None:

@@ -24,6 +24,11 @@ Metadata = Annotated[
 Space = Annotated[Name | None, BeforeValidator(lambda given: given or None)]
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
+Included = Literal[
+    "message.output_text.logprobs", "reasoning.encrypted_content", "message.input_image.image_url",
+    "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
+    "computer_call_output.output.image_url", "code_interpreter_call.outputs",
+]  # fmt: skip
 
 
 class MessageItem(Open):
@@ -172,7 +177,7 @@ class ResponsesRequest(Sampling):
     thinking_budget: int | None = None
     text: TextOptions | None = None
     top_logprobs: int | None = None
-    include: list[str] | None = None
+    include: list[Included] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     mm_processor_kwargs: MediaOptions | None = None
     prompt_cache_options: Any = None
