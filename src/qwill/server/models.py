@@ -1,6 +1,7 @@
 """Several models behind one server: loaded when they are asked for, within a budget, unloaded when nobody does."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -159,6 +160,8 @@ class Models:
             if worker is not None:
                 await worker.close(keep=not ending)
                 log.info("unloaded", extra={"model": served.name})
+            del worker
+            gc.collect()  # an error that was told to a client may hold itself, and the model that it came from
             return True
 
     def _wait_to_leave(self, served: Served) -> None:
