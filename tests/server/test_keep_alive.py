@@ -139,11 +139,11 @@ def test_each_model_has_its_own() -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": SUM}], "max_tokens": 5, "n": 2}),
-        ("/v1/completions", {"prompt": SUM, "max_tokens": 5}),
-        ("/v1/responses", {"input": SUM, "max_output_tokens": 16}),
-        ("/v1/messages", {"model": "demo", "messages": [{"role": "user", "content": SUM}], "max_tokens": 5}),
-        ("/api/chat", {"messages": [{"role": "user", "content": SUM}], "options": {"num_predict": 5}}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": SUM}], "max_tokens": 60, "n": 2}),
+        ("/v1/completions", {"prompt": SUM, "max_tokens": 60}),
+        ("/v1/responses", {"input": SUM, "max_output_tokens": 60}),
+        ("/v1/messages", {"model": "demo", "messages": [{"role": "user", "content": SUM}], "max_tokens": 60}),
+        ("/api/chat", {"messages": [{"role": "user", "content": SUM}], "options": {"num_predict": 60}}),
         ("/tokenize", {"messages": [{"role": "user", "content": SUM}]}),
     ],
 )
