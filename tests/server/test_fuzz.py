@@ -3,7 +3,8 @@
 from collections import Counter
 
 import pytest
-from benchmarks.fuzz_cases import BODIES, MAKERS, case
+from benchmarks.fuzz_bodies import BODIES
+from benchmarks.fuzz_cases import MAKERS, case
 from benchmarks.fuzz_server import answer, play, served_paths
 
 from qwill.server import protocol

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import schemathesis
-from benchmarks.fuzz_cases import BODIES, filled
+from benchmarks.fuzz_bodies import BODIES
+from benchmarks.fuzz_cases import filled
 from hypothesis import HealthCheck, given, settings
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from benchmarks.fuzz_cases import BODIES, filled
+from benchmarks.fuzz_bodies import BODIES
+from benchmarks.fuzz_cases import filled
 
 from qwill.server.http import MOST_LETTERS, MOST_NAMES
 from server.asking import send
