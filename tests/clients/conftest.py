@@ -1,7 +1,6 @@
 """What the tests of client programs share."""
 
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,11 +45,11 @@ class Scripted:
         with subprocess.Popen(
             command, cwd=place.work, env=place.environment(environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        ) as run:  # fmt: skip
+        ):  # fmt: skip
             try:
                 counting = self._answering()
             finally:
-                os.killpg(run.pid, signal.SIGKILL)
+                place.end_all()
         self.running.until_idle()
         assert [exchange.left for exchange in counting] == [True]
 

@@ -100,6 +100,7 @@ def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             assert " ".join([*chosen.before, f"{server.url}/v1"]) in block(request.param, server.url)
             place.run(program(name), *words, f"{server.url}/v1", environment=QUIET)
         yield Agent(place, server, chosen)
+        place.end_all()
 
 
 def test_text(agent: Agent) -> None:
