@@ -12,7 +12,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-npm install --silent --no-audit --no-fund --prefix "$folder" @openai/codex@0.171.0 > /dev/null
+npm install @openai/codex@0.171.0 --prefix "$folder" --silent --no-audit --no-fund > /dev/null
 cat > server.py <<'PYTHON'
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer

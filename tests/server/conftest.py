@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from qwill import LLM
 from server.browser import GREEDY, browsing, visiting
-from server.running import Running, running
+from server.running import OPTIONS, Running, running
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +15,12 @@ def server() -> Iterator[Running]:
     """A server without keys, for tests that leave it as it was."""
     with running() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def alone() -> LLM:
+    """The server's model, by itself."""
+    return LLM("demo", max_context=OPTIONS["max_context"], max_sequences=1, prefix_cache=False, threads=2)
 
 
 @pytest.fixture(autouse=True)

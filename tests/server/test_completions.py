@@ -14,7 +14,7 @@ from qwill import LLM, SamplingParams
 from qwill.server.openai import completions
 from server.asking import send
 from server.raw import connect, post
-from server.running import OPTIONS, Running, until
+from server.running import Running, until
 from server.stepping import held
 
 SUM = "17 + 25 ="
@@ -22,12 +22,6 @@ TEXTS = (SUM, "a", "Zoë said: 日本語 🙂🙃 and naïve ‑ déjà vu.", "<
 
 
 ENDS = ("<|im_end|>", "<|endoftext|>")  # of answers, whose text has them not
-
-
-@pytest.fixture(scope="module")
-def alone() -> LLM:
-    """The server's model, by itself."""
-    return LLM("demo", max_context=OPTIONS["max_context"], max_sequences=1, prefix_cache=False, threads=2)
 
 
 @pytest.fixture

@@ -13,16 +13,10 @@ import pytest
 from qwill import LLM
 from server.asking import send
 from server.raw import connect, post
-from server.running import OPTIONS, Running, until
+from server.running import Running, until
 from server.stepping import held
 
 TEXTS = ["The cat sleeps.", "17 + 25 = 42", "日本語 🙂", "a " * 900]
-
-
-@pytest.fixture(scope="module")
-def alone() -> LLM:
-    """The server's model, by itself."""
-    return LLM("demo", max_context=OPTIONS["max_context"], max_sequences=1, prefix_cache=False, threads=2)
 
 
 @pytest.fixture

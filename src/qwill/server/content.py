@@ -1,6 +1,7 @@
 """Content of messages in the OpenAI form, as chat completions have it and many of Ollama's clients: its parts, and what
 a chat template gets of them."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -19,9 +20,9 @@ class Shown(Placed):
 
     type: str
 
+    @abstractmethod
     def plain(self) -> list[Plain]:
         """What a template gets of it."""
-        raise NotImplementedError
 
     @property
     def is_used(self) -> bool:
@@ -92,9 +93,9 @@ class Picture(Shown):
     """An image, in whatever form it comes. One that cannot be seen gets a note in its place."""
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """Where it is: a `data:` address, or one that the server fetches. Empty where there is none."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -181,9 +182,9 @@ class File(Shown):
     """A document, in whatever form it comes. Text is read; what is none gets a note in its place."""
 
     @property
+    @abstractmethod
     def document(self) -> Document:
         """What it holds."""
-        raise NotImplementedError
 
     def plain(self) -> list[Plain]:
         return self.document.parts(self._place)
