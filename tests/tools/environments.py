@@ -13,8 +13,8 @@ SECONDS = 900
 def make(environment: str, maker: str, *arguments: object) -> str:
     """Runs `makers/<maker>.py` with the Python of an environment, named as its file in `requirements/`.
 
-    Makers import nothing of qwill: what they write is the tool's own. Returns what the maker printed. Fails, with the end
-    of its output, when it does.
+    Makers import nothing of qwill: what they write is the tool's own. Returns what the maker printed. Fails, with the
+    end of its output, when it does.
     """
     cache = os.environ.get("QWILL_TOOLS")
     if cache is None:
