@@ -108,6 +108,13 @@ def test_undecided_is_refused_and_a_named_one_is_taken(
         assert holds_tower_of(open_checkpoint(tmp_path / "c.gguf", tmp_path / name), tower)
 
 
+def test_one_tower_under_several_names_is_no_question(towers: list[TinyCheckpoint], tmp_path: Path) -> None:
+    save_gguf(tmp_path / "c.gguf", towers[0])
+    for name in ("a-mmproj-Q8_0.gguf", "mmproj-b-F16.gguf"):
+        save_mmproj(tmp_path / name, towers[1])
+    assert vision_file(open_checkpoint(tmp_path / "c.gguf")) == "mmproj-b-F16.gguf"
+
+
 @pytest.mark.parametrize("shared", [{}, named("Qwen3.5 2B")], ids=["unnamed", "named"])
 def test_of_one_model_the_preferred_type_is_taken(
     shared: dict[str, str], towers: list[TinyCheckpoint], tmp_path: Path

@@ -108,8 +108,10 @@ def _text_config(reader: MetadataReader, tied: bool, model_type: str) -> dict[st
 
 
 def _layer_types(reader: MetadataReader, layers: int) -> list[str]:
-    recurrent = reader.raw("attention.recurrent_layers")
-    if recurrent is None:
+    recurrent, heads = reader.raw("attention.recurrent_layers"), reader.raw("attention.head_count_kv")
+    if recurrent is None and isinstance(heads, np.ndarray) and len(heads) >= layers and not heads[:layers].all():
+        recurrent = heads == 0  # as Ollama's converter says it
+    elif recurrent is None:
         interval = reader.integer("full_attention_interval", 4)
         recurrent = [(i + 1) % interval != 0 for i in range(layers)]
     elif not isinstance(recurrent, np.ndarray) or len(recurrent) < layers:

@@ -8,6 +8,7 @@ from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import GgufFile, read_gguf
 from qwill.weights.gguf_config import chat_template, generation_config, language_config
 from qwill.weights.gguf_vision import add_vision, video_processor
+from qwill.weights.ollama_file import common_form
 from qwill.weights.vision_files import find_vision, warn_of_another_model
 from qwill.weights.vocabulary import read_vocabulary
 
@@ -17,12 +18,13 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
 
     Raises ModelNotFound, CheckpointError or UnsupportedModel.
     """
-    file = read_gguf(path)
+    form = common_form(read_gguf(path))
+    file = form.model
     vocabulary = read_vocabulary(file) if "tokenizer.ggml.tokens" in file.metadata else None
     config = language_config(file, vocabulary)
     image_settings: dict[str, Any] = {}
     video_settings: dict[str, Any] = {}
-    vision = _named_vision(mmproj, file) if mmproj is not None else find_vision(file, path, config)
+    vision = _named_vision(mmproj, file) if mmproj is not None else form.vision or find_vision(file, path, config)
     raw_tensors = list(file.tensors.values())
     if vision is not None:
         image_settings = add_vision(config, vision)
@@ -33,7 +35,7 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
         format="gguf",
         config=config,
         tensors=assemble_gguf(raw_tensors, path, config["text_config"]["num_hidden_layers"]),
-        v_heads_tiled=True,
+        v_heads_tiled=form.v_heads_tiled,
         tokenizer_json=None,
         vocabulary=vocabulary,
         chat_template=chat_template(file.metadata),

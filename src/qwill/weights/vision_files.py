@@ -2,8 +2,8 @@
 
 Those beside the model are looked at, in any spelling that `file_names` knows, and where the model lies in a folder of
 its quantization those above it: repositories keep the parts of a large one so. What is damaged, or of another model by
-its width, its depth or its names, is left aside with a note. Of one model's files the first of PREFERRED_VISION is
-taken; between those of several the names decide, or nobody does.
+its width, its depth or its names, is left aside with a note. Of one tower's files the first of PREFERRED_VISION is
+taken; between several towers the names decide, or nobody does.
 """
 
 import logging
@@ -40,17 +40,20 @@ class _Candidate:
     identity: Identity
 
     @cached_property
-    def model(self) -> object:
-        """The same for files of one model: they say the same of themselves, or say nothing and hold the same tower."""
+    def tower(self) -> tuple[bytes, ...]:
+        """What is equal in all files of one tower, whatever their types."""
+        return tuple(self.file.tensors[name].data.tobytes() for name in _ALWAYS_FLOAT)
+
+    def is_of_same_model(self, other: "_Candidate") -> bool:
+        """Whether two files say the same of themselves, if anything, or hold the same tower."""
         words = self.identity.words
-        return words or tuple(self.file.tensors[name].data.tobytes() for name in _ALWAYS_FLOAT)
+        return (bool(words) and words == other.identity.words) or self.tower == other.tower
 
     @cached_property
-    def preference(self) -> tuple[int, str]:
+    def preference(self) -> int:
         """What is smaller comes first, of several files of one model."""
         kind = quantization_of(self.file.path.name) or self.file.tensors["v.blk.0.attn_qkv.weight"].dtype
-        place = PREFERRED_VISION.index(kind) if kind in PREFERRED_VISION else len(PREFERRED_VISION)
-        return place, self.file.path.name
+        return PREFERRED_VISION.index(kind) if kind in PREFERRED_VISION else len(PREFERRED_VISION)
 
     def __str__(self) -> str:
         name = self.file.path.name
@@ -127,16 +130,19 @@ def _check_whole(file: GgufFile, config: dict[str, Any]) -> None:
 
 
 def _choose(found: list[_Candidate], own: Identity, path: Path) -> _Candidate:
-    models: dict[object, list[_Candidate]] = {}
-    for candidate in found:
-        models.setdefault(candidate.model, []).append(candidate)
-    ranked = sorted(models.values(), key=lambda files: own.likeness(files[0].identity), reverse=True)
-    if len(ranked) > 1:
-        first, second = (own.likeness(files[0].identity) for files in ranked[:2])
+    models: list[list[_Candidate]] = []
+    for candidate in sorted(found, key=lambda candidate: own.likeness(candidate.identity), reverse=True):
+        same = next((files for files in models if any(map(candidate.is_of_same_model, files))), None)
+        if same is None:
+            models.append([candidate])
+        else:
+            same.append(candidate)
+    if len(models) > 1:
+        first, second = (own.likeness(files[0].identity) for files in models[:2])
         if first == second or max(first) < ENOUGH_ALIKE:
-            names = ", ".join(str(min(files, key=lambda file: file.preference)) for files in ranked)
+            names = ", ".join(str(files[0]) for files in models)
             raise CheckpointError(
                 f"{path}: several vision files would do, and no name says which is this model's: {names};"
                 " choose one with --mmproj FILE, or leave only that one beside the model"
             )
-    return min(ranked[0], key=lambda candidate: candidate.preference)
+    return min(models[0], key=lambda candidate: candidate.preference)
