@@ -199,7 +199,7 @@ def test_short_names(name: str, short: str) -> None:
 
 PIECES = st.sampled_from(
     ["hf.co/", "https://", "huggingface.co/", "org/", "repo", "/blob/main/", "/tree/", "x.gguf", ":", "@", "Q4_K_M",
-     "?", "qwen3.5:", "4b", "Qwen3.5-", "-FP8", "GGUF", "-", "[", "%2F", "%ff", "#", " ", "\"", "..", "ms://", "\0", "é"]
+     "?", "qwen3.5:", "4b", "Qwen3.5-", "-FP8", "GGUF", "-", "[", "%2F", "%ff", "#", " ", "\"", "..", "ms://", "\0"]
 )  # fmt: skip
 
 
