@@ -9,6 +9,7 @@ from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
+from qwill.weights.recommended import with_recommended
 from qwill.weights.safetensors import read_folder, read_json
 from qwill.weights.tensor import TensorSet
 
@@ -42,7 +43,7 @@ def open_folder(folder: Path) -> Checkpoint:
         tokenizer_json=tokenizer if tokenizer.is_file() else None,
         vocabulary=None,
         chat_template=_folder_template(folder),
-        generation_config=_optional_json(folder / "generation_config.json"),
+        generation_config=with_recommended(_optional_json(folder / "generation_config.json"), folder),
         image_processor=_processor(processor, "image_processor", folder / "preprocessor_config.json"),
         video_processor=_processor(processor, "video_processor", folder / "video_preprocessor_config.json"),
     )

@@ -9,8 +9,9 @@ from qwill.weights.gguf import GgufFile, read_gguf
 from qwill.weights.gguf_config import chat_template, generation_config, language_config
 from qwill.weights.gguf_vision import add_vision, video_processor
 from qwill.weights.ollama_file import common_form
+from qwill.weights.recommended import with_recommended
 from qwill.weights.vision_files import find_vision, warn_of_another_model
-from qwill.weights.vocabulary import read_vocabulary
+from qwill.weights.vocabulary import Vocabulary, read_vocabulary
 
 
 def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
@@ -39,10 +40,15 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
         tokenizer_json=None,
         vocabulary=vocabulary,
         chat_template=chat_template(file.metadata),
-        generation_config=generation_config(file.metadata, vocabulary) if vocabulary else {},
+        generation_config=_generation_config(file, vocabulary),
         image_processor=image_settings,
         video_processor=video_settings,
     )
+
+
+def _generation_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    own = generation_config(file.metadata, vocabulary) if vocabulary else {}
+    return with_recommended(own, file.path, [file.metadata.get(f"general.{key}") for key in ("name", "basename")])
 
 
 def _named_vision(mmproj: Path, model: GgufFile) -> GgufFile:
