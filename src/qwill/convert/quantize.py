@@ -33,6 +33,7 @@ from qwill.weights.gguf import GgufFile, read_gguf
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.load import open_checkpoint
 from qwill.weights.ollama_file import common_form
+from qwill.weights.ollama_store import is_manifest, read_manifest
 
 CHUNK_VALUES = 1 << 21
 ROWS_TOGETHER = 16  # encoders take so many rows at once
@@ -114,7 +115,7 @@ def plan_model(
 
 def _language_file(path: Path) -> GgufFile:
     """A GGUF file with llama.cpp's names and values, which those of Ollama's converter do not have."""
-    form = common_form(read_gguf(path))
+    form = common_form(read_gguf(read_manifest(path).model if is_manifest(path) else path))
     if not form.v_heads_tiled:
         raise UnsupportedModel(f"{path}: has its V heads in another order than GGUF files have; take another file")
     if form.vision is not None:
