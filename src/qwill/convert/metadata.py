@@ -1,6 +1,6 @@
 """Metadata of the GGUF files that are made: from a folder's JSON files, or carried over from another GGUF.
 
-Keys are those that llama.cpp's converter writes, but for `qwill.video.*` (see weights/gguf_config.py).
+Keys are those that llama.cpp's converter writes, but for `qwill.video.*` (see weights/gguf_vision.py).
 """
 
 from collections.abc import Mapping
