@@ -68,6 +68,10 @@ def _unknown(raw: RawTensor) -> CheckpointError:
             return UnsupportedModel(
                 f"{raw.source}: is part of a quantized weight, which config.json's quantization_config says nothing of"
             )
+    if ".lora_" in raw.name or ".modules_to_save." in raw.name or ".base_layer." in raw.name:
+        return UnsupportedModel(
+            f"{raw.source}: is part of an adapter that was not merged; merge it first, as peft's merge_and_unload does"
+        )
     return CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
 
 

@@ -8,9 +8,10 @@ from qwill.weights.assemble import FP8_BLOCK, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.head import HEAD, is_tied, settle_head, with_tie
+from qwill.weights.json_file import read_json
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
-from qwill.weights.safetensors import read_folder, read_json
+from qwill.weights.safetensors import read_folder
 from qwill.weights.tensor import TensorSet
 
 HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending in ("", "_text"))
