@@ -196,7 +196,7 @@ def test_a_file_that_is_cut_off(seeing: TinyCheckpoint, tmp_path: Path) -> None:
     whole = (tmp_path / "m.gguf").read_bytes()
     for length, words in (
         (len(whole) - 1, r"ends \d+ bytes too early .*the file is torn, download it again"),
-        (900, "torn"),
+        (900, "download it again"),
     ):
         (tmp_path / "m.gguf").write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match=words):
