@@ -11,7 +11,7 @@ from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_by
 from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.hub import resolve_model
 from qwill.weights.load import open_checkpoint
-from qwill.weights.safetensors import SINGLE_NAME
+from qwill.weights.mapped import mapped_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,12 +103,11 @@ def _tensor_types(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
 
 
 def _files(checkpoint: Checkpoint) -> list[Path]:
-    """The files that hold the tensors."""
-    if checkpoint.format == "hf":
-        single = checkpoint.path / SINGLE_NAME
-        return [single] if single.is_file() else sorted(checkpoint.path.glob("*.safetensors"))
-    # parts and the vision file; a source is a file and, in parentheses, a name in it
-    return sorted({Path(tensor.source.rpartition(" (")[0]) for tensor in checkpoint.tensors})
+    """The files that hold the tensors: shards, parts and the vision file."""
+    # A source is a file and, in parentheses, a name in it; experts may lie in several.
+    files = {Path(tensor.source.rpartition(" (")[0]) for tensor in checkpoint.tensors}
+    mapped = (mapped_file(array) for tensor in checkpoint.tensors for array in tensor.stored)
+    return sorted(files.union(file for file in mapped if file is not None))
 
 
 def _summary(description: dict[str, Any]) -> "Table":

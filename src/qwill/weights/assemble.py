@@ -26,12 +26,11 @@ class _Group:
     scales: dict[int | None, RawTensor] = field(default_factory=dict)
 
 
-def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool, packed: Iterable[Tensor] = ()) -> TensorSet:
+def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, packed: Iterable[Tensor] = ()) -> TensorSet:
     """The canonical tensors of a safetensors checkpoint; `packed` are those that were read from quantized modules.
 
-    Known buffers are left out, and so is a stored copy of the head when it is tied to the embeddings. Raises
-    CheckpointError for an unknown or doubled name, a wrong shape or values that are not finite, UnsupportedModel for a
-    foreign dtype.
+    Known buffers are left out. Raises CheckpointError for an unknown or doubled name, a wrong shape or values that are
+    not finite, UnsupportedModel for a foreign dtype.
     """
     placed = []
     for raw in raw_tensors:
@@ -40,8 +39,7 @@ def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool, pack
             continue
         if place is None:
             raise _unknown(raw)
-        if not (tied and place.name == "lm_head.weight"):
-            placed.append((raw, place))
+        placed.append((raw, place))
     return _assemble(placed, str(folder), released=True, packed=packed)
 
 
@@ -70,6 +68,10 @@ def _unknown(raw: RawTensor) -> CheckpointError:
             return UnsupportedModel(
                 f"{raw.source}: is part of a quantized weight, which config.json's quantization_config says nothing of"
             )
+    if ".lora_" in raw.name or ".modules_to_save." in raw.name or ".base_layer." in raw.name:
+        return UnsupportedModel(
+            f"{raw.source}: is part of an adapter that was not merged; merge it first, as peft's merge_and_unload does"
+        )
     return CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
 
 

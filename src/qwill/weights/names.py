@@ -113,13 +113,10 @@ VISION_BLOCK = tuple(
     for end in ("weight", "bias")
 )
 
-# Longest first; the text-only checkpoints have `model.` alone.
-HF_PREFIXES = (
-    ("model.language_model.", ""),
-    ("model.visual.", "visual."),
-    ("model.mtp.", "mtp."),
-    ("model.", ""),
-)
+# Wrappers before a released name, in any number and order: whole models have `model.language_model.`, text-only ones
+# `model.`; the rest comes from trainers, compilers and exporters. What stands behind them says the place by itself.
+_WRAPPERS = re.compile(r"(?:(?:model|language_model|module|base_model|transformer)\.)+")
+_COMPILED = "_orig_mod."  # of torch.compile, before the name of any part
 
 # Buffers that some checkpoints carry and that follow from the configuration.
 _IGNORED = re.compile(
@@ -147,7 +144,7 @@ _CANONICAL_TOP, _CANONICAL_MTP, _CANONICAL_LAYER, _CANONICAL_BLOCK = (
 
 def place_hf(name: str) -> Place | None:
     """Where a tensor of a safetensors checkpoint belongs; None when the table does not know it."""
-    name = _strip_prefix(name)
+    name = strip_prefix(name)
     is_scale = name.endswith("_scale_inv")
     name = name.removesuffix("_scale_inv")
     if match := _HF_LAYER.fullmatch(name):
@@ -164,9 +161,19 @@ def place_hf(name: str) -> Place | None:
     return _placed(_HF_TOP_ROWS.get(name), "", None, is_scale)
 
 
+def released_name(name: str, nested: bool) -> str:
+    """A name of a safetensors checkpoint as releases have it; `nested`: those whose configuration has a text_config."""
+    bare = strip_prefix(name)
+    if bare.startswith(("lm_head.", "mtp.")):
+        return bare
+    if bare.startswith("visual."):
+        return f"model.{bare}"
+    return f"model.language_model.{bare}" if nested else f"model.{bare}"
+
+
 def is_ignored_hf(name: str) -> bool:
     """Whether a tensor of a safetensors checkpoint is a buffer that the configuration already determines."""
-    return _IGNORED.fullmatch(_strip_prefix(name)) is not None
+    return _IGNORED.fullmatch(strip_prefix(name)) is not None
 
 
 def place_gguf(name: str, layers: int) -> Place | None:
@@ -209,8 +216,13 @@ def _placed(row: Row | None, prefix: str, part: int | None = None, is_scale: boo
     return Place(prefix + row.canonical, row.kind, part, is_scale) if row else None
 
 
-def _strip_prefix(name: str) -> str:
-    for prefix, replacement in HF_PREFIXES:
-        if name.startswith(prefix):
-            return replacement + name[len(prefix) :]
-    return name
+def strip_prefix(name: str) -> str:
+    """A name of a safetensors checkpoint without what wrappers of the model put before it."""
+    name = name.replace(_COMPILED, "")
+    wrappers = _WRAPPERS.match(name)
+    return name[wrappers.end() :] if wrappers else name
+
+
+def belongs_to_draft_head(name: str) -> bool:
+    """Whether a tensor of a safetensors checkpoint, of whatever form, is one of the draft head's."""
+    return strip_prefix(name).startswith("mtp.")
