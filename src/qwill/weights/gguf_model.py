@@ -14,7 +14,8 @@ from qwill.weights.gguf_config import (
     language_config,
     video_processor,
 )
-from qwill.weights.vocabulary import read_vocabulary
+from qwill.weights.recommended import with_recommended
+from qwill.weights.vocabulary import Vocabulary, read_vocabulary
 
 
 def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
@@ -42,10 +43,15 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
         tokenizer_json=None,
         vocabulary=vocabulary,
         chat_template=chat_template(file.metadata),
-        generation_config=generation_config(file.metadata, vocabulary) if vocabulary else {},
+        generation_config=_generation_config(file, vocabulary),
         image_processor=image_settings,
         video_processor=video_settings,
     )
+
+
+def _generation_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    own = generation_config(file.metadata, vocabulary) if vocabulary else {}
+    return with_recommended(own, file.path, [file.metadata.get(f"general.{key}") for key in ("name", "basename")])
 
 
 def _find_vision(path: Path, config: dict[str, Any]) -> GgufFile | None:
