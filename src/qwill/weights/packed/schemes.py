@@ -8,10 +8,11 @@ from typing import Any
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.mapped import RawTensor
-from qwill.weights.packed import awq, compressed, gptq
+from qwill.weights.packed import awq, bitsandbytes, compressed, gptq
 from qwill.weights.packed.fp4 import mxfp4_matrix, nvfp4_matrix
 from qwill.weights.packed.fp8 import fp8_matrix
 from qwill.weights.packed.matrix import Module, PackedMatrix
+from qwill.weights.packed.refused import refusal
 
 # Scales of activations, and of keys and values in a cache: qwill rounds activations by the values at hand, and has its
 # own types for its cache.
@@ -60,9 +61,9 @@ def read_scheme(folder: Path, quantization: dict[str, Any]) -> Scheme:
             return Scheme(method, (".weight_scale", ".weight_zero_point"), _by_dtype)
         case "mxfp4":
             return Scheme(method, ("_blocks", "_scales"), _by_dtype, fused=True)
-    raise UnsupportedModel(
-        f"{folder}: quantization {method or None!r} is not supported; use the BF16, FP8 or a GGUF release"
-    )
+        case "bitsandbytes":
+            return Scheme(method, bitsandbytes.ENDINGS, bitsandbytes.bitsandbytes_matrix)
+    raise UnsupportedModel(f"{folder}: {refusal(method)}")
 
 
 def _gptq(folder: Path, quantization: dict[str, Any]) -> Scheme:
