@@ -64,15 +64,19 @@ def pack_quantized_matrix(module: Module, possible_bits: Collection[int]) -> Lev
     )
 
 
-def int_quantized_matrix(module: Module) -> Levels:
-    """The matrix of a module with an I8 `weight`. Errors as above."""
+def int_quantized_matrix(module: Module, bits: int = 8) -> Levels:
+    """The matrix of a module with an I8 `weight`, whose numbers have so many bits. Errors as above."""
     weight = module.get(".weight", ("I8",), 2)
     rows, columns = weight.shape
+    middle = np.uint8(1 << (bits - 1))
 
     def codes(some: slice) -> np.ndarray:
-        return weight.data.reshape(rows, columns)[some] ^ np.uint8(128)
+        numbers = weight.data.reshape(rows, columns)[some] + middle
+        if bits < 8 and (numbers >> np.uint8(bits)).any():
+            raise CheckpointError(f"{weight.source}: holds numbers of more than {bits} bits; the checkpoint is damaged")
+        return numbers
 
-    return _levels(module, weight, (rows, columns), 8, codes)
+    return _levels(module, weight, (rows, columns), bits, codes)
 
 
 def _levels(
