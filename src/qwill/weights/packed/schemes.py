@@ -114,7 +114,7 @@ def _compressed_tensors(folder: Path, quantization: dict[str, Any]) -> Scheme:
     if quantization.get("transform_config"):
         raise UnsupportedModel(f"{folder}: transform_config (rotated weights) is not supported")
     possible = {each.get("num_bits") for each in weights if each.get("type", "int") == "int"}
-    bits = sorted(each for each in possible if type(each) is int)
+    bits = sorted(each for each in possible if type(each) is int and 1 <= each <= 8)
     endings = (
         ".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx",
         ".weight_global_scale",
@@ -125,6 +125,9 @@ def _compressed_tensors(folder: Path, quantization: dict[str, Any]) -> Scheme:
 def _compressed_matrix(module: Module, bits: list[int]) -> PackedMatrix:
     packed = module.tensors.get(".weight_packed")
     if packed is None:
+        weight = module.tensors.get(_WEIGHT)
+        if weight is not None and weight.dtype == "I8":
+            return compressed.int_quantized_matrix(module, max(bits, default=8))
         return _by_dtype(module)
     if packed.dtype == "I32":
         return compressed.pack_quantized_matrix(module, bits)
