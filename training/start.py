@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer
 
 from qwill.quant.codecs import decode
-from qwill.weights.load import Checkpoint, open_checkpoint
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.load import open_checkpoint
 from qwill.weights.names import Kind, place_hf
 from qwill.weights.tensor import Tensor
 from qwill.weights.v_heads import v_head_order

@@ -31,9 +31,10 @@ from qwill.progress import answers_bar, report_to
 from qwill.prompt import ChatPrompt, Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
+from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.fingerprint import fingerprint
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 
 COUNTED = 2**20  # tokens of a prompt that is only counted, as many as any member of the family may be asked to read
 PREPARED = 4  # prompts for each that can be answered at a time

@@ -8,7 +8,7 @@ from qwill.fit.hardware import available_memory
 from qwill.model.batch import KV_DTYPES, cache_bytes
 from qwill.model.config import ModelConfig
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.load import Checkpoint, memory_needed
+from qwill.weights.checkpoint import Checkpoint, memory_needed
 
 DEFAULT_CONTEXT = 32_768
 DEFAULT_SEQUENCES = 16

@@ -15,8 +15,9 @@ from qwill.fit.machines import Host, Machine
 from qwill.model.batch import cache_bytes
 from qwill.model.config import model_config
 from qwill.quant.types import TYPES
+from qwill.weights.checkpoint import memory_needed
 from qwill.weights.hub import RELEASES, resolve_model
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 
 KEYS = {
     "fits", "file_bytes", "memory_bytes", "placement", "limits",

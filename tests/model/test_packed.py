@@ -14,8 +14,9 @@ import torch
 from checkpoints import edit_json, pack_experts, save_hf, tiny_config, write_shards
 from harness import BACKENDS, Ours, assert_same_logits, random_prompt
 
+from qwill.weights.checkpoint import memory_needed
 from qwill.weights.fingerprint import fingerprint
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 from qwill.weights.tensor import TensorSet
 
 WIDE = {"num_experts": 3, "hidden_size": 128, "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64}

@@ -19,7 +19,7 @@ from qwill.ops import native_operations
 from qwill.quant.codecs import decode
 from qwill.quant.recipes import names
 from qwill.quant.types import TYPES
-from qwill.weights.load import memory_needed
+from qwill.weights.checkpoint import memory_needed
 from qwill.weights.random import EMBEDDING_DEVIATION, plan, random_checkpoint
 from qwill.weights.random_blocks import STANDARD_DEVIATION, random_blocks
 from qwill.weights.tensor import Tensor

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from qwill.llm import LLM
     from qwill.speed import Case, Speed
-    from qwill.weights.load import Checkpoint
+    from qwill.weights.checkpoint import Checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

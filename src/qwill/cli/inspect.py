@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from qwill.cli.options import add_model_argument, human_bytes
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
+from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 from qwill.weights.safetensors import SINGLE_NAME
 
 if TYPE_CHECKING:

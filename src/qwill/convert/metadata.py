@@ -13,6 +13,7 @@ import numpy as np
 from qwill.convert.vocabulary import vocabulary_metadata
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.importance import Importance
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import GgufFile
 from qwill.weights.gguf_config import (
     DEFAULT_SECTIONS,
@@ -21,7 +22,6 @@ from qwill.weights.gguf_config import (
     VIDEO_COUNTS,
     VIDEO_PREFIX,
 )
-from qwill.weights.load import Checkpoint
 from qwill.weights.shapes import layer_types, positive
 
 QUANTIZATION_VERSION = 2  # of ggml's block layouts, unchanged since 2023

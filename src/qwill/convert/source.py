@@ -18,10 +18,10 @@ from qwill.errors import CheckpointError
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import FP8_BLOCK, scales_of
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.finite import is_finite
 from qwill.weights.gguf import GgufFile
 from qwill.weights.lazy import LazyParts
-from qwill.weights.load import Checkpoint
 from qwill.weights.mapped import RawTensor, give_back, read_bytes
 from qwill.weights.names import gguf_name, place_gguf
 from qwill.weights.tensor import Tensor

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qwill.errors import CheckpointError
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.safetensors import read_json
 from qwill.weights.vocabulary import CONTROL_TOKEN, NORMAL_TOKEN, UNUSED_TOKEN, USER_DEFINED_TOKEN
 

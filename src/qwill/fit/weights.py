@@ -11,8 +11,8 @@ from qwill.fit.family import family_config, members
 from qwill.model.config import ModelConfig, model_config
 from qwill.quant.recipes import load_recipe
 from qwill.quant.types import TYPES, TensorType
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.hub import RELEASED_IN_FP8, RELEASES
-from qwill.weights.load import Checkpoint
 from qwill.weights.shapes import TensorShape, text_shapes, vision_shapes
 
 EMBEDDING, HEAD, MIXERS, FEED_FORWARD = "embedding", "head", "attention and DeltaNet", "feed-forward"

@@ -12,8 +12,9 @@ from qwill.errors import Busy, NotEnoughMemory
 from qwill.llm import LLM
 from qwill.server.names import Names
 from qwill.server.worker import Worker
+from qwill.weights.checkpoint import memory_needed
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 
 log = logging.getLogger("qwill.server")
 
