@@ -1,9 +1,13 @@
 """The feed-forward half of a layer: SwiGLU in the dense members, a mixture of experts in the others."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from qwill.model.adapters import Span
 from qwill.model.config import MoeConfig, TextConfig
 from qwill.model.loader import Loader
+from qwill.model.projections import OutputProjection, Projections, is_changed
 
 
 def feed_forward(loader: Loader, config: TextConfig) -> "SwiGLU | MixtureOfExperts":
@@ -20,13 +24,19 @@ class SwiGLU:
         self._eps = config.rms_norm_eps
         self._norm = loader.vector("post_attention_layernorm.weight", hidden)
         own = loader.scope("mlp")
-        self._gate = own.weight("gate_proj.weight", intermediate, hidden)
-        self._up = own.weight("up_proj.weight", intermediate, hidden)
-        self._down = own.weight("down_proj.weight", hidden, intermediate)
+        rows = {"gate_proj.weight": intermediate, "up_proj.weight": intermediate}
+        self._gate_up = Projections(own, self._norm, self._eps, rows)
+        self._down = OutputProjection(own, "down_proj.weight", hidden, intermediate)
 
-    def add_to(self, hidden: np.ndarray) -> None:
+    def add_to(self, hidden: np.ndarray, adapted: Sequence[Span]) -> None:
         """hidden [tokens, hidden_size] += ffn(norm(hidden))."""
-        self._operations.swiglu_add(hidden, self._norm, self._eps, self._gate, self._up, self._down)
+        ops = self._operations
+        if not is_changed([*self._gate_up.names, self._down.name], adapted):
+            ops.swiglu_add(hidden, self._norm, self._eps, *self._gate_up.weights, self._down.weight)
+            return
+        gate, up = self._gate_up(hidden, adapted)
+        ops.silu_product(gate, up)
+        self._down.add_to(hidden, gate, adapted)
 
 
 class MixtureOfExperts:
@@ -54,7 +64,7 @@ class MixtureOfExperts:
             )
             self._shared_gate = own.vector("shared_expert_gate.weight", 1, hidden).reshape(hidden)
 
-    def add_to(self, hidden: np.ndarray) -> None:
+    def add_to(self, hidden: np.ndarray, adapted: Sequence[Span]) -> None:
         """hidden [tokens, hidden_size] += experts(norm(hidden))."""
         self._operations.moe_add(
             hidden, self._norm, self._eps, self._router, self._top_k,

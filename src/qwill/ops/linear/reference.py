@@ -84,3 +84,8 @@ def swiglu_add(
     """residual += down(silu(gate n) * up n) with n = rms_norm(residual), in place. residual [tokens, hidden]."""
     n = rms_norm(residual, scale, eps)
     residual += linear(silu(linear(n, gate)) * linear(n, up), down)
+
+
+def silu_product(gate: np.ndarray, up: np.ndarray) -> None:
+    """gate = silu(gate) * up, in place. gate and up [tokens, width] f32."""
+    gate[:] = silu(gate) * up

@@ -1,4 +1,4 @@
-"""What all readers of adapters give: an `Adapter`, under the model's canonical names and in the order of its V heads."""
+"""What all readers of adapters give: an `Adapter`, by the model's canonical names and in the order of its V heads."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class LowRank:
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Rows of a table, of the embeddings or the head, for some tokens: ids [tokens] int64, values [tokens, hidden] f32."""
+    """Rows of the embeddings or the head for some tokens: ids [tokens] int64, values [tokens, hidden] f32."""
 
     ids: np.ndarray
     values: np.ndarray

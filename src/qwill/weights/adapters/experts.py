@@ -1,4 +1,4 @@
-"""Low-rank changes of routed experts: of all in one parameter, as peft's `target_parameters` gives them, or one by one."""
+"""Low-rank changes of routed experts: of all in one parameter, as peft's `target_parameters` are, or one by one."""
 
 from collections.abc import Mapping
 
@@ -15,8 +15,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 def fused_experts(module: Module, path: str, name: str, config: PeftConfig, shapes: Shapes) -> dict[str, LowRank]:
     """Of a parameter with all experts, [experts, rows, columns]. name: the canonical one of gate_up_proj.
 
-    lora_A is [experts * rank, columns], an expert's rows together; lora_B is [rows, rank * experts], an expert's columns
-    that many apart. Which parameter it is, their shapes say. Older versions of peft took rows for columns.
+    lora_A is [experts * rank, columns], an expert's rows together; lora_B is [rows, rank * experts], an expert's
+    columns that many apart. Which parameter it is, their shapes say. Older versions of peft took rows for columns.
     """
     a, b = module.array("lora_A"), module.array("lora_B")
     stem = name.removesuffix("gate_up_proj")
@@ -76,8 +76,8 @@ def single_experts(name: str, parts: Mapping[int, LowRank], shapes: Shapes) -> L
     for number, part in parts.items():
         if part.shape != (rows, columns) or part.bias is not None or part.magnitude is not None:
             raise CheckpointError(
-                f"{part.source}: is made for a matrix {list(part.shape)}, the model's is {[rows, columns]}, and DoRA and"
-                " biases of experts are not supported"
+                f"{part.source}: is made for a matrix {list(part.shape)}, the model's is {[rows, columns]};"
+                " DoRA and biases of experts are not supported"
             )
         a[number, : part.rank], b[number, :, : part.rank] = part.a, part.b
     return LowRank(a, b, some.source)

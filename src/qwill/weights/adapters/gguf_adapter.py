@@ -3,7 +3,6 @@
 Values are those of a model file: V heads are tiled. Of the embeddings `lora_a` is [tokens, rank].
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,8 @@ def read_gguf_adapter(file: GgufFile, architecture: str, layers: int) -> tuple[d
         raise UnsupportedModel(f"{file.path}: is an adapter of type {kind!r}; only lora is supported")
     if file.architecture != architecture:
         raise CheckpointError(
-            f"{file.path}: is an adapter for {file.architecture}, this model is {architecture}; take one that was made for it"
+            f"{file.path}: is an adapter for {file.architecture}, this model is {architecture}; take one"
+            " that was made for it"
         )
     if file.metadata.get("adapter.alora.invocation_tokens") is not None:
         raise UnsupportedModel(

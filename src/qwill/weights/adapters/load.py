@@ -1,4 +1,4 @@
-"""Opening an adapter for a checkpoint: a peft folder or a GGUF file, held against the base's shapes and its own words."""
+"""Opening an adapter for a checkpoint: a peft folder or a GGUF file, held against the base's shapes and name."""
 
 import logging
 import re
@@ -157,7 +157,8 @@ def _of_another(
     has = "has no such tensor" if base is None else f"has {list(base)}"
     said = f" ({adapter.base})" if adapter.base else ""
     return CheckpointError(
-        f"{source}: is made for {name} of shape {list(shape)}, the model {has}; the adapter was made for another model{said}"
+        f"{source}: is made for {name} of shape {list(shape)}, the model {has}; the adapter was made for"
+        f" another model{said}"
     )
 
 
@@ -171,7 +172,5 @@ def _warn_of_base(adapter: Adapter, checkpoint: Checkpoint) -> None:
 
 def _member(name: str) -> str:
     """The member of the family that a name or path tells of, in the released spelling without its case."""
-    found = None
-    for found in _MEMBER.finditer(name):
-        pass
-    return f"qwen{found[1]}-{found[2]}{found[3] or ''}".lower() if found else ""
+    found = list(_MEMBER.finditer(name))
+    return f"qwen{found[-1][1]}-{found[-1][2]}{found[-1][3] or ''}".lower() if found else ""

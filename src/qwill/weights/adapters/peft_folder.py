@@ -1,4 +1,4 @@
-"""Reading a peft folder: `adapter_config.json` and `adapter_model.safetensors`, as peft and those who build on it write.
+"""Reading a peft folder, `adapter_config.json` and `adapter_model.safetensors`, as peft and those upon it write it.
 
 Names are `base_model.model.` and a module of the base model, then what the tensor is: `.lora_A.weight`,
 `.lora_embedding_B`, `.lora_magnitude_vector`, ... . One parameter of all experts is wrapped in another one's wrapper:
