@@ -17,8 +17,9 @@ from qwill.weights.tensor import Tensor, TensorSet
 
 # One adapter or several, each PATH[=scale] or NAME=PATH[=scale]; or paths by their names.
 Given = str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None
-# What a request asks for: an adapter's name, or names with scales. None: only what changes all answers.
-Asked = str | Mapping[str, float] | None
+# What a request asks for: an adapter's name, or names with scales, which come on top of what changes all answers; or
+# scales by numbers, in the order in which they were given, which are all that changes its own.
+Asked = str | Mapping[str, float] | Mapping[int, float] | None
 
 MOST_SCALE = 1e6
 _SCALE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -109,13 +110,17 @@ class Adapters:
         """What a request is computed with. Raises InvalidArgument for an adapter that is not here."""
         if lora is None:
             return self._all
-        scales: Mapping[str, float | None] = {lora: None} if isinstance(lora, str) else lora
+        scales: Mapping[Any, float | None] = {lora: None} if isinstance(lora, str) else lora
         for name, scale in scales.items():
-            if name not in self.names:
-                there = f"there is {', '.join(self.names)}" if self.names else "none has a name"
-                raise InvalidArgument(f"lora {name!r}: no such adapter here; {there}")
             if scale is not None:
-                check_scale(name, scale)
+                check_scale(str(name), scale)
+            if not (name in self.names if isinstance(name, str) else 0 <= name < len(self._specs)):
+                there = f"there is {', '.join(self.names)}" if self.names else "none has a name"
+                raise InvalidArgument(f"lora {name!r}: no such adapter here of {len(self._specs)}; {there}")
+        if scales and not all(isinstance(name, str) for name in scales):
+            return Applied(
+                tuple((self._loaded[number], float(scale or 0)) for number, scale in sorted(scales.items()) if scale)
+            )
         return self._applied(scales)
 
     def _applied(self, scales: Mapping[str, float | None]) -> Applied:

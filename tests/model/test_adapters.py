@@ -8,7 +8,7 @@ import pytest
 from checkpoints import TinyCheckpoint, save_hf, tiny_config
 from gguf_checkpoints import save_gguf
 from harness import BACKENDS, assert_same_logits, operations, random_prompt, reference_logits
-from peft_folders import DENSE, TABLES, Recipe, save_peft
+from peft_folders import DENSE, EXPERTS, ROUTER, SHARED, TABLES, Recipe, save_peft
 
 from qwill import LLM
 
@@ -28,6 +28,12 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
 def tied(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
     return save_hf(tmp_path_factory.mktemp("tied"), tiny_config(tie_word_embeddings=True, linear_num_value_heads=6),
                    seed=seed_of("tied"))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def moe(tmp_path_factory: pytest.TempPathFactory) -> TinyCheckpoint:
+    config = tiny_config(moe=True, vision=True, moe_intermediate_size=24)
+    return save_hf(tmp_path_factory.mktemp("moe"), config, seed=seed_of("moe"))
 
 
 def check(made: TinyCheckpoint, folder: Path, recipe: Recipe, model: Path | None = None, **options: Any) -> None:
@@ -68,3 +74,25 @@ def test_every_kind(recipe: Recipe, form: str, tied: TinyCheckpoint, tmp_path: P
     if form == "gguf":
         save_gguf(model, tied)
     check(tied, tmp_path / "adapter", recipe, model if form == "gguf" else None)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(["gate_proj"]),
+        Recipe(SHARED, rank=1),
+        Recipe([ROUTER]),
+        Recipe(EXPERTS[:1]),
+        Recipe(EXPERTS[1:], turned=True),
+        Recipe(EXPERTS, rslora=True),
+        Recipe(EXPERTS, turned=True, scale=2),
+        Recipe([*DENSE, *SHARED, ROUTER, *EXPERTS, *TABLES], rank=5),
+    ],
+    ids=["shared", "its gate", "router", "gate and up", "down, turned", "experts", "experts turned", "all"],
+)
+@pytest.mark.parametrize("form", ["folder", "gguf"])
+def test_every_target_of_a_mixture(recipe: Recipe, form: str, moe: TinyCheckpoint, tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    if form == "gguf":
+        save_gguf(model, moe, fused=True)
+    check(moe, tmp_path / "adapter", recipe, model if form == "gguf" else None)

@@ -34,6 +34,10 @@ class ReferenceWeight:
         """Some of the rows of a matrix."""
         return ReferenceWeight(self.array[first : first + count])
 
+    def expert(self, number: int) -> "ReferenceWeight":
+        """The matrix of one expert."""
+        return ReferenceWeight(self.array[number])
+
 
 def pack(tensor: Tensor) -> ReferenceWeight:
     """Decodes every element. FP8 blocks of 128 x 128 are multiplied by their scales."""
