@@ -69,9 +69,9 @@ def _alpha(file: GgufFile) -> float:
 
 def _place(raw: RawTensor, name: str, layers: int) -> Place:
     place = place_gguf(name, layers)
-    if place is None or place.is_scale or place.name.startswith("mtp."):
+    if place is None or place.is_scale:
         raise CheckpointError(f"{raw.source}: belongs to no part of this model; the adapter was made for another one")
-    if place.kind not in _MATRICES:
+    if place.kind not in _MATRICES or place.name.startswith("mtp."):
         raise UnsupportedModel(
             f"{raw.source}: low-rank changes of {name} are not supported; train without it as a target"
         )

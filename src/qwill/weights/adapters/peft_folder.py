@@ -129,7 +129,7 @@ def place_of(module: Module, path: str) -> Place:
         raise CheckpointError(
             f"{module.source}: belongs to no part of this model; the adapter was made for another one"
         )
-    if place.kind not in _MATRICES:
+    if place.kind not in _MATRICES or place.name.startswith("mtp."):
         raise UnsupportedModel(f"{module.source}: changes of {path} are not supported; train without it as a target")
     return place
 
