@@ -298,7 +298,9 @@ def test_inspect_names_the_vision_file(
     [
         ("qwen3.5-9b", "qwen3.5-397b-a17b", True), ("qwen3.5-9b", "qwen3.5-9b-coder", False),
         ("qwen3.5-4b", "4.2b", False), ("qwen3.5-27b", "qwen3.6-27b", True), ("qwen3.5", "qwen3.5-2b", False),
-        ("256x2.6b", "qwen3.5-2b", False), ("qwen3.5-35b-a3b", "qwen3.5-3b", True), ("447m", "9b", False),
+        ("256x2.6b", "qwen3.5-2b", False), ("qwen3.5-35b-a3b", "qwen3.5-2b", True),
+        ("qwen3.5-28b-a3b-pruned", "qwen3.5-35b-a3b", False),
+        ("447m", "9b", False),
         ("qwen3.8-2.4t-a95b", "2400b", False), ("", "9b", False),
     ],
 )  # fmt: skip
