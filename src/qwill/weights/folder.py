@@ -7,6 +7,8 @@ from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.weights.assemble import FP8_BLOCK, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf_config import MODEL_TYPES
+from qwill.weights.mapped import RawTensor
+from qwill.weights.packed import mlx
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
 from qwill.weights.safetensors import read_folder, read_json
@@ -37,7 +39,7 @@ def open_folder(folder: Path) -> Checkpoint:
         path=folder,
         format="hf",
         config=config,
-        tensors=_folder_tensors(folder, _quantization(folder, config, text), tied),
+        tensors=_folder_tensors(folder, config, _quantization(folder, config, text), tied),
         v_heads_tiled=False,
         tokenizer_json=tokenizer if tokenizer.is_file() else None,
         vocabulary=None,
@@ -59,14 +61,26 @@ def _quantization(folder: Path, config: dict[str, Any], text: dict[str, Any]) ->
     return quantization
 
 
-def _folder_tensors(folder: Path, quantization: dict[str, Any] | None, tied: bool) -> TensorSet:
+def _folder_tensors(folder: Path, config: dict[str, Any], quantization: dict[str, Any] | None, tied: bool) -> TensorSet:
+    raw_tensors = list(read_folder(folder))
+    if mlx.has_mlx_layout(raw_tensors) or mlx.is_mlx_quantized(raw_tensors):
+        return _mlx_tensors(folder, config, raw_tensors, tied)
     if quantization is None:
-        return assemble_hf(read_folder(folder), folder, tied)
+        return assemble_hf(raw_tensors, folder, tied)
     if quantization.get("quant_method") == "fp8":
         _check_fp8(folder, quantization)
-        return assemble_hf(read_folder(folder), folder, tied)
-    plain, packed = split_packed(read_folder(folder), read_scheme(folder, quantization), folder, tied)
+        return assemble_hf(raw_tensors, folder, tied)
+    plain, packed = split_packed(raw_tensors, read_scheme(folder, quantization), folder, tied)
     return assemble_hf(plain, folder, tied, packed)
+
+
+def _mlx_tensors(folder: Path, config: dict[str, Any], raw_tensors: list[RawTensor], tied: bool) -> TensorSet:
+    """Of a folder that MLX wrote, quantized or not; what it quantized may also lie in the released layout."""
+    layout = mlx.has_mlx_layout(raw_tensors)
+    if layout:
+        raw_tensors = mlx.released_layout(raw_tensors, config, folder)
+    plain, packed = split_packed(raw_tensors, mlx.mlx_scheme(config), folder, tied)
+    return assemble_hf(plain, folder, tied, packed, norms_with_one=layout)
 
 
 def _check_fp8(folder: Path, quantization: dict[str, Any]) -> None:

@@ -113,11 +113,14 @@ VISION_BLOCK = tuple(
     for end in ("weight", "bias")
 )
 
-# Longest first; the text-only checkpoints have `model.` alone.
+# Longest first; the text-only checkpoints have `model.` alone, MLX the others that do not begin so.
 HF_PREFIXES = (
     ("model.language_model.", ""),
     ("model.visual.", "visual."),
     ("model.mtp.", "mtp."),
+    ("language_model.model.", ""),
+    ("language_model.", ""),
+    ("vision_tower.", "visual."),
     ("model.", ""),
 )
 
@@ -155,6 +158,7 @@ def place_hf(name: str) -> Place | None:
         if expert := _HF_EXPERT.fullmatch(rest):
             stem, number, projection = expert.groups()
             return Place(f"{prefix}{stem}{projection}", Kind.EXPERTS, int(number), is_scale)
+        rest = rest.replace("mlp.switch_mlp.", "mlp.experts.", 1)  # MLX's name
         if rest.startswith("mlp.experts."):
             rest = rest.removesuffix(".weight")
         return _placed(_HF_LAYER_ROWS.get(rest), prefix, None, is_scale)

@@ -12,6 +12,7 @@ from qwill.weights.packed import awq, compressed, gptq
 from qwill.weights.packed.fp4 import mxfp4_matrix, nvfp4_matrix
 from qwill.weights.packed.fp8 import fp8_matrix
 from qwill.weights.packed.matrix import Module, PackedMatrix
+from qwill.weights.packed.mxfp8 import mxfp8_matrix
 
 # Scales of activations, and of keys and values in a cache: qwill rounds activations by the values at hand, and has its
 # own types for its cache.
@@ -28,13 +29,15 @@ class Scheme:
     """How quantized matrices are stored.
 
     `endings` of a module's tensors; one that has any of them is quantized, and then its `.weight` belongs to it too.
-    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used.
+    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used; where
+    `stacked`, a module of experts has one matrix behind the other, each of which `read` reads.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[[Module], PackedMatrix]
     fused: bool = False
+    stacked: bool = False
 
     def ending_of(self, name: str) -> str | None:
         """Which of the endings a tensor's name has."""
@@ -135,6 +138,8 @@ def _by_dtype(module: Module) -> PackedMatrix:
     if weight is None:
         raise CheckpointError(f"{module.source}: has no {module.name}{_WEIGHT} beside it; download the model again")
     match weight.dtype:
+        case "F8_E4M3" if _exponents(module):
+            return mxfp8_matrix(module, _WEIGHT, ".weight_scale")
         case "F8_E4M3":
             return fp8_matrix(module)
         case "I8":
@@ -145,6 +150,10 @@ def _by_dtype(module: Module) -> PackedMatrix:
 
 
 def _four_bit(module: Module, ending: str) -> PackedMatrix:
+    return mxfp4_matrix(module, ending) if _exponents(module) else nvfp4_matrix(module, ending)
+
+
+def _exponents(module: Module) -> bool:
+    """Whether its scales are E8M0."""
     scale: RawTensor | None = module.tensors.get(".weight_scale")
-    eight_exponents = scale is not None and scale.dtype in ("U8", "F8_E8M0")
-    return mxfp4_matrix(module, ending) if eight_exponents else nvfp4_matrix(module, ending)
+    return scale is not None and scale.dtype in ("U8", "F8_E8M0")
