@@ -7,11 +7,14 @@ from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.weights.assemble import FP8_BLOCK, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf_config import MODEL_TYPES
+from qwill.weights.head import HEAD, is_tied, settle_head, with_tie
+from qwill.weights.json_file import read_json
 from qwill.weights.mapped import RawTensor
 from qwill.weights.packed import mlx
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
-from qwill.weights.safetensors import read_folder, read_json
+from qwill.weights.recommended import with_recommended
+from qwill.weights.safetensors import read_folder
 from qwill.weights.tensor import TensorSet
 
 HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending in ("", "_text"))
@@ -32,19 +35,19 @@ def open_folder(folder: Path) -> Checkpoint:
     text = config.get("text_config", config)
     if not isinstance(text, dict):
         raise CheckpointError(f"{folder / 'config.json'}: text_config is no object")
-    tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+    tensors = settle_head(_folder_tensors(folder, config, _quantization(folder, config, text)), is_tied(config))
     processor = _optional_json(folder / "processor_config.json")
     tokenizer = folder / "tokenizer.json"
     return Checkpoint(
         path=folder,
         format="hf",
-        config=config,
-        tensors=_folder_tensors(folder, config, _quantization(folder, config, text), tied),
+        config=with_tie(config, HEAD not in tensors),
+        tensors=tensors,
         v_heads_tiled=False,
         tokenizer_json=tokenizer if tokenizer.is_file() else None,
         vocabulary=None,
         chat_template=_folder_template(folder),
-        generation_config=_optional_json(folder / "generation_config.json"),
+        generation_config=with_recommended(_optional_json(folder / "generation_config.json"), folder),
         image_processor=_processor(processor, "image_processor", folder / "preprocessor_config.json"),
         video_processor=_processor(processor, "video_processor", folder / "video_preprocessor_config.json"),
     )
@@ -61,26 +64,26 @@ def _quantization(folder: Path, config: dict[str, Any], text: dict[str, Any]) ->
     return quantization
 
 
-def _folder_tensors(folder: Path, config: dict[str, Any], quantization: dict[str, Any] | None, tied: bool) -> TensorSet:
+def _folder_tensors(folder: Path, config: dict[str, Any], quantization: dict[str, Any] | None) -> TensorSet:
     raw_tensors = list(read_folder(folder))
     if mlx.has_mlx_layout(raw_tensors) or mlx.is_mlx_quantized(raw_tensors):
-        return _mlx_tensors(folder, config, raw_tensors, tied)
+        return _mlx_tensors(folder, config, raw_tensors)
     if quantization is None:
-        return assemble_hf(raw_tensors, folder, tied)
+        return assemble_hf(raw_tensors, folder)
     if quantization.get("quant_method") == "fp8":
         _check_fp8(folder, quantization)
-        return assemble_hf(raw_tensors, folder, tied)
-    plain, packed = split_packed(raw_tensors, read_scheme(folder, quantization), folder, tied)
-    return assemble_hf(plain, folder, tied, packed)
+        return assemble_hf(raw_tensors, folder)
+    plain, packed = split_packed(raw_tensors, read_scheme(folder, quantization), folder)
+    return assemble_hf(plain, folder, packed)
 
 
-def _mlx_tensors(folder: Path, config: dict[str, Any], raw_tensors: list[RawTensor], tied: bool) -> TensorSet:
+def _mlx_tensors(folder: Path, config: dict[str, Any], raw_tensors: list[RawTensor]) -> TensorSet:
     """Of a folder that MLX wrote, quantized or not; what it quantized may also lie in the released layout."""
     layout = mlx.has_mlx_layout(raw_tensors)
     if layout:
         raw_tensors = mlx.released_layout(raw_tensors, config, folder)
-    plain, packed = split_packed(raw_tensors, mlx.mlx_scheme(config), folder, tied)
-    return assemble_hf(plain, folder, tied, packed, norms_with_one=layout)
+    plain, packed = split_packed(raw_tensors, mlx.mlx_scheme(config), folder)
+    return assemble_hf(plain, folder, packed, norms_with_one=layout)
 
 
 def _check_fp8(folder: Path, quantization: dict[str, Any]) -> None:

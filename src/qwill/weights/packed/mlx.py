@@ -27,7 +27,7 @@ import numpy as np
 from qwill.errors import CheckpointError
 from qwill.quant.types import TYPES
 from qwill.weights.mapped import RawTensor
-from qwill.weights.names import Kind, place_hf
+from qwill.weights.names import Kind, belongs_to_draft_head, place_hf
 from qwill.weights.packed.affine import affine_matrix
 from qwill.weights.packed.fp4 import MXFP4_GROUP, NVFP4_GROUP, Fp4Matrix
 from qwill.weights.packed.matrix import Module, PackedMatrix, require_shape
@@ -40,7 +40,6 @@ log = logging.getLogger("qwill")
 ENDINGS = (".scales", ".biases", ".global_scale")
 # The largest number of E4M3 times that of E2M1: what a tensor's largest value becomes before it is divided by scales.
 _GLOBAL = 448 * 6
-_DRAFT_HEAD = ("mtp.", "language_model.mtp.", "model.mtp.", "language_model.model.mtp.")
 
 
 def has_mlx_layout(raw_tensors: Sequence[RawTensor]) -> bool:
@@ -62,7 +61,7 @@ def released_layout(raw_tensors: Sequence[RawTensor], config: Mapping[str, Any],
 
     A draft head is left out: no version of MLX says whether its norms have their 1.
     """
-    drafts = [raw for raw in raw_tensors if raw.name.startswith(_DRAFT_HEAD)]
+    drafts = [raw for raw in raw_tensors if belongs_to_draft_head(raw.name)]
     if drafts:
         log.warning("%s: %s and the rest of the draft head are left out of this MLX folder", folder, drafts[0].name)
     dropped = {raw.name for raw in drafts}
@@ -111,7 +110,7 @@ def _matrix(module: Module, columns: Mapping[str, int]) -> PackedMatrix:
         case 4, 16:
             return _fp4(module, weight, scale, NVFP4_GROUP)
         case 8, 32:
-            return mxfp8_matrix(module, ".weight", ".scales")
+            return mxfp8_matrix(module, ".scales")
     raise CheckpointError(
         f"{weight.source}: {weight.shape[1]} words and {groups} scales a row are no codes and groups of {width} columns"
     )

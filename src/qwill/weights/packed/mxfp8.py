@@ -1,7 +1,10 @@
 """MXFP8 of the OCP's microscaling: E4M3 numbers under a power of two for each row and 32 columns.
 
-weight        F8_E4M3 [rows, columns]; MLX has the same bytes in words, U32 [rows, columns / 4]
-weight_scale  U8 or F8_E8M0 [rows, columns / 32]: 2^(scale - 127); in MLX `scales`
+    weight        F8_E4M3 [rows, columns]; MLX has the same bytes in words, U32 [rows, columns / 4]
+    weight_scale  U8 or F8_E8M0 [rows, columns / 32], E8M0: 2^(scale - 127); in MLX `scales`
+
+The layout was read from compressed-tensors 0.20 (`compressors/mxfp8`), modelopt 0.47, mlx-lm 0.32 and the OCP's
+specification of microscaling formats.
 """
 
 from collections.abc import Sequence
@@ -14,6 +17,7 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.packed.matrix import Module, require_shape
 
 GROUP = 32
+SCALE_DTYPES = ("U8", "F8_E8M0")
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,9 @@ class Mxfp8Matrix:
         blocks[..., 1:] = self.values[rows].reshape(*blocks.shape[:2], GROUP)
 
 
-def mxfp8_matrix(module: Module, ending: str, scale_ending: str) -> Mxfp8Matrix:
-    """The matrix of a module whose values and scales have those names. Raises CheckpointError when they do not fit."""
-    weight = module.get(ending, ("F8_E4M3", "U32"), 2)
-    scale = module.get(scale_ending, ("U8", "F8_E8M0"), 2)
+def mxfp8_matrix(module: Module, scale_ending: str = ".weight_scale") -> Mxfp8Matrix:
+    """The matrix of a module whose scales are named so. Raises CheckpointError when they do not fit it."""
+    weight, scale = module.get(".weight", ("F8_E4M3", "U32"), 2), module.get(scale_ending, SCALE_DTYPES, 2)
     rows = weight.shape[0]
     columns = weight.shape[1] * (4 if weight.dtype == "U32" else 1)
     require_shape(scale, (rows, columns // GROUP), weight)
