@@ -51,6 +51,8 @@ def assert_seen_in_time(loaded: VideoFrames, times: list[float], tolerance: floa
         ("avi", "mjpeg", 1000, False),
         ("mpegts", "libx264", 30, False),
         ("flv", "flv1", 30, False),
+        ("asf", "mpeg4", 1000, False),
+        ("mp4", "libx265", 30, False),
     ],
 )
 def test_variable_rates(kind: str, codec: str, rate: int, piped: bool) -> None:
