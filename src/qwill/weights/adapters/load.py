@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qwill.errors import CheckpointError, InvalidArgument, ModelNotFound, UnsupportedModel
-from qwill.weights.adapters.adapter import Adapter, LowRank, TokenRows
+from qwill.weights.adapters.adapter import EMBEDDINGS, HEAD, Adapter, LowRank, TokenRows
 from qwill.weights.adapters.gguf_adapter import is_adapter, read_gguf_adapter
 from qwill.weights.adapters.peft_folder import is_peft_folder, read_peft
 from qwill.weights.assemble import assemble_gguf, assemble_hf
@@ -19,7 +19,7 @@ from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.tensor import Tensor
 from qwill.weights.v_heads import v_head_order
 
-TABLES = ("embed_tokens.weight", "lm_head.weight")
+TABLES = (EMBEDDINGS, HEAD)
 _MEMBER = re.compile(r"qwen-?(3\.\d+)-(\d+(?:\.\d+)?b(?:-a\d+b)?)(-base)?(?![a-z0-9])", re.IGNORECASE)
 log = logging.getLogger("qwill")
 
@@ -45,8 +45,8 @@ def open_adapter(path: Path, checkpoint: Checkpoint) -> Adapter:
 
 def table_shape(checkpoint: Checkpoint, name: str) -> tuple[int, ...] | None:
     """The shape of a tensor of the base; a tied head has that of the embeddings."""
-    if name == "lm_head.weight" and name not in checkpoint.tensors:
-        name = "embed_tokens.weight"
+    if name == HEAD and name not in checkpoint.tensors:
+        name = EMBEDDINGS
     return checkpoint.tensors.peek(name).shape if name in checkpoint.tensors else None
 
 
@@ -124,8 +124,8 @@ def _check_order(replaced: Mapping[str, Tensor], checkpoint: Checkpoint) -> None
 def _tied_rows(rows: Mapping[str, TokenRows], checkpoint: Checkpoint) -> dict[str, TokenRows]:
     """peft stores rows of a tied table once, and they are the head's as well."""
     found = dict(rows)
-    if "lm_head.weight" not in checkpoint.tensors and "embed_tokens.weight" in found:
-        found.setdefault("lm_head.weight", found["embed_tokens.weight"])
+    if HEAD not in checkpoint.tensors and EMBEDDINGS in found:
+        found.setdefault(HEAD, found[EMBEDDINGS])
     return found
 
 
@@ -138,7 +138,7 @@ def _check_shapes(adapter: Adapter, checkpoint: Checkpoint) -> None:
             raise _of_another(matrix.source, name, matrix.shape, base, adapter)
         if matrix.bias is not None and matrix.bias.shape != base[-2:-1]:
             raise _of_another(f"{matrix.source}, bias", name, matrix.bias.shape, base[-2:-1], adapter)
-        length = base[-1:] if name == "embed_tokens.weight" else base[-2:-1]
+        length = base[-1:] if name == EMBEDDINGS else base[-2:-1]
         if matrix.magnitude is not None and matrix.magnitude.shape != length:
             raise _of_another(f"{matrix.source}, magnitude", name, matrix.magnitude.shape, length, adapter)
     for name, rows in adapter.rows.items():
