@@ -9,7 +9,8 @@ from qwill.cli.loading import load_model
 from qwill.cli.options import add_lora_argument, add_model_argument, at_least_one, counts, human_bytes, unnamed
 from qwill.errors import InvalidArgument
 from qwill.quant.recipes import names
-from qwill.weights.hub import DEMO, RELEASES, family_member
+from qwill.weights.hub import DEMO
+from qwill.weights.model_names import RELEASES, family_member
 from qwill.weights.random import DEFAULT_MIX
 
 PIPE_WIDTH = 200  # nobody wraps a pipe's lines
@@ -79,7 +80,7 @@ def _checkpoint(arguments: argparse.Namespace, cases: list["Case"]) -> "Checkpoi
     from qwill.quant.types import TYPES
     from qwill.speed import random_model
 
-    name = RELEASES["0.8b"] if arguments.model in ("", DEMO) else arguments.model
+    name = RELEASES["qwen3.5:0.8b"] if arguments.model in ("", DEMO) else arguments.model
     kv_type = TYPES.get(arguments.kv.upper(), TYPES["F16"])  # what is no type is refused when the model is loaded
     checkpoint = random_model(name, arguments.quant, arguments.layers, cases, kv_type)
     taken = checkpoint.config["text_config"]["num_hidden_layers"]

@@ -9,6 +9,9 @@ from typing import Any
 
 from qwill.cli.options import above_zero, at_least, at_least_one, drafts
 from qwill.errors import InvalidArgument
+from qwill.weights.file_names import part_of
+from qwill.weights.hub import existing_path
+from qwill.weights.model_names import short_name
 
 NAMED = "="
 NO_CACHE = "none"
@@ -180,8 +183,8 @@ def _named(models: list[str]) -> list[tuple[str, str]]:
 
 
 def _short_name(source: str) -> str:
-    path = Path(source).expanduser()
-    return path.resolve().name.removesuffix(".gguf") if path.exists() else source
+    path = existing_path(source)
+    return short_name(source) if path is None else part_of(path.resolve().name).stem
 
 
 def _path(name: str | None) -> Path | None:

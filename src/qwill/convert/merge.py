@@ -11,10 +11,11 @@ import numpy as np
 from qwill.convert.source import SourceTensor
 from qwill.errors import UnsupportedModel
 from qwill.quant.types import TensorType
-from qwill.weights.adapters.adapter import EMBEDDINGS, HEAD, Adapter, LowRank, TokenRows
+from qwill.weights.adapters.adapter import Adapter, LowRank, TokenRows
 from qwill.weights.adapters.lengths import lengths_of
 from qwill.weights.adapters.load import open_adapter
 from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.head import EMBEDDINGS, HEAD
 
 log = logging.getLogger("qwill")
 GATE_UP = "gate_up_proj"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qwill.convert.metadata import block_counts
-from qwill.errors import CheckpointError
+from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import FP8_BLOCK, scales_of
@@ -161,6 +161,10 @@ def gguf_tensors(file: GgufFile, draft_head: bool = True) -> Iterator[SourceTens
             place = place_gguf(raw.name, layers)
             if place is None:
                 raise CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
+            if place.part is not None:
+                raise UnsupportedModel(
+                    f"{raw.source}: experts of the draft head lie one by one; leave it out: --no-mtp"
+                )
             if not place.is_scale:
                 yield _from_raw(raw, place.name, file.tensors.get(raw.name.removesuffix("weight") + "scale"))
             elif raw.name.removesuffix("scale") + "weight" not in file.tensors:

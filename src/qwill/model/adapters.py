@@ -11,8 +11,9 @@ import numpy as np
 
 from qwill.ops import Operations
 from qwill.quant.types import TYPES
-from qwill.weights.adapters.adapter import EMBEDDINGS, Adapter, LowRank
+from qwill.weights.adapters.adapter import Adapter, LowRank
 from qwill.weights.adapters.lengths import Lengths, lengths_of
+from qwill.weights.head import EMBEDDINGS
 from qwill.weights.tensor import Tensor, TensorSet
 
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from qwill.weights.tensor import Tensor
 
-EMBEDDINGS, HEAD = "embed_tokens.weight", "lm_head.weight"
-
 
 @dataclass(frozen=True)
 class LowRank:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from qwill.errors import CheckpointError, InvalidArgument, ModelNotFound, UnsupportedModel
-from qwill.weights.adapters.adapter import EMBEDDINGS, HEAD, Adapter, LowRank, TokenRows
+from qwill.weights.adapters.adapter import Adapter, LowRank, TokenRows
 from qwill.weights.adapters.gguf_adapter import is_adapter, read_gguf_adapter
 from qwill.weights.adapters.peft_folder import is_peft_folder, read_peft
 from qwill.weights.assemble import assemble_gguf, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import read_gguf
 from qwill.weights.gguf_config import MODEL_TYPES
+from qwill.weights.head import EMBEDDINGS, HEAD, same_values
 from qwill.weights.tensor import Tensor
 from qwill.weights.v_heads import v_head_order
 
@@ -55,10 +56,9 @@ def _open_folder(folder: Path, checkpoint: Checkpoint) -> Adapter:
         raise CheckpointError(f"{folder}: has no adapter_config.json; give a peft folder or a .gguf file")
     shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors}
     found = read_peft(folder, shapes)
-    replaced = {tensor.name: tensor for tensor in assemble_hf(found.replaced, folder, tied=False)}
-    for tensor in assemble_hf(found.base_tables, folder, tied=False):
-        # peft keeps the base's tables beside their changes; only those that have grown differ from this model's.
-        if tensor.name in TABLES and tensor.shape != table_shape(checkpoint, tensor.name):
+    replaced = {tensor.name: tensor for tensor in assemble_hf(found.replaced, folder)}
+    for tensor in assemble_hf(found.base_tables, folder):
+        if tensor.name in TABLES and not _is_own(tensor, checkpoint):
             replaced[tensor.name] = tensor
     low_rank: Mapping[str, LowRank] = found.low_rank
     if checkpoint.v_heads_tiled:
@@ -74,6 +74,14 @@ def _open_folder(folder: Path, checkpoint: Checkpoint) -> Adapter:
         base=found.config.base,
         tokenizer_json=tokenizer if grown and tokenizer.is_file() else None,
     )
+
+
+def _is_own(table: Tensor, checkpoint: Checkpoint) -> bool:
+    """Whether a table is the model's own: peft keeps the base's beside their changes. A quantized one is as near."""
+    base = checkpoint.tensors.peek(table.name if table.name in checkpoint.tensors else EMBEDDINGS)
+    if table.shape != base.shape:
+        return False
+    return base.type.name not in ("F32", "F16", "BF16") or same_values(table, base)
 
 
 def _open_gguf(path: Path, checkpoint: Checkpoint) -> Adapter:

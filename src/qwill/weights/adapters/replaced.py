@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from qwill.errors import InvalidArgument, UnsupportedModel
-from qwill.weights.adapters.adapter import EMBEDDINGS, HEAD, Adapter
+from qwill.weights.adapters.adapter import Adapter
 from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.head import EMBEDDINGS, HEAD, with_tie
 from qwill.weights.tensor import Tensor, TensorSet
 
 
@@ -32,6 +33,7 @@ def with_replaced(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> Checkp
     if table.shape != embeddings.shape:
         text = config.get("text_config", config) | {"vocab_size": table.shape[0]}
         config = config | {"text_config": text} if "text_config" in config else text
+    config = with_tie(config, HEAD not in checkpoint.tensors and HEAD not in replaced)
     head = replaced.get(HEAD) or (checkpoint.tensors.peek(HEAD) if HEAD in checkpoint.tensors else table)
     if head.shape != table.shape:
         raise UnsupportedModel(f"{table.source}: has shape {list(table.shape)} and the head {list(head.shape)}")
