@@ -29,7 +29,7 @@ def add_lora_argument(group: "argparse._ArgumentGroup") -> None:
 
 def unnamed(texts: list[str]) -> list[str]:
     """Adapters of a verb whose answers ask for none by name. Raises InvalidArgument for one that has a name."""
-    from qwill.adapters import read_specs
+    from qwill.weights.adapters.spec import read_specs
 
     for spec in read_specs(texts):
         if spec.name is not None:

@@ -146,7 +146,7 @@ def _cache(folder: str | None, size: float, models: int) -> Iterator[tuple[dict[
 
 def _adapters(texts: list[str], models: int) -> list[str]:
     """The names of adapters. Raises InvalidArgument."""
-    from qwill.adapters import read_specs
+    from qwill.weights.adapters.spec import read_specs
 
     if texts and models > 1:
         raise InvalidArgument(

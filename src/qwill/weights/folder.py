@@ -22,6 +22,8 @@ HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending
 
 def open_folder(folder: Path) -> Checkpoint:
     """Opens a folder with config.json. Raises ModelNotFound, CheckpointError or UnsupportedModel."""
+    if (folder / "adapter_config.json").is_file() and not any(folder.glob("model*.safetensors")):
+        raise ModelNotFound(f"{folder}: is an adapter; give the model that it was made for, and --lora {folder}")
     if not (folder / "config.json").is_file():
         gguf = sorted(file.name for file in folder.glob("*.gguf"))
         mend = f"give the file instead: {folder / gguf[0]}" if gguf else "is it a model's folder?"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from qwill.errors import CheckpointError
 from qwill.weights.assemble import assemble_gguf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import GgufFile, read_gguf
@@ -19,7 +20,10 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
 
     Raises ModelNotFound, CheckpointError or UnsupportedModel.
     """
-    form = common_form(read_gguf(path))
+    file = read_gguf(path)
+    if file.metadata.get("general.type") == "adapter":
+        raise CheckpointError(f"{path}: is an adapter; give the model that it was made for, and --lora {path}")
+    form = common_form(file)
     file = form.model
     vocabulary = read_vocabulary(file) if "tokenizer.ggml.tokens" in file.metadata else None
     config = language_config(file, vocabulary)
