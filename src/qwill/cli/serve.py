@@ -12,6 +12,7 @@ from qwill.errors import InvalidArgument
 from qwill.weights.file_names import part_of
 from qwill.weights.hub import existing_path
 from qwill.weights.model_names import short_name
+from qwill.weights.ollama_store import PREFIX as OLLAMA
 
 NAMED = "="
 NO_CACHE = "none"
@@ -184,6 +185,7 @@ def _named(models: list[str]) -> list[tuple[str, str]]:
 
 def _short_name(source: str) -> str:
     path = existing_path(source)
+    source = source.removeprefix(OLLAMA)
     return short_name(source) if path is None else part_of(path.resolve().name).stem
 
 
