@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwill.cli.options import add_model_argument, human_bytes
-from qwill.model.config import ModelConfig, model_config
+from qwill.model.config import ModelConfig, RopeConfig, model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
 from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.hub import resolve_model
@@ -64,6 +64,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "hidden_size": text.hidden_size,
         "experts": None if text.moe is None else {"total": text.moe.experts, "active": text.moe.top_k},
         "context": text.max_position_embeddings,
+        "rope": _rope(text.rope),
         "vocabulary": text.vocab_size,
         "tokenizer": _tokenizer(checkpoint),
         "chat_template": "the model's own" if checkpoint.chat_template else "qwill's default",
@@ -86,6 +87,11 @@ def _vision(config: ModelConfig) -> dict[str, int] | None:
     if config.vision is None:
         return None
     return {"layers": config.vision.depth, "hidden_size": config.vision.hidden_size, "patch": config.vision.patch_size}
+
+
+def _rope(rope: RopeConfig) -> dict[str, Any]:
+    yarn = {"factor": rope.yarn_factor, "original_context": rope.yarn_original_context}
+    return {"theta": rope.theta, "yarn": None if rope.yarn_factor is None else yarn}
 
 
 def _tensor_types(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
@@ -126,7 +132,7 @@ def _summary(description: dict[str, Any]) -> "Table":
         "layers": f"{layers['total']}: {layers['gated_delta']} Gated DeltaNet, {layers['attention']} attention",
         "hidden size": str(description["hidden_size"]),
         "experts": f"{experts['active']} of {experts['total']} active" if experts else "none, dense",
-        "context": f"{description['context']:,} tokens",
+        "context": f"{description['context']:,} tokens" + _stretched(description["rope"]["yarn"]),
         "tokenizer": f"{description['tokenizer'] or 'none'}, {description['vocabulary']:,} tokens",
         "chat template": description["chat_template"],
         "vision": f"{vision['layers']} layers of {vision['hidden_size']}" if vision else "none",
@@ -138,6 +144,10 @@ def _summary(description: dict[str, Any]) -> "Table":
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _stretched(yarn: dict[str, Any] | None) -> str:
+    return f" (YaRN {yarn['factor']:g}, from {yarn['original_context']:,})" if yarn else ""
 
 
 def _mix(types: dict[str, dict[str, int]]) -> "Table":

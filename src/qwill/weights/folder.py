@@ -1,5 +1,6 @@
 """Opening a folder in released layout."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from qwill.weights.head import HEAD, is_tied, settle_head, with_tie
 from qwill.weights.json_file import read_json
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
+from qwill.weights.rope_settings import rope_settings
 from qwill.weights.safetensors import read_folder
 from qwill.weights.tensor import TensorSet
+
+log = logging.getLogger("qwill")
 
 HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending in ("", "_text"))
 
@@ -32,6 +36,8 @@ def open_folder(folder: Path) -> Checkpoint:
     text = config.get("text_config", config)
     if not isinstance(text, dict):
         raise CheckpointError(f"{folder / 'config.json'}: text_config is no object")
+    for note in rope_settings(config).notes:
+        log.warning("%s: %s", folder / "config.json", note)
     tensors = settle_head(_folder_tensors(folder, _quantization(folder, config, text)), is_tied(config))
     processor = _optional_json(folder / "processor_config.json")
     tokenizer = folder / "tokenizer.json"
