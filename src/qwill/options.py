@@ -70,7 +70,8 @@ def check_memory(
         per_token = cache_bytes(config.text, 1, 1, 0, kv_type)
         left = available - weights - cache_bytes(config.text, 1, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY)
         most_context = left // per_token // PAGE_SIZE * PAGE_SIZE
+        other = instead(checkpoint.config, most_context, available, str(checkpoint.path))
         raise NotEnoughMemory(
             f"{checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for {held},"
-            f" {available / 1e9:.1f} GB are free; {instead(checkpoint.config, most_context, available)}"
+            f" {available / 1e9:.1f} GB are free; {other}"
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from random_members import tiny_family_config
 
 from qwill.errors import CheckpointError
-from qwill.fit.family import family_config, members
+from qwill.fit.family import distinct_members, family_config
 from qwill.model.config import model_config
 from qwill.model.model import Model
 from qwill.model.parameters import parameter_count
@@ -55,7 +55,7 @@ def test_draws_differ_and_repeat_with_their_seed() -> None:
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("member", members())
+@pytest.mark.parametrize("member", distinct_members())
 def test_the_plan_has_every_parameter_of_the_text_model_and_the_draft_head(member: str) -> None:
     config = family_config(member)
     sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in plan(config["text_config"], "Q4_K_S")}

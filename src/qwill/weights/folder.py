@@ -12,6 +12,7 @@ from qwill.weights.head import HEAD, is_tied, settle_head, with_tie
 from qwill.weights.json_file import read_json
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
+from qwill.weights.recommended import with_recommended
 from qwill.weights.rope_settings import rope_settings
 from qwill.weights.safetensors import read_folder
 from qwill.weights.tensor import TensorSet
@@ -50,7 +51,7 @@ def open_folder(folder: Path) -> Checkpoint:
         tokenizer_json=tokenizer if tokenizer.is_file() else None,
         vocabulary=None,
         chat_template=_folder_template(folder),
-        generation_config=_optional_json(folder / "generation_config.json"),
+        generation_config=with_recommended(_optional_json(folder / "generation_config.json"), folder),
         image_processor=_processor(processor, "image_processor", folder / "preprocessor_config.json"),
         video_processor=_processor(processor, "video_processor", folder / "video_preprocessor_config.json"),
     )

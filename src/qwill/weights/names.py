@@ -128,6 +128,7 @@ _HF_LAYER = re.compile(rf"((?:mtp\.)?layers\.{_NUMBER}\.)(.+)")
 _HF_BLOCK = re.compile(rf"(visual\.blocks\.{_NUMBER}\.)(.+)")
 _HF_EXPERT = re.compile(rf"(mlp\.experts\.){_NUMBER}\.((?:gate|up|down)_proj)\.weight")
 _GGUF_BLOCK = re.compile(rf"(v\.)?blk\.{_NUMBER}\.(.+)")
+_THIRD_OF_QKV = re.compile(r"attn_([qkv])\.(weight|bias)")
 
 _HF_TOP_ROWS = {row.hf or row.canonical: row for row in TOP + MTP}
 _HF_LAYER_ROWS = {row.hf or row.canonical: row for row in LAYER}
@@ -179,7 +180,8 @@ def is_ignored_hf(name: str) -> bool:
 def place_gguf(name: str, layers: int) -> Place | None:
     """Where a tensor of a GGUF file belongs; blocks from number `layers` on are the MTP head's. None: unknown name.
 
-    `X.scale` has the factors of `X.weight`.
+    `X.scale` has the factors of `X.weight`. Ollama's files have the tower's queries, keys and values one by one, and
+    experts of the MTP head.
     """
     if name.endswith(".scale"):
         weight = place_gguf(name.removesuffix("scale") + "weight", layers)
@@ -190,11 +192,16 @@ def place_gguf(name: str, layers: int) -> Place | None:
     if not match:
         return _placed(_GGUF_TOP_ROWS.get(name), "", 0 if name == "v.patch_embd.weight" else None)
     vision, number, rest = match[1], int(match[2]), match[3]
+    if vision and (third := _THIRD_OF_QKV.fullmatch(rest)):
+        row = _GGUF_BLOCK_ROWS[f"attn_qkv.{third[2]}"]
+        return _placed(row, f"visual.blocks.{number}.", "qkv".index(third[1]))
     if vision:
         return _placed(_GGUF_BLOCK_ROWS.get(rest), f"visual.blocks.{number}.")
     if number == layers and rest in _GGUF_MTP_ROWS:
         return _placed(_GGUF_MTP_ROWS[rest], "")
     prefix = f"layers.{number}." if number < layers else f"mtp.layers.{number - layers}."
+    if expert := _HF_EXPERT.fullmatch(rest):
+        return Place(f"{prefix}{expert[1]}{expert[3]}", Kind.EXPERTS, int(expert[2]))
     return _placed(_GGUF_LAYER_ROWS.get(rest), prefix)
 
 
