@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from qwill.convert.complete import check_complete
 from qwill.convert.gguf_writer import GgufWriter, TensorInfo, file_bytes
 from qwill.convert.keep import kept_types, with_factors
 from qwill.convert.metadata import carried_metadata, importance_metadata, language_metadata, vision_metadata
@@ -83,6 +84,7 @@ def plan_model(
     if path.is_dir():
         checkpoint = open_checkpoint(path)
         draft_head = draft_head and "mtp.fc.weight" in checkpoint.tensors
+        check_complete(checkpoint, draft_head)
         tensors = list(language_tensors(checkpoint, draft_head))
         metadata = language_metadata(checkpoint, file_type, draft_head)
         watch = Watch(folder_files(path))

@@ -18,6 +18,7 @@ import numpy as np
 from qwill._native import read_strings, string_ends
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import BY_GGUF_ID
+from qwill.weights.foreign import HEAD_BYTES, foreign_content
 from qwill.weights.mapped import RawTensor, give_back, map_file
 
 MAX_KEYS = 1 << 16
@@ -138,6 +139,8 @@ class _Parser:
         self.position = 0
 
     def parse(self) -> GgufFile:
+        if what := foreign_content(self.content[:HEAD_BYTES].tobytes()):
+            raise CheckpointError(f"{self.path}: {what}")
         if self._take(4) != b"GGUF":
             raise CheckpointError(f"{self.path}: is no GGUF file; give a .gguf file or a model's folder")
         version = self._u32()
