@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from qwill.convert.quantize import plan_model
+from qwill.convert.quantize import plan_model, plan_vision
 from qwill.errors import CheckpointError, QwillError, UserError
 from qwill.llm import LLM
 from qwill.quant.recipes import load_recipe
@@ -114,6 +114,12 @@ def test_a_folder_of_gguf_files(with_config: bool, tmp_path: Path) -> None:
     refused(tmp_path, f"give the file instead: {tmp_path / 'X-Q8_0-00001-of-00002.gguf'}")
     gguf_file(tmp_path / "X-Q4_K_M.gguf")
     refused(tmp_path, f"give one of its files instead: {tmp_path / 'X-Q4_K_M.gguf'} (X-Q8_0-00001-of-00002.gguf)")
+
+
+def test_files_of_a_folder_given_by_themselves(tmp_path: Path) -> None:
+    save_hf(tmp_path, tiny_config(), tokenizer=True)
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        refused(tmp_path / name, f"{tmp_path / name}: give the folder that holds it", str(tmp_path))
 
 
 def test_a_folder_with_both_is_read(tmp_path: Path) -> None:
@@ -222,6 +228,20 @@ def test_nothing_is_made_of_a_folder_that_does_not_run(tmp_path: Path) -> None:
             plan_model(made.folder, load_recipe("Q8_0"))
         if "mtp" in words:
             assert plan_model(made.folder, load_recipe("Q8_0"), draft_head=False).tensors
+
+
+def test_no_vision_file_is_made_of_half_a_tower(tmp_path: Path) -> None:
+    made = save_hf(tmp_path / "hf", tiny_config(vision=True))
+    name = "model.visual.blocks.1.attn.qkv.bias"
+    for changed, words in (
+        ({name: None}, r"tensor visual\.blocks\.1\.attn\.qkv\.bias is missing"),
+        ({name: torch.ones(3)}, r"has shape \[3\], the configuration says \[96\]"),
+        ({name.replace("1", "2"): torch.ones(96)}, r"is of no layer that the configuration counts"),
+    ):
+        state = {key: value for key, value in (made.state | changed).items() if value is not None}
+        write_shards(made.folder, state, 1)
+        with pytest.raises(CheckpointError, match=words):
+            plan_vision(made.folder)
 
 
 def test_a_draft_head_that_the_configuration_does_not_count(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from qwill.convert.complete import check_complete
+from qwill.convert.complete import check_complete, check_tower
 from qwill.convert.gguf_writer import GgufWriter, TensorInfo, file_bytes
 from qwill.convert.keep import kept_types, with_factors
 from qwill.convert.metadata import carried_metadata, importance_metadata, language_metadata, vision_metadata
@@ -156,6 +156,7 @@ def plan_vision(path: Path, wanted: str = "F16") -> Conversion:
         raise InvalidArgument(f"{path}: a vision file is made from a model's folder; that is a file")
     checkpoint = open_checkpoint(path)
     metadata = vision_metadata(checkpoint, VISION_FILE_TYPES[wanted])
+    check_tower(checkpoint)
     tensors = list(vision_tensors(checkpoint))
     types = {tensor.name: vision_type(tensor.name, tensor.shape, TYPES[wanted]) for tensor in tensors}
     return Conversion(metadata, tensors, types, Watch(folder_files(path)))

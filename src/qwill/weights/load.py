@@ -27,7 +27,7 @@ def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
         return _open_stored(path, mmproj)
     if is_adapter_file(path):
         raise an_adapter(path.parent)
-    if path.suffix == ".safetensors":
+    if path.suffix in (".safetensors", ".json"):
         raise CheckpointError(f"{path}: give the folder that holds it, with its config.json: {path.parent}")
     return open_gguf(path, mmproj)
 
