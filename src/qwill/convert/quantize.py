@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from qwill.convert.complete import check_complete, check_tower
 from qwill.convert.gguf_writer import GgufWriter, TensorInfo, file_bytes
 from qwill.convert.keep import kept_types, with_factors
 from qwill.convert.merge import adapter_files, merged, open_adapters, with_own
@@ -89,6 +90,7 @@ def plan_model(
         adapters = open_adapters(lora, checkpoint)
         checkpoint = with_replaced(checkpoint, [adapter for adapter, _ in adapters])
         draft_head = draft_head and "mtp.fc.weight" in checkpoint.tensors
+        check_complete(checkpoint, draft_head)
         tensors = merged(list(language_tensors(checkpoint, draft_head)), adapters, checkpoint)
         metadata = language_metadata(checkpoint, file_type, draft_head)
         watch = Watch(folder_files(path))
@@ -172,6 +174,7 @@ def plan_vision(path: Path, wanted: str = "F16", lora: Sequence[tuple[Path, floa
     adapters = open_adapters(lora, checkpoint)
     checkpoint = with_replaced(checkpoint, [adapter for adapter, _ in adapters])
     metadata = vision_metadata(checkpoint, VISION_FILE_TYPES[wanted])
+    check_tower(checkpoint)
     tensors = merged(list(vision_tensors(checkpoint)), adapters, checkpoint)
     types = {tensor.name: vision_type(tensor.name, tensor.shape, TYPES[wanted]) for tensor in tensors}
     return Conversion(metadata, tensors, types, Watch(folder_files(path)))
