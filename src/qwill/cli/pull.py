@@ -28,7 +28,9 @@ def execute(arguments: argparse.Namespace) -> None:
         raise InvalidArgument("the demonstration model came with qwill; start it with: qwill run")
     if existing_path(name):
         raise InvalidArgument(f"{name} is a file or folder here; start it with: qwill run {name}")
-    plan = plan_download(hub_model(name))
+    from qwill.weights.look import look  # what opens models takes a while to import
+
+    plan = look(plan_download(hub_model(name)))
     files = "1 file" if len(plan.files) == 1 else f"{len(plan.files)} files"
     print(
         f"{plan.model.repository}: {files}, {human_bytes(plan.total_bytes)},"

@@ -18,19 +18,7 @@ HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending
 
 def open_folder(folder: Path) -> Checkpoint:
     """Opens a folder with config.json. Raises ModelNotFound, CheckpointError or UnsupportedModel."""
-    if not (folder / "config.json").is_file():
-        gguf = sorted(file.name for file in folder.glob("*.gguf"))
-        mend = f"give the file instead: {folder / gguf[0]}" if gguf else "is it a model's folder?"
-        raise ModelNotFound(f"{folder}: has no config.json; {mend}")
-    config = read_json(folder / "config.json")
-    model_type = config.get("model_type")
-    if model_type not in HF_MODEL_TYPES:
-        raise UnsupportedModel(
-            f"{folder}: model_type {model_type!r} is not supported (Qwen 3.5: {', '.join(HF_MODEL_TYPES)})"
-        )
-    text = config.get("text_config", config)
-    if not isinstance(text, dict):
-        raise CheckpointError(f"{folder / 'config.json'}: text_config is no object")
+    config, text = _configuration(folder)
     tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
     processor = _optional_json(folder / "processor_config.json")
     tokenizer = folder / "tokenizer.json"
@@ -47,6 +35,34 @@ def open_folder(folder: Path) -> Checkpoint:
         image_processor=_processor(processor, "image_processor", folder / "preprocessor_config.json"),
         video_processor=_processor(processor, "video_processor", folder / "video_preprocessor_config.json"),
     )
+
+
+def check_configuration(folder: Path) -> None:
+    """Raises what `open_folder` would for the JSON files alone: for another architecture or a foreign quantization."""
+    config, text = _configuration(folder)
+    quantization = _quantization(folder, config, text)
+    if quantization is not None and quantization.get("quant_method") == "fp8":
+        _check_fp8(folder, quantization)
+    elif quantization is not None:
+        read_scheme(folder, quantization)
+
+
+def _configuration(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json, and of it what says of the language model."""
+    if not (folder / "config.json").is_file():
+        gguf = sorted(file.name for file in folder.glob("*.gguf"))
+        mend = f"give the file instead: {folder / gguf[0]}" if gguf else "is it a model's folder?"
+        raise ModelNotFound(f"{folder}: has no config.json; {mend}")
+    config = read_json(folder / "config.json")
+    model_type = config.get("model_type")
+    if model_type not in HF_MODEL_TYPES:
+        raise UnsupportedModel(
+            f"{folder}: model_type {model_type!r} is not supported (Qwen 3.5: {', '.join(HF_MODEL_TYPES)})"
+        )
+    text = config.get("text_config", config)
+    if not isinstance(text, dict):
+        raise CheckpointError(f"{folder / 'config.json'}: text_config is no object")
+    return config, text
 
 
 def _quantization(folder: Path, config: dict[str, Any], text: dict[str, Any]) -> dict[str, Any] | None:

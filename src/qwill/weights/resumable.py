@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from qwill.errors import QwillError
 from qwill.weights.hub import cache_folder, repository_folder
 
 log = logging.getLogger("qwill.weights")
@@ -118,7 +119,8 @@ def _load(file: RemoteFile, address: str, part: Path, stop: threading.Event) -> 
 
     with part.open("ab") as target:
         if target.tell() > file.size:
-            target.truncate(0)
+            target.seek(0)
+            target.truncate()
         resumed = target.tell()
         sink: Any = _Target(target, stop)
         http_get(address, sink, resume_size=resumed, headers=build_hf_headers(), expected_size=file.size)
@@ -128,7 +130,7 @@ def _load(file: RemoteFile, address: str, part: Path, stop: threading.Event) -> 
         return
     part.unlink()
     if not resumed:
-        raise OSError(f"{file.name}: the hub sent other bytes than it promised")
+        raise QwillError(f"{file.name}: the hub sent other bytes than it announced; try again later")
     log.warning("%s: what an earlier try had loaded is damaged; it is loaded anew", file.name)
     _load(file, address, part, stop)
 
