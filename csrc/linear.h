@@ -90,6 +90,13 @@ struct MoeArgs {
     const float* shared_gate;  // [hidden], or null: the shared expert counts in full
 };
 
+// gate = silu(gate) * up
+struct SiluProductArgs {
+    float* gate;      // [tokens, width]
+    const float* up;  // [tokens, width]
+    int64_t tokens, width;
+};
+
 struct EmbeddingArgs {
     int type;
     const uint8_t* table;  // rows of blocks as in the file
@@ -105,6 +112,7 @@ struct LinearKernels {
     void (*linear)(const LinearArgs&, ThreadPool&, Workspace&);
     void (*swiglu)(const SwigluArgs&, ThreadPool&, Workspace&);
     void (*moe)(const MoeArgs&, ThreadPool&, Workspace&);
+    void (*silu_product)(const SiluProductArgs&, ThreadPool&);
     void (*embedding)(const EmbeddingArgs&, ThreadPool&);
     int64_t (*dots)(int64_t rounds, ThreadPool&);  // generic/linear/dots.h
 };

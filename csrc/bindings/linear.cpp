@@ -174,6 +174,29 @@ void moe_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps
     with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.moe(args, self.pool, workspace); });
 }
 
+void silu_product(Cpu& self, const Output2& gate, const Floats2& up) {
+    require(has_shape(up, {dim(gate, 0), dim(gate, 1)}), "silu_product: gate and up differ in shape");
+    const SiluProductArgs args{gate.data(), up.data(), dim(gate, 0), dim(gate, 1)};
+    nb::gil_scoped_release unlocked;
+    self.kernels->linear.silu_product(args, self.pool);
+}
+
+// One expert's matrix as a weight that shares the memory of all.
+std::unique_ptr<PackedWeight> expert_of(const PackedWeight& all, int64_t number) {
+    require_packed(all);
+    const Weight& weight = all.weight;
+    require(number >= 0 && number < weight.experts, "expert: no such expert");
+    auto expert = std::make_unique<PackedWeight>();
+    expert->type = all.type;
+    expert->packed = true;
+    expert->weight = {weight.type, weight.rows, weight.columns, 1, weight.panel_bytes, {weight.parts[static_cast<size_t>(number)]},
+                      {}, weight.storage};
+    const auto scales = static_cast<int64_t>(weight.scales.size()) / weight.experts;
+    const auto first = weight.scales.begin() + number * scales;
+    expert->weight.scales.assign(first, first + scales);
+    return expert;
+}
+
 void embedding(Cpu& self, int type_id, const Bytes& table, int64_t rows, int64_t row_bytes, const Array<const int32_t, 1>& ids,
                const Output2& out) {
     require(dim(table, 0) == rows * row_bytes, "embedding: the table has the wrong size");
@@ -196,7 +219,8 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.packed_bytes(); },
                      "Bytes of memory of its own; 0 when it reads the file's blocks.")
         .def("part", rows_of, nb::arg("first"), nb::arg("count"), nb::keep_alive<0, 1>(),
-             "Some of its rows, from a multiple of 16 on, sharing its memory; None where it is not packed in panels.");
+             "Some of its rows, from a multiple of 16 on, sharing its memory; None where it is not packed in panels.")
+        .def("expert", expert_of, nb::arg("number"), nb::keep_alive<0, 1>(), "The matrix of one expert, sharing its memory.");
     m.def("plan_weight", plan_weight);
     cpu.def("pack", pack)
         .def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("activation"), nb::arg("add"),
@@ -205,6 +229,7 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def("swiglu_add", swiglu_add)
         .def("moe_add", moe_add, nb::arg("residual"), nb::arg("scale"), nb::arg("eps"), nb::arg("router"), nb::arg("top_k"),
              nb::arg("gate"), nb::arg("up"), nb::arg("down"), nb::arg("shared"), nb::arg("shared_gate").none())
+        .def("silu_product", silu_product)
         .def("embedding", embedding)
         .def("dots", [](Cpu& self, int64_t rounds) {
             nb::gil_scoped_release unlocked;

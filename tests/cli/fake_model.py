@@ -4,9 +4,11 @@ It answers word by word: first, when thinking, its reasoning, then the text of t
 until it is interrupted, "slow" after half a minute.
 """
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +33,13 @@ class FakeLLM:
         if stream:
             return deltas
         return list(deltas)[-1].completion
+
+    def save_session(self, path: str, messages: list[dict[str, Any]], **_options: Any) -> int:
+        Path(path).write_text(json.dumps(messages))
+        return 7
+
+    def load_session(self, path: str) -> list[dict[str, Any]]:
+        return json.loads(Path(path).read_text())
 
     def _stream(self, messages: list[dict[str, Any]], thinking: bool) -> Iterator[StreamDelta]:
         content = messages[-1]["content"]

@@ -22,6 +22,7 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
         self._process, self._master = process, master
         self.seen = ""
+        self._rest = b""  # a carriage return whose newline may follow
         self._position = 0
 
     def type(self, text: str) -> None:
@@ -38,10 +39,7 @@ class Terminal:
         return match
 
     def leave(self, key: str = "") -> int:
-        """Reads to the end and returns the exit code. `key` is pressed each second until then.
-
-        Python's input() does not notice a Ctrl-C that comes between its prompt and its waiting: one presses again.
-        """
+        """Reads to the end and returns the exit code. `key` is pressed each second until then."""
         deadline, pressed = time.monotonic() + PATIENCE, 0.0
         while True:
             if key and time.monotonic() - pressed > 1:
@@ -59,7 +57,9 @@ class Terminal:
             data = os.read(self._master, 65_536)
         except OSError:  # Linux reports the end so
             return False
-        self.seen += data.decode("utf-8", "replace").replace("\r\n", "\n")
+        shown = self._rest + data
+        self._rest = b"\r" if data and shown.endswith(b"\r") else b""
+        self.seen += shown.removesuffix(self._rest).decode("utf-8", "replace").replace("\r\n", "\n")
         return bool(data)
 
 

@@ -15,7 +15,7 @@ from terminal import CTRL_C, CTRL_D, UP, Terminal, terminal
 
 import qwill.llm
 from qwill import LLM, SamplingParams
-from qwill.cli.chat import EXAMPLES, PICTURE_EXAMPLE, REAL_MODEL, WELCOME
+from qwill.cli.chat import EXAMPLES, LEAVING, NAMES, PICTURE_EXAMPLE, REAL_MODEL, WELCOME
 from qwill.cli.conversation import Conversation, user_message
 from qwill.cli.printer import AnswerPrinter
 from qwill.weights.model_names import hub_model
@@ -102,7 +102,8 @@ def test_images_of_the_command_line_go_with_the_first_message(talk: Talk, pictur
         ("/image", "/image needs a file"),
         ("/image ~nobody-here/x.png", "nobody-here"),
         ("/video nowhere.mp4", "nowhere.mp4"),
-        ("/frob x", "/frob is no command"),
+        ("/xyz x", "/xyz is no command; /help lists them"),
+        ("/sav x", "/sav is no command; did you mean /save? /help lists them"),
         ("too long", "the context holds 8"),
     ],
 )
@@ -124,10 +125,34 @@ def test_a_path_is_no_command(talk: Talk) -> None:
     assert talk("/etc/hosts is what?\n").out == "u /etc/hosts is what? \n"
 
 
-def test_bye_and_help(talk: Talk) -> None:
-    result = talk("/help\n/bye\nnot said\n")
+@pytest.mark.parametrize("leave", LEAVING)
+def test_leaving(talk: Talk, leave: str) -> None:
+    result = talk(f"one\n/{leave}\nnot said\n")
+    assert (result.code, result.out, result.err) == (0, "u one \n", "")  # in a pipe nobody is asked
+
+
+def test_help(talk: Talk) -> None:
+    result = talk("/help\n/?\n")
     assert (result.code, result.out) == (0, "")
-    assert all(command in result.err for command in ("/image", "/video", "/system", "/think", "/clear", "/bye"))
+    assert all(result.err.count(f"/{command}") == 2 for command in NAMES if command != "help")
+
+
+def test_a_pipe_writes_over_files_and_clears_unasked(talk: Talk, model: list[FakeLLM], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    talk(f"one\n/save {tmp_path}/file\ntwo\n/load {tmp_path}/file\nthree\n/clear\nfour\n")
+    assert [len(asked) for asked in model[0].asked] == [1, 3, 3, 1]
+
+
+def test_what_was_to_go_with_a_stopped_message_is_kept(screen: Terminal, picture: Path) -> None:
+    screen.expect(">>> ")
+    screen.type(f"/image {picture}\n")
+    screen.expect("goes with your next message.*\n>>> ")
+    screen.type("slow\n")
+    screen.expect(r"\(pondering\)")
+    screen.type(CTRL_C)
+    screen.expect(r"taken back, what was to go with it is kept for the next one\)\n>>> ")
+    screen.type("/think off\nnow\n")
+    screen.expect("u image now ")
 
 
 def test_a_model_without_eyes_says_so(talk: Talk, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:

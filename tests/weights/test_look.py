@@ -188,11 +188,11 @@ def test_weights_without_a_configuration(hub: Hub) -> None:
 
 
 def test_adapters(hub: Hub) -> None:
-    files = {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": bytes(1000)}
+    files = {"adapter_config.json": b'{"peft_type": "LORA", "lora_alpha": 8}', "adapter_model.safetensors": bytes(1000)}
     hub.repositories["o/lora"] = files
     assert download(plan("o/lora"), progress=False) == resolve_model("o/lora")
     hub.repositories["o/other"] = files | {"adapter_config.json": b'{"peft_type": "IA3"}'}
-    with pytest.raises(UnsupportedModel, match="o/other: is an adapter of the kind 'IA3'"):
+    with pytest.raises(UnsupportedModel, match=r"o/other/adapter_config\.json: is an adapter of type IA3"):
         plan("o/other")
 
 

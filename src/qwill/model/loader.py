@@ -88,8 +88,12 @@ class Loader:
         scoped._prefix = f"{self._prefix}{name}."
         return scoped
 
+    def full_name(self, name: str) -> str:
+        """The canonical name of a tensor in this scope."""
+        return self._prefix + name
+
     def has(self, name: str) -> bool:
-        return self._prefix + name in self._tensors
+        return self.full_name(name) in self._tensors
 
     def raw(self, name: str, *shape: int) -> Tensor:
         """The tensor with all its bytes, those of the file where it has them in this layout."""
@@ -131,7 +135,7 @@ class Loader:
         self._planned.pack()
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        return self._tensors.take(self._prefix + name, shape)
+        return self._tensors.take(self.full_name(name), shape)
 
 
 def widened(tensor: Tensor) -> Tensor:

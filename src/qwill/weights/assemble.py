@@ -9,12 +9,14 @@ import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import TYPES
+from qwill.weights.lazy import LazyParts
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import Kind, Place, is_ignored_hf, place_gguf, place_hf
 from qwill.weights.tensor import Tensor, TensorSet
 
 FP8_BLOCK = 128
 _FLOATS = ("F32", "F16", "BF16")
+_THIRDS = {0, 1, 2}  # parts of a tensor that holds queries, keys and values
 
 
 @dataclass
@@ -26,12 +28,11 @@ class _Group:
     scales: dict[int | None, RawTensor] = field(default_factory=dict)
 
 
-def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool, packed: Iterable[Tensor] = ()) -> TensorSet:
+def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, packed: Iterable[Tensor] = ()) -> TensorSet:
     """The canonical tensors of a safetensors checkpoint; `packed` are those that were read from quantized modules.
 
-    Known buffers are left out, and so is a stored copy of the head when it is tied to the embeddings. Raises
-    CheckpointError for an unknown or doubled name, a wrong shape or values that are not finite, UnsupportedModel for a
-    foreign dtype.
+    Known buffers are left out. Raises CheckpointError for an unknown or doubled name, a wrong shape or values that are
+    not finite, UnsupportedModel for a foreign dtype.
     """
     placed = []
     for raw in raw_tensors:
@@ -40,8 +41,7 @@ def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool, pack
             continue
         if place is None:
             raise _unknown(raw)
-        if not (tied and place.name == "lm_head.weight"):
-            placed.append((raw, place))
+        placed.append((raw, place))
     return _assemble(placed, str(folder), released=True, packed=packed)
 
 
@@ -70,6 +70,10 @@ def _unknown(raw: RawTensor) -> CheckpointError:
             return UnsupportedModel(
                 f"{raw.source}: is part of a quantized weight, which config.json's quantization_config says nothing of"
             )
+    if ".lora_" in raw.name or ".modules_to_save." in raw.name or ".base_layer." in raw.name:
+        return UnsupportedModel(
+            f"{raw.source}: is part of an adapter that was not merged; merge it first, as peft's merge_and_unload does"
+        )
     return CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
 
 
@@ -105,6 +109,8 @@ def _convert(name: str, group: _Group, released: bool) -> list[Tensor]:
             return _gate_up(name, group)
         case Kind.PATCH:
             return [_patch(name, group)]
+    if group.kind is Kind.VECTOR and group.weights.keys() == _THIRDS:
+        return [_joined_vector(name, group)]
     raw = _single(group)
     if group.scales:
         raise UnsupportedModel(f"{raw.source}: scales on a tensor of this kind are not supported")
@@ -157,7 +163,28 @@ def _checked(raw: RawTensor, dimensions: int) -> RawTensor:
     return raw
 
 
+def _joined_vector(name: str, group: _Group) -> Tensor:
+    values = np.concatenate([float_values(group.weights[part]) for part in sorted(_THIRDS)])
+    source = group.weights[0].source
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{source}: holds values that are not finite; the checkpoint is damaged")
+    return Tensor(name, values.shape, TYPES["F32"], (values.view(np.uint8),), source)
+
+
+def _joined_matrix(name: str, group: _Group) -> Tensor:
+    """Queries, keys and values under each other; they are joined when they are asked for."""
+    raws = [_checked(group.weights[part], 2) for part in sorted(_THIRDS)]
+    first = raws[0]
+    if group.scales or any((raw.shape[1], raw.dtype) != (first.shape[1], first.dtype) for raw in raws):
+        raise CheckpointError(f"{first.source}: queries, keys and values differ in type or columns")
+    height, stored = sum(raw.shape[0] for raw in raws), [raw.data.reshape(raw.shape[0], -1) for raw in raws]
+    parts = LazyParts([lambda begin, end: np.concatenate(stored)[begin:end]], height, stored)
+    return Tensor(name, (height, first.shape[1]), TYPES[first.dtype], parts, first.source)
+
+
 def _matrix(name: str, group: _Group) -> Tensor:
+    if group.weights.keys() == _THIRDS:
+        return _joined_matrix(name, group)
     raw = _checked(_single(group), 2)
     scales = scales_of(raw, group.scales.get(None), 1, raw.shape)
     return Tensor(name, raw.shape, TYPES[raw.dtype], (raw.data,), raw.source, scales)

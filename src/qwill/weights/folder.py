@@ -7,10 +7,12 @@ from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.weights.assemble import FP8_BLOCK, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf_config import MODEL_TYPES
+from qwill.weights.head import HEAD, is_tied, settle_head, with_tie
+from qwill.weights.json_file import read_json
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
 from qwill.weights.recommended import with_recommended
-from qwill.weights.safetensors import read_folder, read_json
+from qwill.weights.safetensors import read_folder
 from qwill.weights.tensor import TensorSet
 
 HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending in ("", "_text"))
@@ -19,14 +21,14 @@ HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending
 def open_folder(folder: Path) -> Checkpoint:
     """Opens a folder with config.json. Raises ModelNotFound, CheckpointError or UnsupportedModel."""
     config, text = _configuration(folder)
-    tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+    tensors = settle_head(_folder_tensors(folder, _quantization(folder, config, text)), is_tied(config))
     processor = _optional_json(folder / "processor_config.json")
     tokenizer = folder / "tokenizer.json"
     return Checkpoint(
         path=folder,
         format="hf",
-        config=config,
-        tensors=_folder_tensors(folder, _quantization(folder, config, text), tied),
+        config=with_tie(config, HEAD not in tensors),
+        tensors=tensors,
         v_heads_tiled=False,
         tokenizer_json=tokenizer if tokenizer.is_file() else None,
         vocabulary=None,
@@ -76,14 +78,14 @@ def _quantization(folder: Path, config: dict[str, Any], text: dict[str, Any]) ->
     return quantization
 
 
-def _folder_tensors(folder: Path, quantization: dict[str, Any] | None, tied: bool) -> TensorSet:
+def _folder_tensors(folder: Path, quantization: dict[str, Any] | None) -> TensorSet:
     if quantization is None:
-        return assemble_hf(read_folder(folder), folder, tied)
+        return assemble_hf(read_folder(folder), folder)
     if quantization.get("quant_method") == "fp8":
         _check_fp8(folder, quantization)
-        return assemble_hf(read_folder(folder), folder, tied)
-    plain, packed = split_packed(read_folder(folder), read_scheme(folder, quantization), folder, tied)
-    return assemble_hf(plain, folder, tied, packed)
+        return assemble_hf(read_folder(folder), folder)
+    plain, packed = split_packed(read_folder(folder), read_scheme(folder, quantization), folder)
+    return assemble_hf(plain, folder, packed)
 
 
 def _check_fp8(folder: Path, quantization: dict[str, Any]) -> None:

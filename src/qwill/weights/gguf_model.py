@@ -6,15 +6,11 @@ from typing import Any
 from qwill.weights.assemble import assemble_gguf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import GgufFile, read_gguf
-from qwill.weights.gguf_config import (
-    add_vision,
-    chat_template,
-    fits_model,
-    generation_config,
-    language_config,
-    video_processor,
-)
+from qwill.weights.gguf_config import chat_template, generation_config, language_config
+from qwill.weights.gguf_vision import add_vision, video_processor
+from qwill.weights.ollama_file import common_form
 from qwill.weights.recommended import with_recommended
+from qwill.weights.vision_files import find_vision, warn_of_another_model
 from qwill.weights.vocabulary import Vocabulary, read_vocabulary
 
 
@@ -23,12 +19,13 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
 
     Raises ModelNotFound, CheckpointError or UnsupportedModel.
     """
-    file = read_gguf(path)
+    form = common_form(read_gguf(path))
+    file = form.model
     vocabulary = read_vocabulary(file) if "tokenizer.ggml.tokens" in file.metadata else None
     config = language_config(file, vocabulary)
     image_settings: dict[str, Any] = {}
     video_settings: dict[str, Any] = {}
-    vision = read_gguf(mmproj) if mmproj is not None else _find_vision(path, config)
+    vision = _named_vision(mmproj, file) if mmproj is not None else form.vision or find_vision(file, path, config)
     raw_tensors = list(file.tensors.values())
     if vision is not None:
         image_settings = add_vision(config, vision)
@@ -39,7 +36,7 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
         format="gguf",
         config=config,
         tensors=assemble_gguf(raw_tensors, path, config["text_config"]["num_hidden_layers"]),
-        v_heads_tiled=True,
+        v_heads_tiled=form.v_heads_tiled,
         tokenizer_json=None,
         vocabulary=vocabulary,
         chat_template=chat_template(file.metadata),
@@ -54,13 +51,7 @@ def _generation_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[st
     return with_recommended(own, file.path, [file.metadata.get(f"general.{key}") for key in ("name", "basename")])
 
 
-def _find_vision(path: Path, config: dict[str, Any]) -> GgufFile | None:
-    """The first `mmproj*.gguf` beside a model, or one folder up, that holds a vision tower for its hidden size.
-
-    Repositories keep the parts of a large quantization in a folder of their own and the vision file above it.
-    """
-    for candidate in (*sorted(path.parent.glob("mmproj*.gguf")), *sorted(path.parent.parent.glob("mmproj*.gguf"))):
-        file = read_gguf(candidate)
-        if fits_model(file, config):
-            return file
-    return None
+def _named_vision(mmproj: Path, model: GgufFile) -> GgufFile:
+    vision = read_gguf(mmproj)
+    warn_of_another_model(vision, model)
+    return vision

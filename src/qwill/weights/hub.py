@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from qwill.errors import CheckpointError, ModelNotFound
 from qwill.weights.model_names import HubModel, cleaned, hub_model
+from qwill.weights.ollama_store import PREFIX, ollama_manifest
 from qwill.weights.repositories import NotOfThisRepository, choose_files, is_adapter
 
 DEMO = "demo"
@@ -21,13 +22,15 @@ def resolve_model(name: str = DEMO) -> Path:
     """The folder or `.gguf` file that a model's name stands for.
 
     "" or "demo" is the embedded model; then an existing path, or whatever `hub_model` reads: an alias such as
-    `qwen3.5:0.8b-q4_k_m`, `org/name[:QUANT]`, a link. Raises ModelNotFound with the mend: for a model not downloaded
-    yet, the command that does it.
+    `qwen3.5:0.8b-q4_k_m`, `org/name[:QUANT]`, a link; `ollama:NAME` is the manifest of a model of Ollama's. Raises
+    ModelNotFound with the mend: for a model not downloaded yet, the command that does it.
     """
     if name in ("", DEMO):
         return _embedded()
     if path := existing_path(name):
         return path
+    if name.lower().startswith(PREFIX):
+        return ollama_manifest(name)
     model = hub_model(name)
     snapshot = find_snapshot(model.repository, model.revision)
     if snapshot is None:

@@ -1,15 +1,18 @@
-"""Opening a checkpoint: a folder in released layout or a GGUF file, to one `Checkpoint`."""
+"""Opening a checkpoint: a folder in released layout, a GGUF file or a model of Ollama's, to one `Checkpoint`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from qwill.errors import CheckpointError, ModelNotFound
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folder import open_folder
 from qwill.weights.gguf_model import open_gguf
+from qwill.weights.ollama_store import is_manifest, read_manifest
 
 
 def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
-    """Opens a folder in released layout or a `.gguf` file, with the vision file `mmproj` or the one found beside it.
+    """Opens a folder in released layout, or a `.gguf` file with the vision file `mmproj` or the one found beside it, or
+    what a manifest of Ollama's lists.
 
     Raises ModelNotFound, CheckpointError or UnsupportedModel; nothing big is read.
     """
@@ -19,6 +22,18 @@ def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
         return open_folder(path)
     if not path.exists():
         raise ModelNotFound(f"{path}: no such file or folder")
+    if is_manifest(path):
+        return _open_stored(path, mmproj)
     if path.suffix == ".safetensors":
         raise CheckpointError(f"{path}: give the folder that holds it, with its config.json: {path.parent}")
     return open_gguf(path, mmproj)
+
+
+def _open_stored(path: Path, mmproj: Path | None) -> Checkpoint:
+    """A model in Ollama's store, by its manifest, whose parameters are its defaults for sampling."""
+    stored = read_manifest(path)
+    checkpoint = open_gguf(stored.model, mmproj or stored.vision)
+    settings = checkpoint.generation_config | stored.sampling
+    if "temperature" in stored.sampling:
+        settings.pop("do_sample", None)
+    return replace(checkpoint, path=path, generation_config=settings)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
+from qwill.weights.adapters.peft_config import read_peft_config
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.download import Download
 from qwill.weights.file_names import FileKind, kind_of
@@ -19,7 +20,6 @@ from qwill.weights.hub import cache_folder
 from qwill.weights.hub_errors import hub_errors
 from qwill.weights.repositories import ADAPTER_CONFIG, PREFERRED_QUANTS, GgufGroup, draft_head_beside, gguf_groups
 from qwill.weights.resumable import RemoteFile
-from qwill.weights.safetensors import read_json
 
 log = logging.getLogger("qwill.weights")
 
@@ -75,15 +75,9 @@ def _look_at_folder(plan: Download) -> None:
             if "config.json" in names:
                 check_configuration(folder)
             else:
-                _check_adapter(folder)
+                read_peft_config(folder)
     except CheckpointError as error:
         raise type(error)(f"{error}{_instead(plan, [])}") from error
-
-
-def _check_adapter(folder: Path) -> None:
-    kind = read_json(folder / ADAPTER_CONFIG).get("peft_type")
-    if kind != "LORA":
-        raise UnsupportedModel(f"{folder}: is an adapter of the kind {kind!r}; only LORA is supported")
 
 
 def _look_at_gguf(plan: Download, weights: Sequence[RemoteFile]) -> Checkpoint | None:

@@ -74,3 +74,8 @@ def swiglu_add(
 ) -> None:
     """residual += down(silu(gate n) * up n) with n = rms_norm(residual), in place. residual [tokens, hidden]."""
     cpu.swiglu_add(residual, scale, eps, gate, up, down)
+
+
+def silu_product(cpu: Cpu, gate: np.ndarray, up: np.ndarray) -> None:
+    """gate = silu(gate) * up, in place, with the bits that `swiglu_add` has there. gate and up [tokens, width] f32."""
+    cpu.silu_product(gate, up)

@@ -34,6 +34,10 @@ class ReferenceWeight:
         """Some of the rows of a matrix."""
         return ReferenceWeight(self.array[first : first + count])
 
+    def expert(self, number: int) -> "ReferenceWeight":
+        """The matrix of one expert."""
+        return ReferenceWeight(self.array[number])
+
 
 def pack(tensor: Tensor) -> ReferenceWeight:
     """Decodes every element. FP8 blocks of 128 x 128 are multiplied by their scales."""
@@ -84,3 +88,8 @@ def swiglu_add(
     """residual += down(silu(gate n) * up n) with n = rms_norm(residual), in place. residual [tokens, hidden]."""
     n = rms_norm(residual, scale, eps)
     residual += linear(silu(linear(n, gate)) * linear(n, up), down)
+
+
+def silu_product(gate: np.ndarray, up: np.ndarray) -> None:
+    """gate = silu(gate) * up, in place. gate and up [tokens, width] f32."""
+    gate[:] = silu(gate) * up

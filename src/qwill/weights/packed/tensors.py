@@ -26,7 +26,7 @@ _WIDENING = ("Q4_0", "Q5_0", "Q8_0", "F32")
 
 
 def split_packed(
-    raw_tensors: Iterable[RawTensor], scheme: Scheme, folder: Path, tied: bool
+    raw_tensors: Iterable[RawTensor], scheme: Scheme, folder: Path
 ) -> tuple[list[RawTensor], list[Tensor]]:
     """The tensors that are not quantized, and the canonical ones of those that are.
 
@@ -39,8 +39,6 @@ def split_packed(
         place = place_hf(module.name if scheme.fused else f"{module.name}.weight")
         if place is None:
             raise CheckpointError(f"{module.source}: {module.name} belongs to no part of this model")
-        if tied and place.name == "lm_head.weight":
-            continue
         for name, part, matrix in _matrices(module, place, scheme):
             parts = placed.setdefault(name, (place.kind, {}))[1]
             if part in parts:
