@@ -105,6 +105,15 @@ def test_fit_knows_members_in_publishers_names(run: Run, name: str, member: str,
     assert (told["model"], told["quant"]) == (member, quant)
 
 
+def test_what_fit_does_not_know_is_said(run: Run) -> None:
+    told = run("fit", "mlx-community/Qwen3.6-27B-4bit", "--hardware", "H100", "--json")
+    assert json.loads(told.out)["model"] == "Qwen3.6-27B"
+    assert told.err == (
+        "qwill: fit knows the sizes of releases and GGUF files, not of mlx-community/Qwen3.6-27B-4bit before it is"
+        " downloaded; of Qwen3.6-27B this fits:\n"
+    )
+
+
 def test_what_clients_of_a_server_call_models(tmp_path: Path) -> None:
     split = tmp_path / "m-Q8_0-00001-of-00002.gguf"
     split.touch()
