@@ -142,6 +142,9 @@ def test_the_host_of_ones_own_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://[broken", "no link to a model"),
         ("llama", "llama: no such file, folder or model"),
         ("a/b/c", "a/b/c: no such file or folder"),
+        ("o/m@../../other", "no such file or folder"),
+        ("o/m@/etc", "no such file or folder"),
+        (f"{HUB}/o/m/tree/..%2F..%2Fother", "names no file or revision that can be"),
         ("a\\b.gguf", "no such file or folder"),
     ],
 )

@@ -41,7 +41,7 @@ _ENDING = re.compile(r"[-:_ ]([\w.:-]*\w)", re.ASCII)
 _IN_NAME = re.compile(r"qwen[-_ ]?(3\.\d+)[-_: ](\d+(?:\.\d+)?[bt])(?![a-z0-9])", re.IGNORECASE | re.ASCII)
 _FAMILY = re.compile(r"qwen[-_ ]?3\.[5-9]\b", re.IGNORECASE)
 _REPOSITORY = re.compile(
-    r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<path>(?:/[^/:@?#]+)*)(?::(?P<tag>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?",
+    r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<path>(?:/[^/:@?#]+)*)(?::(?P<tag>[\w.-]+))?(?:@(?P<revision>(?!.*\.\.)\w[\w./-]*))?",
     re.ASCII,
 )
 _TAG = re.compile(r"[\w.-]+", re.ASCII)
@@ -230,9 +230,9 @@ def _link_path(text: str) -> tuple[str, dict[str, list[str]]] | None:
         return unquote(text[scheme.end() :]), {}
     try:
         parts = urlsplit(text if scheme else f"https://{text}")
+        hosts = [*HUB_HOSTS, urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc.lower()]
     except ValueError:
         return None
-    hosts = [*HUB_HOSTS, urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc.lower()]
     if parts.netloc.lower().removeprefix("www.") not in filter(None, hosts):
         return None
     return re.sub("/+", "/", unquote(parts.path)).strip("/"), parse_qs(parts.query)
@@ -265,8 +265,12 @@ def _linked(name: str, path: str, query: dict[str, list[str]]) -> HubModel:
     model = _of_repository("", repository, inside or None, tag, revision)
     own = model.repository + (f"/{model.path}" if model.path else "") + (f":{model.quant}" if model.quant else "")
     own += f"@{model.revision}" if model.revision else ""
+    if not _REPOSITORY.fullmatch(own):
+        raise ModelNotFound(f"{cleaned(name)}: names no file or revision that can be; give the model as org/name")
     if model.path and not model.path.lower().endswith(_MODEL_ENDINGS):  # a folder, which only a link can name
         own = f"hf.co/{model.repository}/tree/{model.revision or 'main'}/{model.path}"
+    elif model.repository.lower().endswith(_MODEL_ENDINGS):  # which would be a path without its host
+        own = f"hf.co/{own}"
     return HubModel(own, model.repository, model.quant, model.path, model.revision)
 
 
