@@ -172,7 +172,7 @@ def _named(models: list[str]) -> list[tuple[str, str]]:
     named = []
     for text in models:
         name, equals, source = text.partition(NAMED)
-        if not equals:
+        if not equals or "?" in name:  # a link ends in ?download=true
             name, source = _short_name(text), text
         if not name or not source:
             raise InvalidArgument(f"{text!r} is neither MODEL nor NAME=MODEL")
