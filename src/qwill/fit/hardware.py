@@ -20,6 +20,7 @@ def available_memory(root: Path = ROOT) -> int:
     for folder in _control_groups(root, "memory"):
         for limit_file, usage_file, cache_key in (
             ("memory.max", "memory.current", "inactive_file"),
+            ("memory.high", "memory.current", "inactive_file"),  # beyond it the kernel slows down whoever asks for more
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             limit, usage = _number(folder / limit_file), _number(folder / usage_file)
