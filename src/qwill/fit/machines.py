@@ -97,11 +97,14 @@ def known_gpu(driver_name: str, free: int, installed: int) -> Gpu | None:
     return replace(_gpu(entry, None), memory_bytes=free) if entry else None
 
 
-def known_device(device: str, free: int, installed: int | None) -> Gpu | None:
-    """The card of that PCI device number, in hexadecimal digits; of several the slowest."""
+def known_device(device: str, free: int | None, installed: int | None) -> Gpu | None:
+    """The card of that PCI device number, in hexadecimal digits; of several the slowest. None: nobody tells."""
     found = catalogue.by_device(device, installed)
     slowest = min(found, key=lambda entry: (entry.row["bandwidth"], entry.row["bf16"]), default=None)
-    return replace(_gpu(slowest, None), memory_bytes=free) if slowest else None
+    if slowest is None:
+        return None
+    gpu = _gpu(slowest, None)
+    return replace(gpu, memory_bytes=gpu.memory_bytes if free is None else free)
 
 
 def known_mac(processor: str, installed: int) -> Gpu | None:

@@ -35,6 +35,7 @@ _WORDS = "|".join(_NUMERALS)
 _CHANNELS = re.compile(rf"\b(?:(\d{{1,2}})\s*-?\s*|({_WORDS})[\s-]*)ch(?:annels?)?\b")
 _BEFORE = re.compile(rf"(?:(\d{{1,3}})\s*[x*]\s*|({_WORDS})\b[\s-]*)(?=\S)")
 _AFTER = re.compile(r"\s*[x*]\s*(\d{1,2})$")
+_FILLING = ("of", "the", "my", "total", "system")
 # DDR without its speed, MT/s: what most machines have.
 _USUAL_SPEED = {"3": 1600, "4": 3200, "5": 5600, "lp4": 4267, "lp5": 7500}
 
@@ -76,7 +77,7 @@ def read_part(text: str) -> Part:
     for kind, words in _WORD.items():
         if not part.kind and (match := words.search(rest)):
             part.kind, rest = kind, _without(rest, match)
-    part.name = " ".join(rest.split())
+    part.name = " ".join(word for word in rest.split() if word not in _FILLING)
     return part
 
 
