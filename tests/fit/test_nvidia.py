@@ -114,17 +114,20 @@ def test_clocks_and_widths_give_what_is_published(memory_clock: int, bits: int, 
     assert found[0].bandwidth / 1e9 == pytest.approx(published, rel=0.01)
 
 
-def test_a_card_that_tells_no_clock_is_left_out_and_named(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
-    driver(UNKNOWN | {"clocks.max.memory": "[N/A]"})
-    assert detect.gpus() == ()
-    assert "RTX 6095 is left out" in caplog.text
-    assert '"32GB VRAM at' in caplog.text
-
-
-def test_a_driver_that_does_not_know_the_fields_is_no_failure(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
-    driver({key: value for key, value in UNKNOWN.items() if not key.startswith("clocks")})
-    assert detect.gpus() == ()
-    assert "RTX 6095 is left out" in caplog.text
+@pytest.mark.parametrize(
+    "card",
+    [
+        UNKNOWN | {"clocks.max.memory": "[N/A]"},
+        {key: value for key, value in UNKNOWN.items() if not key.startswith("clocks")},  # an older program
+    ],
+)
+def test_a_card_that_tells_no_clock_is_assumed_to_be_usual_and_named(
+    driver: Driver, caplog: pytest.LogCaptureFixture, card: dict[str, str]
+) -> None:
+    driver(card)
+    assert told(detect.gpus()) == [("NVIDIA GeForce RTX 6095", 32000, 896)]  # 16 chips of 32 bits at 14 Gb/s
+    assert "RTX 6095 is not known, nor its memory's clock: taken to read 896 GB/s; --hardware" in caplog.text
+    assert '"32GB VRAM at 896GB/s"' in caplog.text
 
 
 @given(st.text() | st.lists(st.sampled_from(["x", ", ", "1", "-1", "[N/A]", '"', "\n", "²"])).map("".join))

@@ -24,6 +24,7 @@ LIBRARIES = ("libnvidia-ml.so.1", "nvml.dll")
 # 1024 bits, whose clocks are slow.
 CHIP_BITS_A_GIB, STACK_BITS_A_GIB = 16, 64
 STACKS_BELOW = 3000  # MHz
+USUAL_MEGAHERTZ = 7000  # of GDDR6, where nobody tells the clock
 OPERATIONS_A_CORE = 4  # and clock, of the tensor cores beside it, sums in 32 bits
 
 
@@ -44,16 +45,11 @@ def nvidia_gpus(listing: str, clocks: str | None = None, chips: Sequence[Chip] =
     found = []
     for index, row in enumerate(_rows(listing, 3)):
         gpu = known_gpu(row[0], int(row[1]) * MIB, int(row[2]) * MIB)
-        if gpu is None and index < len(with_clocks):
-            gpu = _by_clocks(with_clocks[index], chips[index] if index < len(chips) else Chip(None, None))
+        if gpu is None and clocks is not None:
+            told = with_clocks[index] if index < len(with_clocks) else [*row, "", ""]
+            gpu = _by_clocks(told, chips[index] if index < len(chips) else Chip(None, None))
         if gpu is not None:
             found.append(gpu)
-        elif clocks is not None:
-            size = f"{int(row[2]) / 1024:.0f}GB"
-            log.warning(
-                "%s is left out: neither its name nor its memory's clock is known; --hardware takes it by numbers,"
-                ' such as "%s VRAM at 400GB/s"', row[0], size,
-            )  # fmt: skip
     return tuple(found)
 
 
@@ -97,17 +93,20 @@ def _chip(nvml: ctypes.CDLL, index: int) -> Chip:
     return Chip(number("nvmlDeviceGetMemoryBusWidth"), number("nvmlDeviceGetNumGpuCores"))
 
 
-def _by_clocks(row: Sequence[str], chip: Chip) -> Gpu | None:
+def _by_clocks(row: Sequence[str], chip: Chip) -> Gpu:
     """Memory sends twice a clock, as the driver counts clocks."""
     free, installed = int(row[1]) * MIB, int(row[2]) * MIB
-    if not row[3].isdigit():
-        return None
-    megahertz = int(row[3])
+    megahertz = int(row[3]) if row[3].isdecimal() else USUAL_MEGAHERTZ
     a_gib = STACK_BITS_A_GIB if megahertz < STACKS_BELOW else CHIP_BITS_A_GIB
     bits = chip.bus_bits or max(round(installed / GIB) * a_gib, 64)
     bandwidth = 2e6 * megahertz * bits / 8
+    if not row[3].isdecimal():
+        log.warning(
+            "%s is not known, nor its memory's clock: taken to read %.0f GB/s; --hardware takes it by numbers, such as"
+            ' "%.0fGB VRAM at %.0fGB/s"', row[0], bandwidth / 1e9, installed / GIB, bandwidth / 1e9,
+        )  # fmt: skip
     compute = bandwidth * OPERATIONS_A_BYTE
-    if chip.cores and row[4].isdigit():
+    if chip.cores and row[4].isdecimal():
         compute = 1e6 * int(row[4]) * chip.cores * OPERATIONS_A_CORE
     return Gpu(row[0], free, bandwidth, compute)
 
@@ -116,5 +115,5 @@ def _rows(listing: str, columns: int) -> Iterator[list[str]]:
     """Lines of so many values, with sizes as whole numbers; others are "[N/A]", or a complaint of the driver."""
     for row in csv.reader(listing.splitlines(), skipinitialspace=True):
         values = [value.strip() for value in row]
-        if len(values) == columns and values[1].isdigit() and values[2].isdigit():
+        if len(values) == columns and values[1].isdecimal() and values[2].isdecimal():
             yield values
