@@ -179,5 +179,11 @@ def test_a_library_that_does_not_start_or_is_not_there_tells_nothing() -> None:
     assert read_chips(load) == []
 
 
+def test_a_card_that_has_the_machines_memory(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect, "installed_memory", lambda: 120 * GIB)
+    driver({"name": "NVIDIA GB10", "memory.free": "[N/A]", "memory.total": "[N/A]"})
+    assert [(gpu.name, gpu.memory_bytes, gpu.unified) for gpu in detect.gpus()] == [("DGX Spark", 116 * GIB, True)]
+
+
 def test_memory_is_what_is_free() -> None:
     assert nvidia_gpus("NVIDIA H200, 100, 143771")[0].memory_bytes == 100 << 20 < GIB

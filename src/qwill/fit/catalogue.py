@@ -26,7 +26,7 @@ _CARD_NOISE = re.compile(
 _LAPTOP = re.compile(r"mobile|notebook")
 _HOST_NOISE = re.compile(
     r"amd|intel|processors?|cpus?|epyc|xeon|threadripper|gold|silver|platinum|bronze|ampere|altra"
-    r"|naples|rome|milan|genoa|bergamo|siena|turin"
+    r"|(?:naples|rome|milan|genoa|bergamo|siena|turin)(?=\d)|series|generation"
 )
 _HOST_LINE = re.compile(
     r"^(?:ryzen[3579]?(?=pro|ai|z\d|\d{4})|ryzen|core(?:ultra[3579]?|i[3579])?|ultra[3579](?=\d{3})|[ir][3579](?=\d{4})"
@@ -59,6 +59,9 @@ def entries() -> tuple[Entry, ...]:
         prefix = line[0] if line else series
         rows = ((model, told["common"] | {"cores": cores}) for model, cores in told["models"].items())
         found += [Entry(f"{prefix} {model}", HOSTS, row) for model, row in rows]
+        if "typical" in told:
+            row = told["common"] | {"cores": told["typical"], "also": told.get("also", ())}
+            found.append(Entry(series, HOSTS, row))
     return tuple(found)
 
 
@@ -88,7 +91,9 @@ def find(part: Part) -> list[Entry]:
     if not _OF_CARDS.search(part.name) or _OF_HOSTS.search(part.name):
         for key in _host_keys(part.name):
             if key in _index(True):
-                return list(_index(True)[key])
+                # "Ryzen 7000", "Threadripper PRO 7000": what is left of them is the same.
+                said = part.name.split()
+                return sorted(_index(True)[key], key=lambda entry: -_shared(entry.name, said))
     return []
 
 
@@ -118,6 +123,13 @@ def by_driver_name(driver_name: str, installed: int) -> Entry | None:
 def by_device(device: str, installed: int | None) -> list[Entry]:
     """Cards of that PCI device number, with that memory if it is known."""
     return [entry for entry in entries() if device in entry.row.get("pci", ()) and _fits(entry, installed)]
+
+
+def _shared(name: str, said: list[str]) -> int:
+    """How many words of a name are said, less those that are not."""
+    words = name.lower().split()
+    joined = "".join(said)
+    return sum(1 if word in joined else -1 for word in words)
 
 
 def _fits(entry: Entry, size: int | None) -> bool:

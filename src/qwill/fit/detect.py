@@ -11,10 +11,10 @@ from pathlib import Path
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.disk import read_rate
 from qwill.fit.drm import drm_gpus
-from qwill.fit.hardware import ROOT, available_memory, physical_cores
+from qwill.fit.hardware import ROOT, available_memory, installed_memory, physical_cores
 from qwill.fit.integer_rate import integer_rate
 from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu, known_mac
-from qwill.fit.nvidia import SMI, SMI_CLOCKS, cards, nvidia_gpus, read_chips
+from qwill.fit.nvidia import SMI, SMI_CLOCKS, cards, nvidia_gpus, read_chips, unified_gpus
 
 SMI_SECONDS = 20
 
@@ -47,6 +47,8 @@ def gpus() -> tuple[Gpu, ...]:
 
 def _nvidia_gpus() -> tuple[Gpu, ...]:
     listing = command(SMI)
+    if shared := unified_gpus(listing, installed_memory()):
+        return shared
     found = nvidia_gpus(listing)
     return found if len(found) == cards(listing) else nvidia_gpus(listing, command(SMI_CLOCKS), read_chips())
 

@@ -31,6 +31,11 @@ def available_memory(root: Path = ROOT) -> int:
     return available
 
 
+def installed_memory() -> int:
+    """Bytes of memory that the system has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def physical_cores(root: Path = ROOT) -> int:
     """Cores that the process may keep busy, at least 1: those of its affinity, hyperthreads once, within the quota."""
     cores = _affine_cores(root)
@@ -56,7 +61,7 @@ def _mem_available(root: Path) -> int:
     table = _table(root / "proc/meminfo")
     if "MemAvailable:" in table:
         return table["MemAvailable:"] * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return installed_memory()
 
 
 def _affine_cores(root: Path) -> int:

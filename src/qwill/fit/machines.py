@@ -109,7 +109,16 @@ def known_device(device: str, free: int | None, installed: int | None) -> Gpu | 
 
 def known_mac(processor: str, installed: int) -> Gpu | None:
     """The graphics processor of a Mac with that processor, such as "Apple M3 Ultra"; None when it is not known here."""
-    found = [entry for entry in catalogue.find(Part(1, processor.lower(), processor)) if entry.kind == MACS]
+    return _known_unified(processor, installed, MACS)
+
+
+def known_unified(driver_name: str, installed: int) -> Gpu | None:
+    """The graphics processor that a driver calls so and that has the machine's memory: "NVIDIA GB10"."""
+    return _known_unified(driver_name, installed, UNIFIED_MACHINES)
+
+
+def _known_unified(name: str, installed: int, kind: str) -> Gpu | None:
+    found = [entry for entry in catalogue.find(Part(1, name.lower(), name)) if entry.kind == kind]
     return _gpu(found[0], installed) if found else None
 
 

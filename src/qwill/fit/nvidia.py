@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from qwill.fit.machines import GIB, OPERATIONS_A_BYTE, Gpu, known_gpu
+from qwill.fit.machines import GIB, OPERATIONS_A_BYTE, Gpu, known_gpu, known_unified
 
 log = logging.getLogger("qwill")
 
@@ -51,6 +51,13 @@ def nvidia_gpus(listing: str, clocks: str | None = None, chips: Sequence[Chip] =
         if gpu is not None:
             found.append(gpu)
     return tuple(found)
+
+
+def unified_gpus(listing: str, installed: int) -> tuple[Gpu, ...]:
+    """Those of the same CSV that have the machine's memory, of which the driver tells nothing."""
+    rows = csv.reader(listing.splitlines(), skipinitialspace=True)
+    found = (known_unified(row[0], installed) for row in rows if len(row) == 3 and not row[2].strip().isdecimal())
+    return tuple(gpu for gpu in found if gpu is not None)
 
 
 def cards(listing: str) -> int:
