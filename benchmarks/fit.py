@@ -32,8 +32,9 @@ from qwill.fit.machines import Host, Machine
 from qwill.fit.plan import PROGRAM_BYTES, Wish, cache_size, plan
 from qwill.fit.weights import PARTS, checkpoint_weights
 from qwill.model.loader import MADE_TOGETHER
-from qwill.weights.hub import family_member
-from qwill.weights.load import Checkpoint, open_checkpoint
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.load import open_checkpoint
+from qwill.weights.model_names import family_member
 from qwill.weights.random import random_checkpoint
 
 PROMPT, ANSWER = 512, 32

@@ -34,7 +34,8 @@ from qwill.fit.integer_rate import integer_rate
 from qwill.model.config import model_config
 from qwill.model.parameters import state_bytes
 from qwill.speed import Case, all_cases, measure, operations_per_token, room_for, weight_bytes_per_token
-from qwill.weights.load import Checkpoint, open_checkpoint
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.load import open_checkpoint
 
 ROOT = Path(__file__).parents[1]
 QUICK_TESTS = ["tests/ops", "tests/quant"]

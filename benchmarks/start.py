@@ -46,8 +46,9 @@ def start(arguments: list[str], environment: dict[str, str]) -> Start:
 
 
 def tensor_bytes(model: str) -> int:
+    from qwill.weights.checkpoint import memory_needed
     from qwill.weights.hub import resolve_model
-    from qwill.weights.load import memory_needed, open_checkpoint
+    from qwill.weights.load import open_checkpoint
 
     return memory_needed(open_checkpoint(resolve_model(model)))
 

@@ -233,8 +233,11 @@ def tiled_order(config: transformers.PreTrainedConfig) -> np.ndarray:
     return np.arange(values).reshape(keys, values // keys).T.reshape(-1)
 
 
-def save_mmproj(path: Path, source: TinyCheckpoint) -> None:
-    """The vision tower of a checkpoint as llama.cpp's converter writes it."""
+def save_mmproj(path: Path, source: TinyCheckpoint, types: str = "F32", metadata: dict[str, Any] | None = None) -> None:
+    """The vision tower of a checkpoint as llama.cpp's converter writes it, its blocks' matrices in `types`.
+
+    `metadata` are keys to add or override; None leaves one out.
+    """
     tower = source.config.vision_config
     writer = gguf.GGUFWriter(path, "clip")
     keys = {
@@ -254,7 +257,7 @@ def save_mmproj(path: Path, source: TinyCheckpoint) -> None:
         "clip.vision.image_std": [0.5, 0.5, 0.5],
         "clip.vision.is_deepstack_layers": [False] * tower.depth,
     }
-    for key, value in keys.items():
+    for key, value in (keys | (metadata or {})).items():
         add_value(writer, key, value)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, tower.depth)
     merger = {"norm": "v.post_ln", "linear_fc1": "mm.0", "linear_fc2": "mm.2"}
@@ -271,7 +274,8 @@ def save_mmproj(path: Path, source: TinyCheckpoint) -> None:
             _, _, part, ending = plain.split(".")
             writer.add_tensor(f"{merger[part]}.{ending}", values)
         else:
-            writer.add_tensor(names.get_name(plain, try_suffixes=(".weight", ".bias")), values)
+            kind = types if plain.startswith("visual.blocks.") else "F32"
+            add_tensor(writer, names.get_name(plain, try_suffixes=(".weight", ".bias")), values, kind)
     finish(writer)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from qwill.answer import Answer
 from qwill.engine.rules import Rules
 from qwill.llm import LLM
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 
 END_OF_TURN = "<|im_end|>"
 LONGEST = 262_144  # tokens that the model may be asked to read; it was trained for fewer, which a script does not mind

@@ -31,8 +31,9 @@ from qwill.speed import (
     room_for,
     weight_bytes_per_token,
 )
+from qwill.weights.checkpoint import memory_needed
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 from qwill.weights.random import random_checkpoint
 
 KV = TYPES["F16"]

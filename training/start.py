@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from qwill.convert.source import v_head_order
 from qwill.quant.codecs import decode
-from qwill.weights.load import Checkpoint, open_checkpoint
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.load import open_checkpoint
 from qwill.weights.names import Kind, place_hf
 from qwill.weights.tensor import Tensor
+from qwill.weights.v_heads import v_head_order
 from training.model import DemoModel
 from training.tokenizer import from_merges
 

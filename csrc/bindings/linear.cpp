@@ -38,12 +38,14 @@ void with_workspace(Cpu& self, const Call& call) {
 }
 
 std::unique_ptr<PackedWeight> plan_weight(const std::string& type, int type_id, std::vector<Bytes> parts, int64_t rows,
-                                          int64_t columns, int64_t row_bytes, const std::vector<Floats2>& scales, bool mapped) {
+                                          int64_t columns, int64_t row_bytes, const std::vector<Floats2>& scales,
+                                          const std::vector<Floats1>& row_scales, bool mapped) {
     require(rows >= 1 && columns >= 1 && !parts.empty(), "the weight is empty");
     require(scales.empty() || scales.size() == parts.size(), "a weight has one array of scales for each part");
+    require(row_scales.empty() || row_scales.size() == parts.size(), "a weight has one array of row scales for each part");
     auto planned = std::make_unique<PackedWeight>();
     planned->type = type;
-    planned->args = {type_id, rows, columns, {}, {}, mapped};
+    planned->args = {type_id, rows, columns, {}, {}, {}, mapped};
     planned->weight.rows = rows;
     planned->weight.columns = columns;
     planned->weight.experts = static_cast<int64_t>(parts.size());
@@ -54,6 +56,12 @@ std::unique_ptr<PackedWeight> plan_weight(const std::string& type, int type_id, 
     for (const Floats2& part : scales) {
         require(has_shape(part, {(rows + 127) / 128, (columns + 127) / 128}), "the weight's scales have the wrong shape");
         planned->args.scales.insert(planned->args.scales.end(), part.data(), part.data() + part.size());
+    }
+    for (const Floats1& part : row_scales) {
+        require(has_shape(part, {rows}), "the weight's row scales have the wrong shape");
+        auto& all = planned->args.row_scales;
+        all.insert(all.end(), part.data(), part.data() + rows);
+        all.resize(all.size() + static_cast<size_t>(planned->weight.panels() * kPanelRows - rows));
     }
     planned->parts = std::move(parts);
     return planned;
@@ -100,6 +108,10 @@ std::unique_ptr<PackedWeight> rows_of(const PackedWeight& whole, int64_t first, 
     part->weight.experts = 1;
     part->weight.panel_bytes = weight.panel_bytes;
     part->weight.storage = weight.storage;
+    if (!weight.row_scales.empty()) {
+        const auto begin = weight.row_scales.begin() + first, end = begin + part->weight.panels() * kPanelRows;
+        part->weight.row_scales.assign(begin, end);
+    }
     part->weight.parts.push_back(weight.parts[0] + first / kPanelRows * weight.panel_bytes);
     return part;
 }
@@ -174,6 +186,29 @@ void moe_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps
     with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.moe(args, self.pool, workspace); });
 }
 
+void silu_product(Cpu& self, const Output2& gate, const Floats2& up) {
+    require(has_shape(up, {dim(gate, 0), dim(gate, 1)}), "silu_product: gate and up differ in shape");
+    const SiluProductArgs args{gate.data(), up.data(), dim(gate, 0), dim(gate, 1)};
+    nb::gil_scoped_release unlocked;
+    self.kernels->linear.silu_product(args, self.pool);
+}
+
+// One expert's matrix as a weight that shares the memory of all.
+std::unique_ptr<PackedWeight> expert_of(const PackedWeight& all, int64_t number) {
+    require_packed(all);
+    const Weight& weight = all.weight;
+    require(number >= 0 && number < weight.experts, "expert: no such expert");
+    auto expert = std::make_unique<PackedWeight>();
+    expert->type = all.type;
+    expert->packed = true;
+    expert->weight = {weight.type, weight.rows, weight.columns, 1, weight.panel_bytes, {weight.parts[static_cast<size_t>(number)]},
+                      {}, weight.storage};
+    const auto scales = static_cast<int64_t>(weight.scales.size()) / weight.experts;
+    const auto first = weight.scales.begin() + number * scales;
+    expert->weight.scales.assign(first, first + scales);
+    return expert;
+}
+
 void embedding(Cpu& self, int type_id, const Bytes& table, int64_t rows, int64_t row_bytes, const Array<const int32_t, 1>& ids,
                const Output2& out) {
     require(dim(table, 0) == rows * row_bytes, "embedding: the table has the wrong size");
@@ -196,7 +231,8 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def_prop_ro("nbytes", [](const PackedWeight& self) { return self.weight.packed_bytes(); },
                      "Bytes of memory of its own; 0 when it reads the file's blocks.")
         .def("part", rows_of, nb::arg("first"), nb::arg("count"), nb::keep_alive<0, 1>(),
-             "Some of its rows, from a multiple of 16 on, sharing its memory; None where it is not packed in panels.");
+             "Some of its rows, from a multiple of 16 on, sharing its memory; None where it is not packed in panels.")
+        .def("expert", expert_of, nb::arg("number"), nb::keep_alive<0, 1>(), "The matrix of one expert, sharing its memory.");
     m.def("plan_weight", plan_weight);
     cpu.def("pack", pack)
         .def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("activation"), nb::arg("add"),
@@ -205,6 +241,7 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def("swiglu_add", swiglu_add)
         .def("moe_add", moe_add, nb::arg("residual"), nb::arg("scale"), nb::arg("eps"), nb::arg("router"), nb::arg("top_k"),
              nb::arg("gate"), nb::arg("up"), nb::arg("down"), nb::arg("shared"), nb::arg("shared_gate").none())
+        .def("silu_product", silu_product)
         .def("embedding", embedding)
         .def("dots", [](Cpu& self, int64_t rounds) {
             nb::gil_scoped_release unlocked;

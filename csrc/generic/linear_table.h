@@ -6,11 +6,12 @@
 #include "generic/linear/experts.h"
 #include "generic/linear/moe.h"
 #include "generic/linear/project.h"
+#include "generic/linear/silu_product.h"
 #include "generic/linear/types.h"
 #include "linear.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-constexpr LinearKernels kLinearKernels{pack, linear, swiglu, moe, embedding, dots};
+constexpr LinearKernels kLinearKernels{pack, linear, swiglu, moe, silu_product, embedding, dots};
 
 }}  // namespace qwill::QWILL_ISA_NS

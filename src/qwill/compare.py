@@ -28,7 +28,7 @@ from qwill.llm import LLM
 from qwill.model.config import model_config
 from qwill.ops import Operations, native_operations
 from qwill.passages import context_for, read_passages
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 
 LOGITS_TOGETHER = 1 << 22  # of one model; in float64, with what is computed from them, some hundred megabytes
 TOP = 5

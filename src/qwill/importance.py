@@ -20,7 +20,7 @@ from qwill.ops import Operations, native_operations
 from qwill.ops.activations import sigmoid
 from qwill.ops.moe.reference import route
 from qwill.quant.importance import Importance, Statistics
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.names import gguf_name
 from qwill.weights.tensor import Tensor
 

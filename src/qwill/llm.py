@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from qwill import options
+from qwill.adapters import Adapters, Asked, Given
 from qwill.answer import Answer, Completion, StreamDelta
 from qwill.effort import VARIABLE as EFFORT
 from qwill.effort import budget
@@ -31,9 +32,10 @@ from qwill.progress import answers_bar, report_to
 from qwill.prompt import ChatPrompt, Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
+from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.fingerprint import fingerprint
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 
 COUNTED = 2**20  # tokens of a prompt that is only counted, as many as any member of the family may be asked to read
 PREPARED = 4  # prompts for each that can be answered at a time
@@ -66,6 +68,7 @@ class LLM:
         disk_cache: str | Path | None = None,
         disk_cache_bytes: int = options.DISK_CACHE_BYTES,
         disk_cache_at_once: bool = True,
+        lora: Given = None,
         progress: Callable[[int, int], None] | None = None,
         operations: Operations | None = None,
     ) -> None:
@@ -84,13 +87,15 @@ class LLM:
         on from there, which changes no answer either; a number is the bytes that the states kept for it may take,
         otherwise a quarter of the free memory, at most 2 GiB. disk_cache: a folder where they are kept beyond that and
         for the next start, up to `disk_cache_bytes`; with `disk_cache_at_once` false only what `keep` writes there.
+        lora: adapters, each PATH or PATH=scale, which change all answers, or NAME=PATH=scale (also as a mapping), which
+        change those that ask for NAME.
         progress: called with bytes loaded and bytes in all. operations: the functions that compute, instead of the
         kernels that threads and isa choose.
         Raises subclasses of UserError.
         """
-        self.checkpoint: Checkpoint = (
-            model if isinstance(model, Checkpoint) else open_checkpoint(resolve_model(model), _path(mmproj))
-        )
+        opened = model if isinstance(model, Checkpoint) else open_checkpoint(resolve_model(model), _path(mmproj))
+        self.adapters = Adapters(lora, opened)
+        self.checkpoint: Checkpoint = self.adapters.checkpoint
         self.config: ModelConfig = model_config(self.checkpoint.config, yarn)
         self.max_context = options.context(max_context, self.config)
         self.max_sequences = max_sequences
@@ -117,6 +122,7 @@ class LLM:
         # A vocabulary takes about as long to build as weights to load, which needs no interpreter.
         with ThreadPoolExecutor(1) as beside:
             tokenizer = beside.submit(_tokenizer, self.checkpoint)
+            self.adapters.load(operations)
             self._model.load()
             self._keeps = None if disk_cache is None or disk_cache_at_once else (disk_cache, disk_cache_bytes)
             on_disk = None
@@ -150,17 +156,20 @@ class LLM:
         prompts: str | Sequence[str] | Sequence[Sequence[int]],
         params: SamplingParams | None = None,
         *,
+        lora: Asked = None,
         progress: bool = False,
     ) -> list[Completion]:
         """Continues texts or token ids, together; answers come in the order of the prompts, of which there may be
-        thousands. progress: shows a bar on stderr.
+        thousands. lora: see `reply`. progress: shows a bar on stderr.
         """
         texts: Sequence[Any] = [prompts] if isinstance(prompts, str) else prompts
-        return self._finish((_told(self.answer(prompt, params)) for prompt in texts), len(texts), progress)
+        return self._finish((_told(self.answer(prompt, params, lora=lora)) for prompt in texts), len(texts), progress)
 
-    def answer(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Answer:
-        """The answer to a text or to token ids, not begun yet; `steps` works on it."""
-        return self._answer(self._prompts.tokens(prompt), params, None)
+    def answer(
+        self, prompt: str | Sequence[int], params: SamplingParams | None = None, *, lora: Asked = None
+    ) -> Answer:
+        """The answer to a text or to token ids, not begun yet; `steps` works on it. lora: see `reply`."""
+        return self._answer(self._prompts.tokens(prompt), params, None, lora=lora)
 
     def embed(self, texts: str | Sequence[str] | Sequence[Sequence[int]], dimensions: int | None = None) -> np.ndarray:
         """[texts, dimensions] f32: for each text, or list of token ids, a vector of length 1, of texts that are alike
@@ -174,7 +183,7 @@ class LLM:
         return np.stack([answer.embedding for answer in answers]) if answers else np.empty((0, width), np.float32)
 
     def embedding(
-        self, prompt: str | Sequence[int], dimensions: int | None = None, *, truncate: bool = False
+        self, prompt: str | Sequence[int], dimensions: int | None = None, *, truncate: bool = False, lora: Asked = None
     ) -> Answer:
         """What reads a text or token ids for `embed`, not begun yet; `steps` works on it. `truncate`: of what does not
         fit into the context its beginning is read. Raises InvalidArgument, PromptTooLong.
@@ -184,7 +193,8 @@ class LLM:
             raise InvalidArgument(f"dimensions must be from 1 to {size}, not {dimensions}")
         if truncate:
             prompt = self._counted.tokens(prompt).token_ids[: self.max_context]
-        return self._answer(self._prompts.tokens(prompt), None, None, reader=MeanState(dimensions), reads_only=True)
+        reader = MeanState(dimensions)
+        return self._answer(self._prompts.tokens(prompt), None, None, reader=reader, reads_only=True, lora=lora)
 
     def steps(self, answers: Sequence[Answer]) -> Generator[None, None, None]:
         """Works on answers together and pauses after each step of the engine, until all are finished.
@@ -212,23 +222,23 @@ class LLM:
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
-        fps: float | None = None, effort: str | None = None,
+        fps: float | None = None, effort: str | None = None, lora: Asked = None,
     ) -> Completion: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[True],
-        fps: float | None = None, effort: str | None = None,
+        fps: float | None = None, effort: str | None = None, lora: Asked = None,
     ) -> Iterator[StreamDelta]: ...  # fmt: skip
     @overload
     def chat(
         self, messages: Sequence[Sequence[Message]], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, stream: Literal[False] = False,
-        fps: float | None = None, effort: str | None = None,
+        fps: float | None = None, effort: str | None = None, lora: Asked = None,
     ) -> list[Completion]: ...  # fmt: skip
     def chat(self, messages: Any, params: SamplingParams | None = None, *, tools: Tools = None,
              tool_choice: ToolChoice = "auto", thinking: bool = True, stream: bool = False,
-             fps: float | None = None, effort: str | None = None) -> Any:  # fmt: skip
+             fps: float | None = None, effort: str | None = None, lora: Asked = None) -> Any:  # fmt: skip
         """Answers a conversation, or a list of conversations with a list.
 
         messages: as in the OpenAI API, content as text or as parts with images (`image`, `image_url`) and videos
@@ -236,7 +246,7 @@ class LLM:
         tool_choice: "auto", calls as the model likes, which fit the schemas of functions that say `strict`; "none";
         "required", nothing but calls that fit the schemas; or a function's name, nothing but calls of that one.
         stream: an iterator of StreamDelta; closing it cancels the answer. fps: frames a second taken from videos.
-        effort: how much the model reasons: none, minimal, low, medium, high, xhigh or max.
+        effort: how much the model reasons: none, minimal, low, medium, high, xhigh or max. lora: see `reply`.
         """
         several = bool(messages) and not isinstance(messages[0], Mapping)
         conversations = messages if several else [messages]
@@ -250,6 +260,7 @@ class LLM:
                     thinking=thinking,
                     fps=fps,
                     effort=effort,
+                    lora=lora,
                 )
             )
             for conversation in conversations
@@ -265,11 +276,13 @@ class LLM:
         self, messages: Sequence[Message], params: SamplingParams | None = None, *,
         tools: Tools = None, tool_choice: ToolChoice = "auto", thinking: bool = True, fps: float | None = None,
         effort: str | None = None, options: PromptOptions | None = None, most_calls: int | None = None,
+        lora: Asked = None,
     ) -> Answer:  # fmt: skip
         """The answer to a conversation as `chat` takes it, not begun yet; `steps` works on it.
 
         `options` say how the prompt is made, `fps` and `effort` being two of them. The answer ends after `most_calls`
-        tool calls. Any thread may call this while another one steps the engine.
+        tool calls. `lora`: the name of an adapter that it is computed with, or names with scales.
+        Any thread may call this while another one steps the engine.
         """
         options = options or PromptOptions(fps=fps, effort=effort)
         thinking = options.thinks(thinking)
@@ -277,7 +290,7 @@ class LLM:
         params = _with_budget(params or SamplingParams(), options, chat)
         turn = turn_of(chat.opened, thinking, tools, tool_choice, params.structure is not None)
         router = Router(chat.opened, tools if turn.may_call else None, not turn.functions, chat.goes_on)
-        answer = self._answer(chat.prompt, params, router, turn)
+        answer = self._answer(chat.prompt, params, router, turn, lora=lora)
         answer.most_calls = most_calls
         answer.left_out += tuple(sorted(chat.unheard - {EFFORT}))
         return answer
@@ -303,7 +316,7 @@ class LLM:
         answered = bool(messages) and messages[-1].get("role") == "assistant"
         asked = [*messages, *([NEXT_QUESTION] if answered else [])]
         prompt = self._prompts.conversation(asked, tools, thinking, PromptOptions(effort=effort)).prompt
-        place, length, pages, states = self.engine.computed(prompt)
+        place, length, pages, states = self.engine.computed(prompt, self.adapters.asked(None))
         write_session(Path(path), self._fingerprint, with_data_addresses(messages), place, length, pages, states)
         return length
 
@@ -336,6 +349,7 @@ class LLM:
         turn: Turn | None = None,
         reader: PromptReader | None = None,
         reads_only: bool = False,
+        lora: Asked = None,
     ) -> Answer:
         """A request that is ready to be added, and what reads its tokens. `reads_only`: no answer has to fit."""
         resolved = (params or SamplingParams()).resolve(self.checkpoint.generation_config)
@@ -355,7 +369,8 @@ class LLM:
         rules = self._guide.rules(resolved, prompt.token_ids, turn)
         end_ids = (frozenset() if resolved.ignore_eos else self._eos_ids) | {*resolved.stop_token_ids}
         sampler = Sampler(resolved, self.config.text.vocab_size, prompt.token_ids, rules, end_ids)
-        request = Request(prompt, resolved, sampler, end_ids, reader=reader, writes=writes)
+        adapters = self.adapters.asked(lora)
+        request = Request(prompt, resolved, sampler, end_ids, reader=reader, writes=writes, adapters=adapters)
         answer = Answer(request, self.tokenizer, router)
         answer.left_out = rules.left_out if rules is not None else ()
         return answer

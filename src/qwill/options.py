@@ -8,7 +8,7 @@ from qwill.fit.hardware import available_memory
 from qwill.model.batch import KV_DTYPES, cache_bytes
 from qwill.model.config import ModelConfig
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.load import Checkpoint, memory_needed
+from qwill.weights.checkpoint import Checkpoint, memory_needed
 
 DEFAULT_CONTEXT = 32_768
 DEFAULT_SEQUENCES = 16
@@ -70,7 +70,8 @@ def check_memory(
         per_token = cache_bytes(config.text, 1, 1, 0, kv_type)
         left = available - weights - cache_bytes(config.text, 1, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY)
         most_context = left // per_token // PAGE_SIZE * PAGE_SIZE
+        other = instead(checkpoint.config, most_context, available, str(checkpoint.path))
         raise NotEnoughMemory(
             f"{checkpoint.path}: needs {weights / 1e9:.1f} GB for weights and {cache / 1e9:.1f} GB for {held},"
-            f" {available / 1e9:.1f} GB are free; {instead(checkpoint.config, most_context, available)}"
+            f" {available / 1e9:.1f} GB are free; {other}"
         )

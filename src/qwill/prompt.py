@@ -18,7 +18,7 @@ from qwill.media.video import VideoSettings, load_video, preprocess_video
 from qwill.text.chat_template import DEFAULT_TEMPLATE, MEDIA_KINDS, BegunAnswer, ChatTemplate, part_kind, part_source
 from qwill.text.prompt import MediaPart, RenderedPrompt
 from qwill.text.tokenizer import Tokenizer
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 
 Message = Mapping[str, Any]
 UNLIMITED = 2**31

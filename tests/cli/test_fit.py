@@ -15,8 +15,10 @@ from qwill.fit.machines import Host, Machine
 from qwill.model.batch import cache_bytes
 from qwill.model.config import model_config
 from qwill.quant.types import TYPES
-from qwill.weights.hub import RELEASES, resolve_model
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.checkpoint import memory_needed
+from qwill.weights.hub import resolve_model
+from qwill.weights.load import open_checkpoint
+from qwill.weights.model_names import RELEASES
 
 KEYS = {
     "fits", "file_bytes", "memory_bytes", "placement", "limits",
@@ -149,7 +151,7 @@ def test_a_plot(run: Run, tmp_path: Path, ending: str) -> None:
         (["qwen3.5:4b", "--hardware", "RTX 9090"], "'RTX 9090' is not known; there are auto, "),
         (["qwen3.5:4b", "--quant", "Q9_Z"], "Qwen3.5-4B does not come in Q9_Z; it comes in BF16, Q8_0, "),
         (["--quant", "Q9_Z"], "--quant Q9_Z: no member comes in it; there are BF16, "),
-        (["qwen3.5:3b"], "qwen3.5:3b: no such member of the family; there are qwen3.5:397b, "),
+        (["qwen3.5:3b"], "qwen3.5:3b: no such member of the family; there are qwen3.8:2.4t, qwen3.5:397b, "),
         (["nobody/Nothing-GGUF:Q8_0"], "no such member of the family"),
         (["demo", "--quant", "Q8_0"], "--quant: demo is a file as it is"),
         (["qwen3.5:4b", "--ctx", "0"], "0 is not at least 1"),

@@ -8,7 +8,8 @@ from conftest import Run, run_process
 from qwill.cli import pull
 from qwill.errors import QwillError
 from qwill.weights.download import Download
-from qwill.weights.hub import HubModel
+from qwill.weights.model_names import HubModel
+from qwill.weights.resumable import RemoteFile
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[Download]:
         return Path("/cache/m.gguf")
 
     def plan(model: HubModel) -> Download:
-        return Download(model, "c0ffee", ("m.gguf", "mmproj.gguf"), 532_517_120, 12_000_000)
+        return Download(model, "c0ffee", (RemoteFile("m.gguf", 520_517_120), RemoteFile("mmproj.gguf", 12_000_000)))
 
     monkeypatch.setattr(pull, "plan_download", plan)
     monkeypatch.setattr(pull, "download", fetch)
@@ -34,7 +35,7 @@ def test_it_says_how_much_and_what_to_type_next(run: Run, hub: list[Download]) -
     result = run("pull", "qwen3.5:0.8b-q4_k_m")
     assert (result.code, result.err) == (0, "")
     assert result.out == (
-        "unsloth/Qwen3.5-0.8B-GGUF: 2 files, 532.52 MB, 12.00 MB of it to download\n"
+        "unsloth/Qwen3.5-0.8B-GGUF: 2 files, 532.52 MB, 532.52 MB of it to download\n"
         "/cache/m.gguf\n"
         "ready; try: qwill run qwen3.5:0.8b-q4_k_m\n"
     )

@@ -5,12 +5,13 @@ import torch
 import transformers
 
 from qwill.errors import ModelNotFound
-from qwill.fit.family import family_config, members
+from qwill.fit.family import distinct_members, family_config, members
 from qwill.model.config import model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
 
 # text, vision, mtp; active text rounded to millions
 COUNTS = {
+    "Qwen3.8-2.4T-A95B": (2_419_804_697_984, 0, 26_378_027_520, 95_287_866_752),
     "Qwen3.5-397B-A17B": (396_346_350_336, 456_010_480, 6_595_568_128, 17_349_000_000),
     "Qwen3.5-122B-A10B": (122_111_526_912, 451_290_864, 2_523_679_232, 9_771_000_000),
     "Qwen3.5-35B-A3B": (34_660_610_688, 446_571_248, 844_640_768, 3_455_000_000),
@@ -23,7 +24,23 @@ COUNTS = {
 
 
 def test_the_family_is_whole() -> None:
-    assert members() == tuple(COUNTS)
+    assert distinct_members() == tuple(COUNTS)
+    assert set(members()) - set(COUNTS) == {"Qwen3.6-35B-A3B", "Qwen3.8-27B", "Qwen3.6-27B"}
+
+
+@pytest.mark.parametrize(
+    ("member", "earlier"),
+    [("Qwen3.6-35B-A3B", "Qwen3.5-35B-A3B"), ("Qwen3.8-27B", "Qwen3.5-27B"), ("Qwen3.6-27B", "Qwen3.5-27B")],
+)
+def test_later_releases_have_the_shapes_of_earlier_ones(member: str, earlier: str) -> None:
+    assert family_config(member) == family_config(earlier)
+
+
+def test_the_largest_is_a_text_model_of_the_published_size() -> None:
+    config = family_config("Qwen3.8-2.4T-A95B")
+    assert "vision_config" not in config
+    count = parameter_count(model_config(config))
+    assert (round(count.total / 1e7), round(count.active_text / 1e9)) == (244_618, 95)
 
 
 @pytest.mark.parametrize("name", COUNTS)

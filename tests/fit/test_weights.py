@@ -3,7 +3,7 @@
 import pytest
 
 from qwill.errors import InvalidArgument
-from qwill.fit.family import family_config, members
+from qwill.fit.family import distinct_members, family_config, members
 from qwill.fit.weights import (
     DRAFT_HEAD,
     EXPERTS,
@@ -18,8 +18,9 @@ from qwill.fit.weights import (
 )
 from qwill.model.config import model_config
 from qwill.model.parameters import parameter_count
-from qwill.weights.hub import family_member, resolve_model
+from qwill.weights.hub import resolve_model
 from qwill.weights.load import open_checkpoint
+from qwill.weights.model_names import family_member
 
 # Published files without vision tower; the same for all members is tests/convert's matter.
 PUBLISHED_Q8_0 = {
@@ -51,7 +52,7 @@ def test_every_parameter_is_in_one_part(member: str) -> None:
     assert sum(by_part.values()) == count.total
     assert (by_part[VISION], by_part[DRAFT_HEAD]) == (count.vision, count.mtp)
     assert weights.nbytes() == 2 * count.total
-    assert (by_part[EXPERTS] > 0) == ("A" in member.rpartition("-")[2])
+    assert (by_part[EXPERTS] > 0) == ("-A" in member)
 
 
 def test_fewer_bits_are_fewer_bytes() -> None:
@@ -82,10 +83,14 @@ def test_a_file_has_what_its_tensors_take() -> None:
 @pytest.mark.parametrize("member", members())
 def test_a_configuration_is_recognized(member: str) -> None:
     config = family_config(member)
-    assert known_member(config) == member
-    assert known_member(config["text_config"]) == member
+    assert known_member(config, f"org/{member}-GGUF") == member
+    assert known_member(config["text_config"], member.lower()) == member
+    for other in ("", "Qwen3.5-2B", "Qwen3.9-1B"):
+        unnamed = known_member(config, other)
+        assert unnamed in distinct_members()
+        assert family_config(unnamed or "") == config
     config["text_config"]["num_hidden_layers"] -= 4
-    assert known_member(config) is None
+    assert known_member(config, member) is None
 
 
 @pytest.mark.parametrize("member", members())

@@ -5,6 +5,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from released_processors import image_processor
 
 from qwill.errors import CheckpointError, MediaError, UnsupportedModel
-from qwill.media.image import ImageSettings, load_image, preprocess_image, target_size
+from qwill.media.image import ImageSettings, load_image, preprocess_image, resize, target_size
 
 RANDOM = np.random.default_rng()
 SMALL = ImageSettings(min_pixels=4096, max_pixels=40_000)
@@ -30,14 +31,20 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def processed(image: Image.Image, **more: object) -> Any:
+    """What the released processor gives for an image that has its size already: it does not resize it again."""
+    resized = Image.fromarray(resize(image, *target_size(image.height, image.width, SMALL)))
+    return image_processor(4096, 40_000)(resized, return_tensors="np", input_data_format="channels_last", **more)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 64), (101, 333), (5, 999), (700, 31)])
 def test_patches_equal_the_released_processor(size: tuple[int, int]) -> None:
     image = Image.fromarray(noise(*size))
     ours = preprocess_image(image, SMALL)
-    theirs = image_processor(4096, 40_000)(image, return_tensors="np", input_data_format="channels_last")
+    theirs = processed(image)
     assert list(ours.grid) == theirs.image_grid_thw[0].tolist()
     assert ours.pixels.dtype == np.float32
-    # The same Pillow filter and the same float32 steps: not a bit of difference.
+    # The same pixels (test_resize.py) and the same float32 steps: not a bit of difference.
     np.testing.assert_array_equal(ours.pixels, theirs.pixel_values)
     assert ours.tokens * 4 == len(ours.pixels)
 
@@ -47,7 +54,7 @@ def test_patches_with_uneven_mean_and_std() -> None:
     size = {"shortest_edge": 4096, "longest_edge": 40_000}
     image = Image.fromarray(noise(77, 90))
     ours = preprocess_image(image, ImageSettings.from_config({**config, "size": size}))
-    theirs = image_processor(4096, 40_000)(image, return_tensors="np", **config)
+    theirs = processed(image, **config)
     np.testing.assert_array_equal(ours.pixels, theirs.pixel_values)
 
 

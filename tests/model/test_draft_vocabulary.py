@@ -5,7 +5,7 @@ import pytest
 from random_members import tiny_family_config
 
 from qwill import LLM, SamplingParams
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.random import random_checkpoint
 
 

@@ -14,8 +14,9 @@ import torch
 from checkpoints import edit_json, pack_experts, save_hf, tiny_config, write_shards
 from harness import BACKENDS, Ours, assert_same_logits, random_prompt
 
+from qwill.weights.checkpoint import memory_needed
 from qwill.weights.fingerprint import fingerprint
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 from qwill.weights.tensor import TensorSet
 
 WIDE = {"num_experts": 3, "hidden_size": 128, "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64}
@@ -67,9 +68,7 @@ CASES = {
     "fp8": case(
         WIDE, packers.fp8(), packers.compressed_config("float-quantized", num_bits=8, type="float"), types="F8_E4M3"
     ),
-    "fp8-channels": case(
-        DENSE, packers.fp8("channel"), packers.compressed_config("float-quantized", num_bits=8, type="float"), types=""
-    ),
+    "fp8-channels": case(DENSE, packers.fp8("channel"), packers.compressed_config("float-quantized"), types="F8_E4M3"),
 }
 
 
@@ -166,14 +165,23 @@ def test_configuration_beside_the_configuration(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Ours(quantized, "reference").logits(prompt), Ours(plain, "reference").logits(prompt))
 
 
-def test_quantized_head_of_a_tied_model_is_left_out(tmp_path: Path) -> None:
-    tied = Case(DENSE | {"tie_word_embeddings": True}, packers.pack_quantized(), PACK)
-    quantized, _ = write_pair(tmp_path, tied, 7)
-    source = save_hf(tmp_path / "again", tiny_config(tie_word_embeddings=True, **DENSE), seed=7, packed=False)
-    state, _ = packers.quantize_state(source.state, tied.packer)
-    head, _ = tied.packer(source.state["model.embed_tokens.weight"])
-    write_shards(quantized, state | {f"lm_head{ending}": each for ending, each in head.items()}, 1)
-    assert "lm_head.weight" not in open_checkpoint(quantized).tensors
+@pytest.mark.parametrize("name", ["packed", "gptq", "fp8"])
+def test_quantized_head_of_a_tied_model_is_used(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where it was made of the embeddings: its values are others, and transformers computes with them."""
+    tied = replace(CASES[name], config=DENSE | {"tie_word_embeddings": True})
+    quantized, plain = write_pair(tmp_path, tied, 7)
+    source = save_hf(tmp_path / "again", tiny_config(**tied.config), seed=7, packed=False)
+    states = packers.quantize_state(source.state, tied.packer)
+    head, values = tied.packer(source.state["model.embed_tokens.weight"])
+    heads = ({f"lm_head{ending}": each for ending, each in head.items()}, {"lm_head.weight": values.float()})
+    for folder, state, its_head in zip((quantized, plain), states, heads, strict=True):
+        write_shards(folder, state | its_head, 1)
+    edit_json(plain / "config.json", tie_word_embeddings=False)
+    prompt = random_prompt(np.random.default_rng(7), 8, 288)
+    expected = Ours(plain, "reference").logits(prompt)
+    assert not caplog.records
+    np.testing.assert_array_equal(Ours(quantized, "reference").logits(prompt), expected)
+    assert "the stored lm_head.weight differs from the embeddings; it is used" in caplog.text
 
 
 def test_opening_makes_nothing_and_tells_of_what_is_widened(

@@ -9,7 +9,7 @@ import shape_files
 from quant.stock_types import BY_IMPORTANCE, CASES, FROZEN, MIXES, render
 from random_members import tiny_family_config
 
-from qwill.fit.family import family_config, members
+from qwill.fit.family import distinct_members, family_config
 from qwill.quant.recipes import load_recipe
 from qwill.weights.shapes import typed_shapes
 
@@ -26,7 +26,7 @@ def assert_same_types(text: dict[str, Any], scratch: Path, mix: str, importance:
 
 
 @pytest.mark.parametrize("draft_head", [False, True], ids=["plain", "drafts"])
-@pytest.mark.parametrize("member", members())
+@pytest.mark.parametrize("member", distinct_members())
 def test_members(member: str, draft_head: bool, tmp_path: Path) -> None:
     text = family_config(member)["text_config"] | {"mtp_num_hidden_layers": int(draft_head)}
     for mix in MIXES:

@@ -15,7 +15,7 @@ from quant.stock_types import CASES, FROZEN, Case, parse
 from random_members import tiny_family_config
 
 from qwill.errors import InvalidArgument
-from qwill.fit.family import family_config, members
+from qwill.fit.family import distinct_members, family_config
 from qwill.quant.recipe_rules import CONDITIONS, DRAFT_HEAD, LAYERS
 from qwill.quant.recipes import DYNAMIC, FOLDER, STOCK, Recipe, load_recipe, names
 from qwill.quant.types import TYPES
@@ -69,13 +69,13 @@ def test_every_recipe_is_a_file_with_reasons() -> None:
 def test_every_rule_of_a_dynamic_recipe_decides_something(name: str) -> None:
     """In one of the members, by its absence: without the rule other types come out."""
     recipe = load_recipe(name)
-    models = [(text_of(member), typed_shapes(text_of(member), recipe)) for member in members()]
+    models = [(text_of(member), typed_shapes(text_of(member), recipe)) for member in distinct_members()]
     for number, rule in enumerate(recipe.rules):
         less = Recipe(name, "", recipe.default, recipe.rules[:number] + recipe.rules[number + 1 :], True)
         assert any(typed_shapes(text, less) != types for text, types in models), rule
 
 
-@pytest.mark.parametrize("member", members())
+@pytest.mark.parametrize("member", distinct_members())
 def test_dynamic_recipes_spend_bits_where_they_matter(member: str) -> None:
     totals = []
     for name in DYNAMIC:

@@ -11,8 +11,9 @@ from qwill.engine.sampling_params import SamplingParams
 from qwill.llm import LLM
 from qwill.prompt import PromptOptions
 from qwill.text.chat_template import DEFAULT_TEMPLATE
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import Checkpoint, open_checkpoint
+from qwill.weights.load import open_checkpoint
 from server.asking import send
 from server.dialects import CHAT, DIALECTS, MESSAGES, OLLAMA, RESPONSES, ask_of, body_of, prompt_of
 from server.running import OPTIONS, Running, running

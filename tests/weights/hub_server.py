@@ -1,5 +1,6 @@
 """A small hub on this machine: repositories of made-up files, served as the real one does."""
 
+import hashlib
 import json
 import re
 import threading
@@ -7,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
 
 COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
+LARGE = (".gguf", ".safetensors", ".bin", ".dat")  # known by their SHA-256, as files of the hub's large storage
 
 
 @dataclass
@@ -16,12 +20,26 @@ class Hub:
     """`repositories`: files by name, with their bytes. What a client asked for is kept in `requests`."""
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    revisions: dict[str, dict[str, bytes]] = field(default_factory=dict)  # files of other branches and commits
+    commit: str = COMMIT  # of the main branch
     gated: set[str] = field(default_factory=set)
     failing: int | None = None  # answer everything with this status
+    failing_files: int | None = None  # answer requests for files so, but not those for descriptions
+    headers: dict[str, str] = field(default_factory=dict)  # of such answers
     cut_after: int | None = None  # bytes of a file after which the connection breaks, once
+    cut_always: bool = False  # ... or always
+    short_by: int = 0  # bytes that a file is said to have less than the description promised
+    redirect: bool = False  # files are handed out at another address
+    no_ranges: bool = False  # whole files whatever is asked
     requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     address: str = ""
+
+    def files(self, repository: str, revision: str) -> dict[str, bytes] | None:
+        """Those of a branch or commit; None when there is none of that name."""
+        if revision in self.revisions:
+            return self.revisions[revision]
+        return self.repositories.get(repository) if revision in ("", "main", self.commit) else None
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
@@ -38,46 +56,59 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self._serve(body=False)
 
         def _serve(self, body: bool) -> None:
-            path = self.path.partition("?")[0]
+            path = unquote(self.path.partition("?")[0])
             hub.requests.append(f"{self.command} {path}")
             if hub.failing is not None:
-                self._send(hub.failing, {}, b"", body)
-            elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(/revision/[^/]+|/tree/.+)?", path):
-                self._describe(match[1], match[2] or "", body)
-            elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
-                self._file(match[1], match[2], body)
+                self._send(hub.failing, hub.headers, b"", body)
+            elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/(.+?))?/?", path):
+                self._describe(match[1], match[2] or "", match[3] or "", body)
+            elif match := re.fullmatch(r"/(cdn/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                self._file(match[2], match[3], match[4], body, bool(match[1]))
             else:
                 self._send(404, {}, b"", body)
 
-        def _describe(self, repository: str, what: str, body: bool) -> None:
-            files = hub.repositories.get(repository)
-            if files is None:
+        def _describe(self, repository: str, what: str, revision: str, body: bool) -> None:
+            files = hub.files(repository, revision)
+            if repository not in hub.repositories:
                 self._send(404, {"X-Error-Code": "RepoNotFound"}, b"{}", body)
-            elif what.startswith("/tree"):
-                tree = [
-                    {"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()
-                ]
+            elif files is None:
+                self._send(404, {"X-Error-Code": "RevisionNotFound"}, b"{}", body)
+            elif what == "tree":
+                tree = [_tree_entry(name, data) for name, data in files.items()]
                 self._send(200, {"Content-Type": "application/json"}, json.dumps(tree).encode(), body)
             else:
-                siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
-                answer = json.dumps({"id": repository, "modelId": repository, "sha": COMMIT, "siblings": siblings})
+                siblings = [_sibling(name, data) for name, data in files.items()]
+                commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else hub.commit
+                answer = json.dumps({"id": repository, "modelId": repository, "sha": commit, "siblings": siblings})
                 self._send(200, {"Content-Type": "application/json"}, answer.encode(), body)
 
-        def _file(self, repository: str, name: str, body: bool) -> None:
-            data = hub.repositories[repository][name]
+        def _file(self, repository: str, revision: str, name: str, body: bool, elsewhere: bool) -> None:
+            files = hub.files(repository, revision)
             if repository in hub.gated:
                 self._send(403, {"X-Error-Code": "GatedRepo"}, b"", body)
-                return
-            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{name}-{len(data)}"', "Accept-Ranges": "bytes"}
-            status, start = 200, 0
-            if body and (asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
-                hub.ranges.append(f"{name} {asked[1]}")
-                start = int(asked[1])
-                status, headers["Content-Range"] = 206, f"bytes {start}-{len(data) - 1}/{len(data)}"
-            cut, hub.cut_after = (
-                (hub.cut_after, None) if body and name.endswith(".safetensors") else (None, hub.cut_after)
-            )
-            self._send(status, headers, data[start:], body, cut)
+            elif hub.failing_files is not None:
+                self._send(hub.failing_files, hub.headers, b"", body)
+            elif files is None or name not in files:
+                self._send(404, {"X-Error-Code": "EntryNotFound"}, b"", body)
+            elif hub.redirect and not elsewhere and name.endswith(LARGE):
+                address = f"{hub.address}/cdn{self.path}"
+                self._send(302, {"Location": address, **_names(name, files[name], revision)}, b"", body)
+            else:
+                self._bytes(name, files[name], revision, body)
+
+        def _bytes(self, name: str, data: bytes, revision: str, body: bool) -> None:
+            headers = _names(name, data, revision) | {"Accept-Ranges": "bytes"}
+            data = data[: len(data) - hub.short_by] if name.endswith(LARGE) else data
+            status, start, end = 200, 0, len(data)
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            if body and asked and not hub.no_ranges:
+                hub.ranges.append(f"{name} {asked[1]}" + (f"-{asked[2]}" if asked[2] else ""))
+                start, end = int(asked[1]), min(int(asked[2]) + 1 if asked[2] else end, end)
+                status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{len(data)}"
+            cut = None
+            if body and name.endswith(LARGE) and hub.cut_after is not None:
+                cut, hub.cut_after = hub.cut_after, hub.cut_after if hub.cut_always else None
+            self._send(status, headers, data[start:end], body, cut)
 
         def _send(
             self, status: int, headers: dict[str, str], data: bytes, body: bool, cut_after: int | None = None
@@ -93,6 +124,30 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
 
     return Handler
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _names(name: str, data: bytes, revision: str) -> dict[str, str]:
+    """Headers that tell which bytes these are."""
+    commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else COMMIT
+    if name.endswith(LARGE):
+        return {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{sha256(data)}"', "X-Linked-Size": str(len(data))}
+    return {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(data).hexdigest()}"'}
+
+
+def _tree_entry(name: str, data: bytes) -> dict[str, Any]:
+    entry = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+    lfs = {"oid": sha256(data), "size": len(data), "pointerSize": 135}
+    return entry | ({"lfs": lfs} if name.endswith(LARGE) else {})
+
+
+def _sibling(name: str, data: bytes) -> dict[str, Any]:
+    entry = {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()}
+    lfs = {"sha256": sha256(data), "size": len(data), "pointerSize": 135}
+    return entry | ({"lfs": lfs} if name.endswith(LARGE) else {})
 
 
 @contextmanager

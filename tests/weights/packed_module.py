@@ -19,7 +19,7 @@ def opened(folder: Path, tensors: dict[str, torch.Tensor], quantization: dict[st
     """The one matrix of a file with the tensors of a module, given by the ends of their names."""
     path = folder / "model.safetensors"
     save_file({name + ending: tensor.contiguous() for ending, tensor in tensors.items()}, path)
-    plain, packed = split_packed(read_safetensors(path), read_scheme(folder, quantization), folder, False)
+    plain, packed = split_packed(read_safetensors(path), read_scheme(folder, quantization), folder)
     assert not plain
     (tensor,) = packed
     assert name != NAME or tensor.name == CANONICAL

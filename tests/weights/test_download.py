@@ -12,7 +12,8 @@ from huggingface_hub import constants
 
 from qwill.errors import ModelNotFound, QwillError, UserError
 from qwill.weights.download import check_space, download, plan_download
-from qwill.weights.hub import HubModel, hub_model, resolve_model
+from qwill.weights.hub import resolve_model
+from qwill.weights.model_names import HubModel, hub_model
 
 FOLDER = {
     "config.json": b"{}",

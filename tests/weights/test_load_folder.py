@@ -11,7 +11,8 @@ from checkpoints import edit_json, save_hf, tiny_config, tiny_model, write_shard
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.quant.types import TYPES
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.checkpoint import memory_needed
+from qwill.weights.load import open_checkpoint
 
 VARIANTS = {
     "dense": ({}, {"mtp": True}),

@@ -14,7 +14,8 @@ from gguf_checkpoints import copy_fields, finish, save_gguf, save_mmproj
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.media.video import VideoSettings
 from qwill.text.chat_template import DEFAULT_TEMPLATE
-from qwill.weights.load import Checkpoint, open_checkpoint
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.load import open_checkpoint
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dense": ({}, {}),

@@ -75,6 +75,15 @@ def test_gguf_names_are_those_of_the_package() -> None:
         ("model.layers.0.mlp.experts.gate_up_proj_scale_inv", "layers.0.mlp.experts.gate_up_proj", None, True),
         ("visual.merger.norm.bias", "visual.merger.norm.bias", None, False),
         ("model.visual.blocks.26.attn.qkv.bias", "visual.blocks.26.attn.qkv.bias", None, False),
+        ("language_model.model.layers.3.mlp.up_proj.weight", "layers.3.mlp.up_proj.weight", None, False),
+        ("language_model.lm_head.weight", "lm_head.weight", None, False),
+        ("model.language_model.language_model.language_model.norm.weight", "norm.weight", None, False),
+        ("_orig_mod.model.layers.2._orig_mod.linear_attn.A_log", "layers.2.linear_attn.A", None, False),
+        ("module._orig_mod.lm_head.weight", "lm_head.weight", None, False),
+        ("base_model.model.model.language_model.embed_tokens.weight", "embed_tokens.weight", None, False),
+        ("transformer.layers.1.mlp.experts.4.up_proj.weight", "layers.1.mlp.experts.up_proj", 4, False),
+        ("model.language_model.mtp.layers.0.mlp.up_proj.weight", "mtp.layers.0.mlp.up_proj.weight", None, False),
+        ("language_model.mtp.norm.weight", "mtp.norm.weight", None, False),
     ],
 )
 def test_released_names(name: str, canonical: str, part: int | None, is_scale: bool) -> None:
@@ -94,6 +103,11 @@ def test_released_names(name: str, canonical: str, part: int | None, is_scale: b
         "model.layers.1.mlp.experts.1.gate_up_proj.weight",
         "model.visual.deepstack_merger_list.0.norm.weight",
         "lm_head.bias",
+        "model",
+        "model.",
+        "models.norm.weight",
+        "encoder.norm.weight",
+        "model.vision.norm.weight",
         "",
     ],
 )

@@ -6,10 +6,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from qwill.cli.loading import load_model
-from qwill.cli.options import add_model_argument, at_least_one, counts, human_bytes
+from qwill.cli.options import add_lora_argument, add_model_argument, at_least_one, counts, human_bytes, unnamed
 from qwill.errors import InvalidArgument
 from qwill.quant.recipes import names
-from qwill.weights.hub import DEMO, RELEASES, family_member
+from qwill.weights.hub import DEMO
+from qwill.weights.model_names import RELEASES, family_member
 from qwill.weights.random import DEFAULT_MIX
 
 PIPE_WIDTH = 200  # nobody wraps a pipe's lines
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from qwill.llm import LLM
     from qwill.speed import Case, Speed
-    from qwill.weights.load import Checkpoint
+    from qwill.weights.checkpoint import Checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     machine = parser.add_argument_group("how to run")
     machine.add_argument("--kv", default="auto", metavar="TYPE", help="cached keys and values: auto, f32, f16, q8_0")
+    add_lora_argument(machine)
     machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
@@ -55,7 +57,7 @@ def execute(arguments: argparse.Namespace) -> None:
     cases = all_cases(arguments.prompt, arguments.decode, arguments.depth, arguments.batch, arguments.repeat)
     checkpoint = _checkpoint(arguments, cases)
     room = room_for(cases, model_config(checkpoint.config).text, str(checkpoint.path))
-    llm = load_model(checkpoint, threads=arguments.threads, kv=arguments.kv, **room)
+    llm = load_model(checkpoint, threads=arguments.threads, kv=arguments.kv, lora=unnamed(arguments.lora), **room)
     speeds = _measure(llm, cases)
     report = describe(llm, arguments, speeds)
     if arguments.json:
@@ -78,7 +80,7 @@ def _checkpoint(arguments: argparse.Namespace, cases: list["Case"]) -> "Checkpoi
     from qwill.quant.types import TYPES
     from qwill.speed import random_model
 
-    name = RELEASES["0.8b"] if arguments.model in ("", DEMO) else arguments.model
+    name = RELEASES["qwen3.5:0.8b"] if arguments.model in ("", DEMO) else arguments.model
     kv_type = TYPES.get(arguments.kv.upper(), TYPES["F16"])  # what is no type is refused when the model is loaded
     checkpoint = random_model(name, arguments.quant, arguments.layers, cases, kv_type)
     taken = checkpoint.config["text_config"]["num_hidden_layers"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from qwill.compare import Comparison
-    from qwill.weights.load import Checkpoint
+    from qwill.weights.checkpoint import Checkpoint
 
 DEFAULT_CONTEXT = 512
 QUANTILES = (("median", "median"), ("90%", "p90"), ("99%", "p99"), ("most", "max"))  # as shown, and in the report

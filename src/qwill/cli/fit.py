@@ -2,14 +2,14 @@
 
 import argparse
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwill.cli.options import above_zero, at_least_one
-from qwill.errors import InvalidArgument
-from qwill.weights.hub import RELEASES, family_member
+from qwill.errors import InvalidArgument, ModelNotFound
+from qwill.weights.hub import existing_path
+from qwill.weights.model_names import RELEASES, cleaned, family_member
 
 if TYPE_CHECKING:
     from qwill.fit.costs import Rates
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 LONGEST = 4 * 262_144  # with YaRN by 4
 ALL = ""
-_OF_HUB = re.compile(r"[\w.-]+/(.+?)(?:-GGUF|-FP8)?(?::([\w.-]+))?")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=ALL,
         metavar="MODEL",
-        help="nothing: the whole family; a member, alias or local model",
+        help="nothing: the whole family; a member by its alias, released name or a repository; a local model",
     )
     what = parser.add_argument_group("what is to run")
     what.add_argument("--quant", default="", metavar="Q", help="quantization, such as Q4_K_M (the best that fits)")
@@ -59,7 +58,7 @@ def execute(arguments: argparse.Namespace) -> None:
     wish, rates = _wish(arguments), _rates(arguments)
     if arguments.plot and arguments.model == ALL:
         raise InvalidArgument("--plot is for one model; name it")
-    own_file = Path(arguments.model).expanduser() if arguments.model and _is_here(arguments.model) else None
+    own_file = _own_file(arguments.model) if arguments.model else None
     machine = _machine(arguments, own_file)
     if arguments.model == ALL:
         _show_family(arguments, machine, wish)
@@ -99,8 +98,25 @@ def _rates(arguments: argparse.Namespace) -> "Rates":
     return Rates(arguments.electricity or ELECTRICITY, arguments.years or YEARS)
 
 
-def _is_here(model: str) -> bool:
-    return model == "demo" or Path(model).expanduser().exists()
+def _own_file(model: str) -> Path | None:
+    """What is on this machine under a name, downloaded or not; None for a member by its shapes alone."""
+    from qwill.weights.hub import resolve_model
+
+    if existing := existing_path(model):
+        return existing
+    if _names_a_member(model):
+        return None
+    try:
+        return resolve_model(model)
+    except ModelNotFound:
+        return None
+
+
+def _names_a_member(model: str) -> bool:
+    try:
+        return bool(family_member(model))
+    except ModelNotFound:
+        return False
 
 
 def _machine(arguments: argparse.Namespace, file: Path | None) -> "Machine":
@@ -130,12 +146,9 @@ def _weights(
         if arguments.quant:
             raise InvalidArgument(f"--quant: {arguments.model} is a file as it is; name a member of the family instead")
         checkpoint = open_checkpoint(resolve_model(arguments.model))
-        return checkpoint_weights(checkpoint, arguments.model), known_member(checkpoint.config)
-    name = arguments.model
-    match = _OF_HUB.fullmatch(name)
-    member, own = family_member(match[1] if match else name)
-    if match:
-        own = match[2] or ("FP8" if name.upper().endswith("-FP8") else own)
+        member = known_member(checkpoint.config, str(checkpoint.path))
+        return checkpoint_weights(checkpoint, cleaned(arguments.model)), member
+    member, own = family_member(arguments.model)
     quant = (arguments.quant or own).upper()
     there = quantizations(member)
     if not quant:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from qwill.cli.options import add_model_argument, human_bytes
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
+from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import Checkpoint, memory_needed, open_checkpoint
-from qwill.weights.safetensors import SINGLE_NAME
+from qwill.weights.load import open_checkpoint
+from qwill.weights.mapped import mapped_file
+from qwill.weights.tensor import Tensor
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +68,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "vocabulary": text.vocab_size,
         "tokenizer": _tokenizer(checkpoint),
         "chat_template": "the model's own" if checkpoint.chat_template else "qwill's default",
-        "vision": _vision(config),
+        "vision": _vision(config, checkpoint),
         "tensor_types": _tensor_types(checkpoint),
         "files": {str(file): file.stat().st_size for file in _files(checkpoint)},
         "weight_bytes": memory_needed(checkpoint),
@@ -81,10 +83,29 @@ def _tokenizer(checkpoint: Checkpoint) -> str | None:
     return f"in the file, {checkpoint.vocabulary.pre}" if checkpoint.vocabulary is not None else None
 
 
-def _vision(config: ModelConfig) -> dict[str, int] | None:
+def _vision(config: ModelConfig, checkpoint: Checkpoint) -> dict[str, Any] | None:
     if config.vision is None:
         return None
-    return {"layers": config.vision.depth, "hidden_size": config.vision.hidden_size, "patch": config.vision.patch_size}
+    tower = config.vision
+    return {
+        "layers": tower.depth,
+        "hidden_size": tower.hidden_size,
+        "patch": tower.patch_size,
+        "file": _own_file(checkpoint, "visual.patch_embed.proj.weight"),
+    }
+
+
+def _own_file(checkpoint: Checkpoint, name: str) -> str | None:
+    """The GGUF file that holds a part of a model, where it is not the model's own."""
+    if checkpoint.format == "hf" or name not in checkpoint.tensors:
+        return None
+    files = [_file_of(checkpoint.tensors.peek(tensor)) for tensor in (name, "embed_tokens.weight")]
+    return None if files[0] == files[1] else str(files[0])
+
+
+def _file_of(tensor: Tensor) -> Path:
+    """A source is a file and, in parentheses, a name in it."""
+    return Path(tensor.source.rpartition(" (")[0])
 
 
 def _tensor_types(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
@@ -102,12 +123,11 @@ def _tensor_types(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
 
 
 def _files(checkpoint: Checkpoint) -> list[Path]:
-    """The files that hold the tensors."""
-    if checkpoint.format == "hf":
-        single = checkpoint.path / SINGLE_NAME
-        return [single] if single.is_file() else sorted(checkpoint.path.glob("*.safetensors"))
-    # parts and the vision file; a source is a file and, in parentheses, a name in it
-    return sorted({Path(tensor.source.rpartition(" (")[0]) for tensor in checkpoint.tensors})
+    """The files that hold the tensors: shards, parts and the vision file."""
+    # A source is a file and, in parentheses, a name in it; experts may lie in several.
+    files = {_file_of(tensor) for tensor in checkpoint.tensors}
+    mapped = (mapped_file(array) for tensor in checkpoint.tensors for array in tensor.stored)
+    return sorted(files.union(file for file in mapped if file is not None))
 
 
 def _summary(description: dict[str, Any]) -> "Table":
@@ -118,7 +138,7 @@ def _summary(description: dict[str, Any]) -> "Table":
     active = f", {_billions(parameters['active_text'])} active" if experts else ""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     rows = {
         "model": description["path"],
         "architecture": f"{description['architecture']} ({description['format']})",
@@ -129,7 +149,7 @@ def _summary(description: dict[str, Any]) -> "Table":
         "context": f"{description['context']:,} tokens",
         "tokenizer": f"{description['tokenizer'] or 'none'}, {description['vocabulary']:,} tokens",
         "chat template": description["chat_template"],
-        "vision": f"{vision['layers']} layers of {vision['hidden_size']}" if vision else "none",
+        "vision": _vision_row(vision) if vision else "none",
         "draft head (MTP)": f"{layers['mtp']} layer" if layers["mtp"] else "none",
         "weights": f"{human_bytes(description['weight_bytes'])} in {len(description['files'])} file(s)",
         "keys and values": f"{description['kv_bytes_per_token']:,} bytes a token of context, at 16 bits",
@@ -138,6 +158,11 @@ def _summary(description: dict[str, Any]) -> "Table":
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _vision_row(vision: dict[str, Any]) -> str:
+    where = f", in {Path(vision['file']).name}" if vision["file"] else ""
+    return f"{vision['layers']} layers of {vision['hidden_size']}{where}"
 
 
 def _mix(types: dict[str, dict[str, int]]) -> "Table":

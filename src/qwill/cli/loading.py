@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from qwill.llm import LLM
-    from qwill.weights.load import Checkpoint
+    from qwill.weights.checkpoint import Checkpoint
 
 PATIENCE = 1.0  # seconds without a bar
 

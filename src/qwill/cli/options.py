@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+from qwill.errors import InvalidArgument
+
 MODEL_HELP = (
     "nothing: the built-in demonstration model; a folder or .gguf file; an alias such as qwen3.5:0.8b-q4_k_m;"
     " or org/name[:QUANT] of the hub"
@@ -12,6 +14,29 @@ MODEL_HELP = (
 def add_model_argument(parser: argparse.ArgumentParser) -> None:
     """MODEL, which may be left out."""
     parser.add_argument("model", nargs="?", default="demo", metavar="MODEL", help=MODEL_HELP)
+
+
+def add_lora_argument(group: "argparse._ArgumentGroup") -> None:
+    """--lora, which may be repeated."""
+    group.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="PATH[=SCALE]",
+        help="an adapter for all answers; may be repeated",
+    )
+
+
+def unnamed(texts: list[str]) -> list[str]:
+    """Adapters of a verb whose answers ask for none by name. Raises InvalidArgument for one that has a name."""
+    from qwill.adapters import read_specs
+
+    for spec in read_specs(texts):
+        if spec.name is not None:
+            raise InvalidArgument(
+                f"--lora {spec.name}=...: only qwill serve knows adapters by name; give PATH or PATH=SCALE"
+            )
+    return texts
 
 
 def at_least(least: int) -> Callable[[str], int]:

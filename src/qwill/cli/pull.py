@@ -1,13 +1,14 @@
 """Download a model from the hub. A download that was cut off goes on where it stopped."""
 
 import argparse
-import os
 import sys
 
 from qwill.cli.options import human_bytes
 from qwill.errors import InvalidArgument
 from qwill.weights.download import check_space, download, plan_download
-from qwill.weights.hub import DEMO, aliases, hub_model
+from qwill.weights.hub import DEMO, existing_path
+from qwill.weights.model_names import aliases, cleaned, hub_model
+from qwill.weights.repositories import is_adapter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,23 +17,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL",
         help=f"an alias, from {aliases()[0]} to {aliases()[-1]}, with a quantization as in {aliases()[-1]}-q4_k_m;"
-        " or org/name[:QUANT]",
+        " or org/name[:QUANT], org/name/FILE.gguf, or a link to one of them",
     )
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Says how much there is to load, loads it, and says what to type next. Raises QwillError."""
-    name = arguments.model
+    name = cleaned(arguments.model)
     if name == DEMO:
         raise InvalidArgument("the demonstration model came with qwill; start it with: qwill run")
-    if os.path.exists(name):
+    if existing_path(name):
         raise InvalidArgument(f"{name} is a file or folder here; start it with: qwill run {name}")
     plan = plan_download(hub_model(name))
+    files = "1 file" if len(plan.files) == 1 else f"{len(plan.files)} files"
     print(
-        f"{plan.model.repository}: {len(plan.files)} files, {human_bytes(plan.total_bytes)},"
+        f"{plan.model.repository}: {files}, {human_bytes(plan.total_bytes)},"
         f" {human_bytes(plan.missing_bytes)} of it to download",
         flush=True,
     )
     check_space(plan)
     path = download(plan, progress=sys.stderr.isatty())
-    print(f"{path}\nready; try: qwill run {name}")
+    if is_adapter([file.name for file in plan.files]):
+        print(f"{path}\nready, an adapter; give it with its base: qwill run MODEL --lora {path}")
+    else:
+        print(f"{path}\nready; try: qwill run {plan.model.name}")

@@ -1,9 +1,9 @@
 """Make a model file of other types: GGUF from a folder or a .gguf file, or a folder in FP8 from a folder."""
 
 import argparse
-import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from qwill.errors import InvalidArgument, ModelNotFound
 from qwill.progress import report_to
 from qwill.quant.recipes import Recipe, load_recipe, names
 from qwill.quant.types import TYPES
-from qwill.weights.hub import family_member, resolve_model
+from qwill.weights.hub import resolve_model
+from qwill.weights.model_names import family_member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,11 +143,13 @@ def _tell_of_member(arguments: argparse.Namespace, member: str) -> None:
 
 
 def _member(name: str) -> str | None:
-    """The released name of a member of the family, unless a file of that name is here."""
+    """The released name of a member of the family, unless a model of that name is here."""
     try:
-        return None if os.path.exists(name) else family_member(name)[0]
+        resolve_model(name)
     except ModelNotFound:
-        return None
+        with suppress(ModelNotFound):
+            return family_member(name)[0]
+    return None
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

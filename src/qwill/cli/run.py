@@ -10,7 +10,7 @@ from typing import Any
 from qwill.answer import Completion
 from qwill.cli.conversation import Conversation, check_text, user_message
 from qwill.cli.loading import load_model
-from qwill.cli.options import above_zero, add_model_argument, at_least, at_least_one, drafts
+from qwill.cli.options import above_zero, add_lora_argument, add_model_argument, at_least, at_least_one, drafts, unnamed
 from qwill.cli.printer import AnswerPrinter, show_ending
 from qwill.effort import EFFORTS
 from qwill.engine.sampling_params import SamplingParams
@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tokens that the model's draft head guesses ahead: 0 to 4, or auto (as many as pay)",
     )  # fmt: skip
     machine.add_argument("--cache", metavar="FOLDER", help="keep what was read for the next start")
+    add_lora_argument(machine)
     machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")
     machine.add_argument("--mmproj", metavar="FILE", help="vision file of a .gguf model (the one beside it)")
     shown = parser.add_argument_group("what to show")
@@ -89,6 +90,7 @@ def execute(arguments: argparse.Namespace) -> None:
         kv=arguments.kv,
         yarn=arguments.yarn,
         mmproj=arguments.mmproj,
+        lora=unnamed(arguments.lora),
         max_sequences=1,
         speculative=arguments.drafts,
         disk_cache=arguments.cache,

@@ -9,6 +9,9 @@ from typing import Any
 
 from qwill.cli.options import above_zero, at_least, at_least_one, drafts
 from qwill.errors import InvalidArgument
+from qwill.weights.file_names import part_of
+from qwill.weights.hub import existing_path
+from qwill.weights.model_names import short_name
 
 NAMED = "="
 NO_CACHE = "none"
@@ -58,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     machine.add_argument("--cache-size", type=above_zero, default=10.0, metavar="GB", help="of its files in all (10)")
     machine.add_argument("--warm", metavar="FILE", help="read these requests' prompts first; see docs/server.md")
+    machine.add_argument(
+        "--lora", action="append", default=[], metavar="[NAME=]PATH[=SCALE]",
+        help="an adapter: of the answers that ask for the model NAME, or of all; may be repeated",
+    )  # fmt: skip
     machine.add_argument("--threads", type=at_least_one, metavar="N", help="processor threads (one a core)")
     machine.add_argument("--model-memory", type=above_zero, metavar="GB", help="of the weights loaded at a time")
     machine.add_argument("--unload-after", type=above_zero, metavar="SECONDS", help="unload models that nobody asks")
@@ -101,10 +108,13 @@ def execute(arguments: argparse.Namespace) -> None:
         "speculative": arguments.drafts,
     }  # fmt: skip
     named = _named(arguments.models or ["demo"])
+    adapters = _adapters(arguments.lora, len(named))
+    if arguments.lora:
+        options["lora"] = arguments.lora
     aliases = _aliases(arguments.alias)
     budget = None if arguments.model_memory is None else int(arguments.model_memory * 1e9)
     with _cache(arguments.cache, arguments.cache_size, len(named)) as (cache, note):
-        served = [Served(name, source, options | cache) for name, source in named]
+        served = [Served(name, source, options | cache, adapters) for name, source in named]
         rest = (arguments.queue, budget, arguments.unload_after)
         serve(settings, lambda: Models(served, *rest, aliases=aliases, default=arguments.default), note)
 
@@ -132,6 +142,17 @@ def _cache(folder: str | None, size: float, models: int) -> Iterator[tuple[dict[
             note = f"models that are unloaded keep what they have read in {own} until the server ends, up to"
             options = {"disk_cache": own, "disk_cache_bytes": most // models, "disk_cache_at_once": False}
             yield options, f"{note} {most / 1e9:.1f} GB; --cache none turns that off"
+
+
+def _adapters(texts: list[str], models: int) -> list[str]:
+    """The names of adapters. Raises InvalidArgument."""
+    from qwill.adapters import read_specs
+
+    if texts and models > 1:
+        raise InvalidArgument(
+            "--lora: adapters are made for one model and this server has several; serve that one alone"
+        )
+    return [spec.name for spec in read_specs(texts) if spec.name is not None]
 
 
 def _aliases(texts: list[str]) -> dict[str, str]:
@@ -162,8 +183,8 @@ def _named(models: list[str]) -> list[tuple[str, str]]:
 
 
 def _short_name(source: str) -> str:
-    path = Path(source).expanduser()
-    return path.resolve().name.removesuffix(".gguf") if path.exists() else source
+    path = existing_path(source)
+    return short_name(source) if path is None else part_of(path.resolve().name).stem
 
 
 def _path(name: str | None) -> Path | None:

@@ -23,7 +23,8 @@ from qwill.quant.types import TYPES
 from qwill.weights.assemble import FP8_BLOCK
 from qwill.weights.load import open_checkpoint
 from qwill.weights.mapped import RawTensor
-from qwill.weights.safetensors import INDEX_NAME, read_folder
+from qwill.weights.names import released_name
+from qwill.weights.safetensors import read_folder
 from qwill.weights.shapes import text_shapes, vision_shapes
 
 SHARD_BYTES = 5 * 10**9
@@ -33,6 +34,7 @@ KEPT = (
 )  # fmt: skip
 FLOATS = ("F32", "F16", "BF16")
 COPIED = ("*.json", "*.jinja", "*.txt", "LICENSE*")
+NOT_COPIED = ("config.json", "*.safetensors.index.json", "adapter_config.json")
 QUANTIZATION = {
     "quant_method": "fp8",
     "activation_scheme": "dynamic",
@@ -68,7 +70,9 @@ def plan_fp8(folder: Path) -> Fp8Folder:
     config = open_checkpoint(folder).config
     if "quantization_config" in config:
         raise UnsupportedModel(f"{folder}: is quantized already; FP8 is made of a folder in BF16, F16 or F32")
-    tensors = [converted for raw in read_folder(folder) for converted in _convert(raw)]
+    nested = "text_config" in config
+    raws = (raw._replace(name=released_name(raw.name, nested)) for raw in read_folder(folder, quiet=True))
+    tensors = [converted for raw in raws for converted in _convert(raw)]
     kept = [t.name.removesuffix(".weight") for t, quantized in tensors if not quantized and len(t.shape) > 1]
     config["quantization_config"] = QUANTIZATION | {"modules_to_not_convert": sorted(kept)}
     watch = Watch([*sorted(folder.glob("*.safetensors"))])
@@ -183,9 +187,11 @@ def _stored(tensor: SourceTensor, quantized: bool) -> list[StoredTensor]:
 
 def _small_files(folder: Path, config: dict[str, Any]) -> dict[str, bytes]:
     """Configuration, tokenizer and settings. The configuration comes last: with it the folder is a model."""
-    left_out = ("config.json", INDEX_NAME)
     files = {
-        file.name: file for pattern in COPIED for file in sorted(folder.glob(pattern)) if file.name not in left_out
+        file.name: file
+        for pattern in COPIED
+        for file in sorted(folder.glob(pattern))
+        if not any(file.match(name) for name in NOT_COPIED)
     }
     contents = {name: file.read_bytes() for name, file in files.items()}
     return contents | {"config.json": (json.dumps(config, indent=2) + "\n").encode()}

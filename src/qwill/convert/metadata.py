@@ -1,6 +1,6 @@
 """Metadata of the GGUF files that are made: from a folder's JSON files, or carried over from another GGUF.
 
-Keys are those that llama.cpp's converter writes, but for `qwill.video.*` (see weights/gguf_config.py).
+Keys are those that llama.cpp's converter writes, but for `qwill.video.*` (see weights/gguf_vision.py).
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,10 @@ import numpy as np
 from qwill.convert.vocabulary import vocabulary_metadata
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.importance import Importance
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import GgufFile
-from qwill.weights.gguf_config import (
-    DEFAULT_SECTIONS,
-    PROJECTOR,
-    SAMPLING_KEYS,
-    VIDEO_COUNTS,
-    VIDEO_PREFIX,
-)
-from qwill.weights.load import Checkpoint
+from qwill.weights.gguf_config import DEFAULT_SECTIONS, SAMPLING_KEYS
+from qwill.weights.gguf_vision import PROJECTOR, VIDEO_COUNTS, VIDEO_PREFIX
 from qwill.weights.shapes import layer_types, positive
 
 QUANTIZATION_VERSION = 2  # of ggml's block layouts, unchanged since 2023

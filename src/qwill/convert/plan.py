@@ -11,6 +11,7 @@ from qwill.errors import UnsupportedModel
 from qwill.quant.recipes import Recipe
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.gguf import DEFAULT_ALIGNMENT
+from qwill.weights.head import is_tied
 from qwill.weights.shapes import typed_shapes, vision_shapes
 
 # Bytes of a published model file that are neither tensors nor their descriptions: 248,320 tokens (4.86 MB), 247,587
@@ -81,7 +82,7 @@ def plan(
     CheckpointError when the configuration is incomplete, UnsupportedModel for a tower that is wanted and not there.
     """
     text = dict(config.get("text_config", config))
-    text["tie_word_embeddings"] = config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
+    text["tie_word_embeddings"] = is_tied(config)
     if not draft_head:
         text["mtp_num_hidden_layers"] = 0
     planned = [

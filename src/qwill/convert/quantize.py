@@ -4,6 +4,7 @@ Memory holds a few pieces of CHUNK_VALUES values for each thread, whatever the m
 threads and written in order, so files do not depend on their number.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,9 +29,11 @@ from qwill.quant import codecs
 from qwill.quant.importance import Importance
 from qwill.quant.recipes import Recipe, load_recipe
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.gguf import read_gguf
+from qwill.weights.gguf import GgufFile, read_gguf
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.load import open_checkpoint
+from qwill.weights.ollama_file import common_form
+from qwill.weights.ollama_store import is_manifest, read_manifest
 
 CHUNK_VALUES = 1 << 21
 ROWS_TOGETHER = 16  # encoders take so many rows at once
@@ -38,6 +41,8 @@ LARGEST_HALF = 65_504.0
 NEED_IMPORTANCE = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS"}
 TABLES = ("token_embd.weight", "output.weight")  # of them nothing is gathered
 VISION_FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}  # numbers of general.file_type
+
+log = logging.getLogger("qwill")
 
 Progress = Callable[[int], None]
 Result = TypeVar("Result")
@@ -82,7 +87,7 @@ def plan_model(
         metadata = language_metadata(checkpoint, file_type, draft_head)
         watch = Watch(folder_files(path))
     else:
-        file = read_gguf(path)
+        file = _language_file(path)
         if file.architecture not in MODEL_TYPES:
             raise UnsupportedModel(
                 f"{path}: architecture {file.architecture!r} is not quantized here; give a model of"
@@ -106,6 +111,16 @@ def plan_model(
         types = kept_types(tensors, types)
     _check_encoders(tensors, types)
     return Conversion(metadata, with_factors(tensors, types), types, watch, importance)
+
+
+def _language_file(path: Path) -> GgufFile:
+    """A GGUF file with llama.cpp's names and values, which those of Ollama's converter do not have."""
+    form = common_form(read_gguf(read_manifest(path).model if is_manifest(path) else path))
+    if not form.v_heads_tiled:
+        raise UnsupportedModel(f"{path}: has its V heads in another order than GGUF files have; take another file")
+    if form.vision is not None:
+        log.warning("%s: its vision tower is not carried over; --mmproj makes one of the released folder", path)
+    return form.model
 
 
 def badly_needs_importance(conversion: Conversion) -> list[str]:

@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 
 from qwill.convert.metadata import block_counts
-from qwill.errors import CheckpointError
+from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.assemble import FP8_BLOCK, scales_of
+from qwill.weights.assemble import scales_of
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.finite import is_finite
 from qwill.weights.gguf import GgufFile
 from qwill.weights.lazy import LazyParts
-from qwill.weights.load import Checkpoint
 from qwill.weights.mapped import RawTensor, give_back, read_bytes
 from qwill.weights.names import gguf_name, place_gguf
-from qwill.weights.tensor import Tensor
+from qwill.weights.tensor import Tensor, spread_scales
+from qwill.weights.v_heads import v_head_order
 
 PATCH_EMBEDDING = "visual.patch_embed.proj.weight"
 
@@ -34,7 +35,7 @@ class SourceTensor:
     """A tensor as a GGUF file will have it, its bytes still where they are.
 
     `name` and `shape` are those in the GGUF file, `canonical` is the model's own name. Each of `parts` (one an expert,
-    else one) holds `rows` rows of `width` values in `type`, with float32 `scales` of 128 x 128 blocks as in `Tensor`.
+    else one) holds `rows` rows of `width` values in `type`, with float32 `scales` as in `Tensor`.
     `row_order` and `column_order` (int64 or None) are the stored row and column at each place; columns that are not in
     the order are left out.
     """
@@ -65,8 +66,7 @@ class SourceTensor:
         values = decode(self.type, rows, (len(rows), self.width))
         if self.scales is not None:
             numbers = np.arange(begin, end) if self.row_order is None else self.row_order[begin:end]
-            spread = np.repeat(self.scales[part], FP8_BLOCK, axis=1)[:, : self.width]
-            values *= spread[numbers // FP8_BLOCK]
+            values *= spread_scales(self.scales[part], (self.rows, self.width), numbers)
         if self.column_order is not None:
             values = np.take(values, self.column_order, axis=1)
         if not np.isfinite(values).all():
@@ -160,6 +160,10 @@ def gguf_tensors(file: GgufFile, draft_head: bool = True) -> Iterator[SourceTens
             place = place_gguf(raw.name, layers)
             if place is None:
                 raise CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
+            if place.part is not None:
+                raise UnsupportedModel(
+                    f"{raw.source}: experts of the draft head lie one by one; leave it out: --no-mtp"
+                )
             if not place.is_scale:
                 yield _from_raw(raw, place.name, file.tensors.get(raw.name.removesuffix("weight") + "scale"))
             elif raw.name.removesuffix("scale") + "weight" not in file.tensors:
@@ -210,29 +214,6 @@ def _language_tensor(tensor: Tensor, text: dict[str, Any], tiled: bool) -> Sourc
         rows,
         columns,
     )
-
-
-def v_head_order(name: str, shape: Sequence[int], text: dict[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Rows and columns of a canonical tensor in the order of GGUF, where the V heads of one K head stand K apart.
-
-    int64, the stored index at each place; None where the order stays. Released order is [K head, its V heads].
-    """
-    keys, heads, size = (text[f"linear_{part}"] for part in ("num_key_heads", "num_value_heads", "value_head_dim"))
-    if keys == heads:
-        return None, None
-    order = np.arange(heads).reshape(keys, heads // keys).T.reshape(-1)
-    channels = (order[:, None] * size + np.arange(size)).reshape(-1)
-    match name.partition("linear_attn.")[2]:
-        case "in_proj_qkv.weight" | "conv1d.weight":
-            before = shape[0] - len(channels)  # rows of queries and keys
-            return np.concatenate((np.arange(before), before + channels)), None
-        case "in_proj_z.weight":
-            return channels, None
-        case "out_proj.weight":
-            return None, channels
-        case "in_proj_a.weight" | "in_proj_b.weight" | "A" | "dt_bias":
-            return order, None
-    return None, None
 
 
 def _patch_slices(tensor: Tensor, vision: dict[str, Any]) -> Iterator[SourceTensor]:

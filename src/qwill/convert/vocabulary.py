@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from qwill.errors import CheckpointError
-from qwill.weights.load import Checkpoint
-from qwill.weights.safetensors import read_json
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.json_file import read_json
 from qwill.weights.vocabulary import CONTROL_TOKEN, NORMAL_TOKEN, UNUSED_TOKEN, USER_DEFINED_TOKEN
 
 MODEL, PRE_TOKENIZER = "gpt2", "qwen35"

@@ -15,12 +15,13 @@ from qwill.engine.pools import Pool
 from qwill.engine.prefix_cache import Place, PrefixCache, Snapshot, Trail
 from qwill.engine.readers import PromptReader
 from qwill.engine.request import Prompt, Request
-from qwill.engine.runner import Runner
+from qwill.engine.runner import Runner, spans, together
 from qwill.engine.scheduler import MOST_LAID_BY, Chunk, Scheduler
 from qwill.engine.sequences import Sequences, Stored
 from qwill.engine.session import Session
 from qwill.engine.speculative import MOST_UNREAD, Speculator, most_drafts
 from qwill.errors import Busy
+from qwill.model.adapters import NOTHING, Applied
 from qwill.model.batch import allocate_cache
 from qwill.model.model import Model
 from qwill.model.parameters import kv_bytes_per_token, state_bytes
@@ -119,7 +120,7 @@ class Engine:
             raise Busy(f"{known} requests are answered or wait already; send this one again later")
         caches = self.prefix_cache.budget or self.disk_cache is not None or self.sessions
         if caches and request.reader is None:  # others read what nobody goes on from, and need all of it computed
-            request.trail = Trail(PAGE_SIZE, request.prompt.keys())
+            request.trail = Trail(PAGE_SIZE, request.prompt.keys(), request.adapters.digest)
             request.snapshots = self._snapshot_lengths(request)
         self.scheduler.add(request)
 
@@ -127,7 +128,7 @@ class Engine:
         """Computes one batch. Returns the requests that got tokens, or are only read and have been; those finished have
         left the engine.
         """
-        chunks = self.scheduler.schedule()
+        chunks = together(self.scheduler.schedule())
         begun = time.perf_counter()
         hidden = self._runner.hidden_states(chunks)
         starts = list(accumulate((chunk.count for chunk in chunks), initial=0))
@@ -144,7 +145,8 @@ class Engine:
                 for chunk, start in writing
                 for row in range(start + chunk.count - 1 - chunk.drafts, start + chunk.count)
             ]
-            logits = iter(self._runner.logits(hidden[rows]))
+            adapted = spans((chunk.request.adapters, 1 + chunk.drafts) for chunk, _ in writing)
+            logits = iter(self._runner.logits(hidden[rows], adapted))
             for chunk, _ in writing:
                 self._sample(chunk.request, list(islice(logits, 1 + chunk.drafts)))
         self._learn(chunks, time.perf_counter() - begun)
@@ -161,9 +163,11 @@ class Engine:
         """Ends a request that is waiting or running; its tokens so far stay in it."""
         self.scheduler.remove(request)
 
-    def computed(self, prompt: Prompt) -> tuple[Place, int, list[list[np.ndarray]], list[np.ndarray]]:
+    def computed(
+        self, prompt: Prompt, adapters: Applied = NOTHING
+    ) -> tuple[Place, int, list[list[np.ndarray]], list[np.ndarray]]:
         """Place and length of the longest known beginning of a prompt, copies of its pages and states."""
-        trail = Trail(PAGE_SIZE, prompt.keys())
+        trail = Trail(PAGE_SIZE, prompt.keys(), adapters.digest)
         snapshot = self.prefix_cache.find(trail)
         copied = self._sequences.copy_of(snapshot) if snapshot is not None else None
         if snapshot is None or copied is None:
@@ -212,7 +216,8 @@ class Engine:
         logits = np.empty((request.length, request.sampler.vocab_size), np.float32)
         first = 0
         for hidden in self.read(request):
-            logits[first : first + len(hidden)] = self._runner.logits(hidden)
+            adapted = spans([(request.adapters, len(hidden))])
+            logits[first : first + len(hidden)] = self._runner.logits(hidden, adapted)
             first += len(hidden)
         return logits
 
@@ -220,7 +225,8 @@ class Engine:
         """Shows the reader those of the chunk's states that are the prompt's."""
         left = len(chunk.request.prompt.token_ids) - chunk.first
         if left > 0:
-            reader.read(hidden[:left], self._runner.logits)
+            adapters = chunk.request.adapters
+            reader.read(hidden[:left], lambda some: self._runner.logits(some, spans([(adapters, len(some))])))
         if not chunk.request.writes and chunk.count == left:
             chunk.request.finish_reason = "length"
 

@@ -26,11 +26,11 @@ class Trail:
     A key is a token's id, or for a token of a picture a number that only its picture and its place in it have.
     """
 
-    def __init__(self, page_size: int, keys: np.ndarray) -> None:
-        """keys [tokens] int64."""
+    def __init__(self, page_size: int, keys: np.ndarray, origin: bytes = b"") -> None:
+        """keys [tokens] int64. origin: stands for what computes them, where that is not the model by itself."""
         self.page_size = page_size
         self._bytes = b""
-        self._digests = [b""]
+        self._digests = [origin]
         self.extend(keys)
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ from qwill.engine.readers import PromptReader
 from qwill.engine.sampler import Sampled, Sampler
 from qwill.engine.sampling_params import SamplingParams
 from qwill.media.placement import MediaRows
+from qwill.model.adapters import NOTHING, Applied
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Request:
     `params` are resolved and their `max_tokens` is set. `end_ids` are the tokens that end the answer. A lower
     `priority` goes first; among equals whoever came first. `streamed`: somebody reads along, so other prompts must not
     hold the answer up. `reader` sees the prompt's hidden states; unless it `writes` that is all, and the request is
-    finished once its prompt is read.
+    finished once its prompt is read. `adapters` change the model for it.
 
     `computed` counts the tokens in the cache: the prompt's, then those generated before the newest. `drafts` are
     guesses at the tokens after the newest, which the next step verifies; the last `replayed` of the computed tokens are
@@ -60,6 +61,7 @@ class Request:
     streamed: bool = False
     reader: PromptReader | None = None
     writes: bool = True
+    adapters: Applied = NOTHING
     output_ids: list[int] = field(default_factory=list)
     samples: list[Sampled] = field(default_factory=list)
     arrival: int = -1

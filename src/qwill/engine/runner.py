@@ -1,6 +1,7 @@
 """Turns a schedule into a batch, runs the model on it and gives the logits that are needed."""
 
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from qwill.engine.scheduler import Chunk
 from qwill.media.patches import Patches
 from qwill.media.placement import MediaRows
+from qwill.model.adapters import Applied, Span
 from qwill.model.batch import Batch, Cache
 from qwill.model.model import Model
 
@@ -28,9 +30,9 @@ class Runner:
         """Hidden states [tokens, hidden_size] f32 after the final norm, of all tokens of all chunks, in their order."""
         return self._model.text.forward(self._batch(chunks), self._cache)
 
-    def logits(self, hidden: np.ndarray) -> np.ndarray:
-        """Logits [rows, vocab] f32 of rows of `hidden_states`."""
-        return self._model.text.logits(hidden)
+    def logits(self, hidden: np.ndarray, adapted: Sequence[Span] = ()) -> np.ndarray:
+        """Logits [rows, vocab] f32 of rows of `hidden_states`, some of them `adapted`."""
+        return self._model.text.logits(hidden, adapted)
 
     def draft_logits(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits [rows, tokens] f32 of rows of `drafted_states`, for the tokens worth guessing, and their ids."""
@@ -39,6 +41,7 @@ class Runner:
     def drafted_states(self, chunks: list[Chunk], hidden: np.ndarray) -> np.ndarray:
         """The draft head's states [tokens, hidden_size] f32 for each token of the chunks, from which the token after
         its next is guessed. `hidden`: the text model's states of these tokens, or the head's own where it guesses on.
+        Adapters do not change the head.
         """
         assert self._model.mtp is not None
         return self._model.mtp.forward(self._batch(chunks, ahead=1), hidden, self._cache)
@@ -63,6 +66,7 @@ class Runner:
                 for rows in chunk.request.prompt.media
                 if (part := self._media_part(rows, chunk.first + ahead, chunk.count, start)) is not None
             ),
+            adapted=() if ahead else spans([(chunk.request.adapters, chunk.count) for chunk in chunks]),
         )
 
     def _media_part(
@@ -90,6 +94,26 @@ class Runner:
         while self._embedding_bytes > EMBEDDING_BYTES and len(self._embeddings) > 1:
             self._embedding_bytes -= self._embeddings.popitem(last=False)[1].nbytes
         return made
+
+
+def together(chunks: list[Chunk]) -> list[Chunk]:
+    """The chunks with those of the same adapters side by side, so that each set's rows are one piece of the batch."""
+    if not any(chunk.request.adapters.parts for chunk in chunks):
+        return chunks
+    return sorted(chunks, key=lambda chunk: chunk.request.adapters.digest)
+
+
+def spans(counts: Iterable[tuple[Applied, int]]) -> tuple[Span, ...]:
+    """The rows with adapters, from how many rows each of several requests has, those of the same adapters together."""
+    found: list[Span] = []
+    first = 0
+    for applied, count in counts:
+        if found and found[-1].last == first and found[-1].applied.digest == applied.digest:
+            found[-1] = Span(found[-1].first, first + count, applied)
+        elif applied.parts:
+            found.append(Span(first, first + count, applied))
+        first += count
+    return tuple(found)
 
 
 def _block_tables(chunks: list[Chunk]) -> np.ndarray:

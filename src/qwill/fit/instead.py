@@ -9,14 +9,15 @@ from qwill.fit.weights import alias_of, known_member
 USUAL_CONTEXT = 4096  # that another file should have room for
 
 
-def instead(config: dict[str, Any], most_context: int, available: int) -> str:
+def instead(config: dict[str, Any], most_context: int, available: int, name: str = "") -> str:
     """The longest context that fits, if there is one; else the best file of the largest member of the family that fits.
 
     config: of the model that does not fit. most_context: tokens that fit beside its weights; available: bytes.
+    name: of the model, or its path.
     """
     if most_context >= LEAST_CONTEXT:
         return f"a context of {most_context} fits (--ctx {most_context})"
-    member = known_member(config)
+    member = known_member(config, name)
     if member is not None:
         machine = Machine("", Host("", "", 1, available, 1.0, 1.0))  # only its memory matters here
         best = next(fitting_members(member, machine, Wish(USUAL_CONTEXT)), None)

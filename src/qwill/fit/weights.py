@@ -7,12 +7,13 @@ from typing import Any, Protocol
 
 from qwill.convert.plan import file_sizes, plan
 from qwill.errors import InvalidArgument
-from qwill.fit.family import family_config, members
+from qwill.fit.family import distinct_members, family_config
 from qwill.model.config import ModelConfig, model_config
 from qwill.quant.recipes import load_recipe
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.hub import RELEASED_IN_FP8, RELEASES
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.model_names import NOT_RELEASED_IN_FP8, named_member
+from qwill.weights.model_names import alias_of as alias_of_release
 from qwill.weights.shapes import TensorShape, text_shapes, vision_shapes
 
 EMBEDDING, HEAD, MIXERS, FEED_FORWARD = "embedding", "head", "attention and DeltaNet", "feed-forward"
@@ -70,6 +71,7 @@ def member_weights(member: str, quant: str, draft_head: bool = True, vision: boo
     GGUF files are as published: without the draft head. Raises ModelNotFound or InvalidArgument.
     """
     config = family_config(member)
+    vision = vision and "vision_config" in config
     if quant not in quantizations(member):
         raise InvalidArgument(f"{member} does not come in {quant}; it comes in {', '.join(quantizations(member))}")
     if quant in RELEASED:
@@ -95,7 +97,7 @@ def checkpoint_weights(checkpoint: Checkpoint, model: str = "") -> Weights:
 def quantizations(member: str) -> tuple[str, ...]:
     """Those of QUANTS that a member has: FP8 where it was released, MXFP4_MOE where there are experts."""
     absent = set()
-    if member not in [RELEASES[size] for size in RELEASED_IN_FP8]:
+    if alias_of_release(member) in NOT_RELEASED_IN_FP8:
         absent.add("FP8")
     if "num_experts" not in family_config(member)["text_config"]:
         absent.add("MXFP4_MOE")
@@ -104,18 +106,19 @@ def quantizations(member: str) -> tuple[str, ...]:
 
 def alias_of(member: str, quant: str) -> str:
     """What commands call a member in that quantization."""
-    size = next(size for size, name in RELEASES.items() if name == member)
-    return f"qwen3.5:{size}" + ("" if quant == "BF16" else f"-{quant.lower()}")
+    return alias_of_release(member) + ("" if quant == "BF16" else f"-{quant.lower()}")
 
 
-def known_member(config: dict[str, Any]) -> str | None:
-    """The member whose language model has the shapes of a configuration."""
+def known_member(config: dict[str, Any], name: str = "") -> str | None:
+    """The member whose language model has the shapes of a configuration; of several the one that a name tells, such as
+    the model's or its path, else the earliest."""
+    named = named_member(name)
     text = config.get("text_config", config)
-    for name in members():
-        own = family_config(name)["text_config"]
+    for shape in distinct_members():
+        own = family_config(shape)["text_config"]
         keys = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_experts", "vocab_size")
         if all(own.get(key) == text.get(key) or (key == "intermediate_size" and not text.get(key)) for key in keys):
-            return name
+            return named if named and family_config(named) == family_config(shape) else shape
     return None
 
 

@@ -12,12 +12,15 @@ import numpy as np
 
 from qwill.errors import CheckpointError, InvalidArgument, MediaError
 from qwill.media.image import flatten, read_source, resize
+from qwill.media.orientation import display_matrix, upright
 from qwill.media.patches import Patches, PatchSettings, check_aspect, cut_patches
+from qwill.media.timeline import Stamps, Timeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 UNKNOWN_RATE = 24.0  # frames per second of a video that does not say
+ATTACHED_PICTURE = 1 << 10  # FFmpeg's mark of such a stream
 MAX_FRAME_PIXELS = 2**26  # twice an 8K frame; keeps one hostile frame from taking all memory
 
 
@@ -63,16 +66,38 @@ def sample_indices(
     As many as `fps` asks for, within `min_frames`, `max_frames` and `total`; or `num_frames`, at most `total`.
     Raises InvalidArgument when both are given or one is not above 0.
     """
+    count = _frame_count(total / (rate or UNKNOWN_RATE), settings, fps, num_frames)
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+
+
+def _frame_count(seconds: float, settings: VideoSettings, fps: float | None, num_frames: int | None) -> int:
+    """How many frames are asked for of a video that lasts `seconds`."""
     if fps is not None and num_frames is not None:
         raise InvalidArgument("fps and num_frames of a video exclude each other; give one")
     if fps is not None and not (fps > 0 and math.isfinite(fps)):
         raise InvalidArgument(f"fps of a video must be above 0, not {fps}")
     if num_frames is not None and num_frames < 1:
         raise InvalidArgument(f"num_frames of a video must be at least 1, not {num_frames}")
-    if num_frames is None:
-        wanted = int(total / (rate or UNKNOWN_RATE) * (fps or settings.fps))
-        num_frames = min(max(wanted, settings.min_frames), settings.max_frames)
-    return np.linspace(0, total - 1, min(num_frames, total)).round().astype(int).tolist()
+    if num_frames is not None:
+        return num_frames
+    wanted = int(min(seconds * (fps or settings.fps), settings.max_frames))
+    return min(max(wanted, settings.min_frames), settings.max_frames)
+
+
+def choose_frames(
+    stamps: Stamps, rate: float, settings: VideoSettings, fps: float | None = None, num_frames: int | None = None
+) -> tuple[list[int], list[float]]:
+    """Which frames the model sees, and the time in seconds of each.
+
+    As the released processor has it, by index over the stated rate (`sample_indices`), unless the frames' own times
+    contradict that: then evenly over time, each with the time it is seen at (`Timeline.sample`), as many as `fps` asks
+    for over the true length, within the same bounds.
+    """
+    timeline = Timeline.of(stamps)
+    if timeline is None or not timeline.contradicts(rate):
+        indices = sample_indices(len(stamps), rate, settings, fps, num_frames)
+        return indices, [index / rate for index in indices]
+    return timeline.sample(_frame_count(timeline.seconds, settings, fps, num_frames))
 
 
 def target_size(frames: int, height: int, width: int, settings: VideoSettings) -> tuple[int, int]:
@@ -115,25 +140,28 @@ def load_video(
     """The frames that the model sees of a video or animated GIF: a path, a `data:` address or the bytes of a file.
 
     Frames are decoded one after the other and only the chosen ones are kept, already at the model's size: memory is
-    bound by `settings.max_pixels`, not by the video's length. A frame's time is its index over the average frame rate.
-    Where the file states another number of frames than it holds, the frames are chosen and decoded again by the true
-    number. Raises MediaError when there is no video in it, it is damaged, or reading it takes longer than `seconds`;
-    InvalidArgument as `sample_indices` does.
+    bound by `settings.max_pixels`, and grows by a few dozen bytes with each frame of the video. They are chosen by the
+    times of the packets (`choose_frames`); where there turn out to be more or fewer frames than packets, they are
+    chosen by their own and decoded again. Raises MediaError when there is no video in it, it is damaged, or reading it
+    takes longer than `seconds`; InvalidArgument as `sample_indices` does.
     """
     deadline = time.monotonic() + (math.inf if seconds is None else seconds)
-    with _video(source) as (container, name):
-        rate = float(container.streams.video[0].average_rate or 0) or UNKNOWN_RATE
-        packets = _until(deadline, container.demux(video=0))
-        total = container.streams.video[0].frames or sum(packet.size > 0 for packet in packets)
+    with _video(source) as (container, stream, name):
+        rate = float(stream.average_rate or 0) or UNKNOWN_RATE
+        stamps = Stamps(stream.time_base)
+        for packet in _until(deadline, container.demux(stream)):
+            if packet.size > 0 and not packet.is_discard:
+                stamps.add(packet)
     for _ in range(2):
-        if total == 0:
+        if len(stamps) == 0:
             raise MediaError(f"{name} has no frames")
-        indices = sample_indices(total, rate, settings, fps, num_frames)
-        with _video(source) as (container, name):
-            pixels, decoded = _decode(_until(deadline, container.decode(video=0)), indices, settings)
-        if decoded == total:
-            return VideoFrames(np.stack(pixels), [index / rate for index in indices])
-        total = decoded
+        indices, timestamps = choose_frames(stamps, rate, settings, fps, num_frames)
+        found = Stamps(stamps.clock, frames=True)
+        with _video(source) as (container, stream, name):
+            pixels = _decode(_until(deadline, container.decode(stream)), found, indices, settings)
+        if len(found) == len(stamps):
+            return VideoFrames(np.stack([pixels[index] for index in indices]), timestamps)
+        stamps = found
     raise MediaError(f"{name} is damaged: the number of its frames changes from one reading to the next")
 
 
@@ -150,26 +178,31 @@ def preprocess_video(video: VideoFrames, settings: VideoSettings) -> Patches:
 
 
 @contextmanager
-def _video(source: str | Path | bytes) -> Iterator[tuple[Any, str]]:
-    """The opened container, which has a video stream, and its name; FFmpeg's errors inside become MediaError."""
+def _video(source: str | Path | bytes) -> Iterator[tuple[Any, Any, str]]:
+    """The opened container, its video stream and its name; FFmpeg's errors inside become MediaError."""
     import av
 
     opened, name = read_source(source, "video")
-    stream = opened.open("rb") if isinstance(opened, Path) else opened
+    file = opened.open("rb") if isinstance(opened, Path) else opened
     try:
         # A playlist must not make FFmpeg read other files or addresses.
-        with stream, av.open(stream, metadata_errors="replace", options={"protocol_whitelist": "none"}) as container:
-            if not container.streams.video:
+        with file, av.open(file, metadata_errors="replace", options={"protocol_whitelist": "none"}) as container:
+            stream = next((each for each in container.streams.video if not _is_cover(each)), None)
+            if stream is None:
                 raise MediaError(f"{name} has no video in it")
-            video = container.streams.video[0]
-            if video.codec_context is None:
+            if stream.codec_context is None:
                 raise MediaError(f"{name} is in a video format that cannot be decoded here; convert it to H.264")
-            if video.codec_context.width * video.codec_context.height > MAX_FRAME_PIXELS:
+            if stream.codec_context.width * stream.codec_context.height > MAX_FRAME_PIXELS:
                 raise MediaError(f"{name} has frames of more than {MAX_FRAME_PIXELS:,} pixels; scale it down first")
-            video.thread_type = "AUTO"
-            yield container, name
+            stream.thread_type = "AUTO"
+            yield container, stream, name
     except av.error.FFmpegError as error:
         raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether it is the picture of a song or a film."""
+    return bool(getattr(stream, "disposition", 0) & ATTACHED_PICTURE)
 
 
 def _until(deadline: float, parts: Iterator[Any]) -> Iterator[Any]:
@@ -180,26 +213,26 @@ def _until(deadline: float, parts: Iterator[Any]) -> Iterator[Any]:
         yield part
 
 
-def _decode(frames: Iterator[Any], indices: list[int], settings: VideoSettings) -> tuple[list[np.ndarray], int]:
-    """The frames of `indices` at the model's size, and how many frames the whole stream has."""
+def _decode(
+    frames: Iterator[Any], stamps: Stamps, indices: list[int], settings: VideoSettings
+) -> dict[int, np.ndarray]:
+    """The frames of `indices` at the model's size; the times of all go into `stamps`."""
     wanted = set(indices)
-    pixels: list[np.ndarray] = []
+    pixels: dict[int, np.ndarray] = {}
     size = None
-    count = 0
-    for count, frame in enumerate(frames, start=1):
-        if count - 1 in wanted:
+    for index, frame in enumerate(frames):
+        stamps.add(frame)
+        if index in wanted:
             image = _upright(frame)
             size = size or target_size(len(indices), image.height, image.width, settings)
-            pixels.append(resize(image, *size))
-    return pixels, count
+            pixels[index] = resize(image, *size)
+    return pixels
 
 
 def _upright(frame: Any) -> "Image":
-    """A decoded frame as RGB image, transparency on white, turned as the file says (phones store portrait videos
-    sideways).
-    """
+    """A decoded frame as RGB image, transparency on white, turned and mirrored as the file says."""
     from PIL import Image
 
     has_alpha = any(component.is_alpha for component in frame.format.components)
     image = flatten(Image.fromarray(frame.to_ndarray(format="rgba"))) if has_alpha else frame.to_image()
-    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+    return upright(image, display_matrix(frame))

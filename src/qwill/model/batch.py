@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qwill.model.adapters import Span
 from qwill.model.config import TextConfig
 from qwill.model.parameters import kv_bytes_per_token, state_bytes
 from qwill.quant.types import TensorType
@@ -20,7 +21,7 @@ class Batch(NamedTuple):
     sequence; contexts [sequences] int32, tokens already cached; slots [sequences] int32, rows of the recurrent states;
     block_tables [sequences, pages] int32; replayed [sequences] int32, drafts of the step before that were right and now
     enter the states; kept [sequences] int32, rows that enter them too, while the others are drafts; media: rows whose
-    embedding is replaced, with the rows' embeddings.
+    embedding is replaced, with the rows' embeddings; adapted: rows that are computed with adapters.
     """
 
     token_ids: np.ndarray
@@ -32,6 +33,7 @@ class Batch(NamedTuple):
     replayed: np.ndarray
     kept: np.ndarray
     media: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    adapted: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
+from qwill.weights.head import is_tied
 from qwill.weights.shapes import layer_types, positive
 
 MODEL_TYPES = ("qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text")
@@ -111,10 +112,9 @@ def model_config(config: dict[str, Any], yarn: float | None = None) -> ModelConf
             f"model_type {model_type!r} is not a Qwen 3.5 model; qwill runs {', '.join(MODEL_TYPES[:2])}"
         )
     text = config.get("text_config", config)
-    tie = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
     vision = config.get("vision_config")
     return ModelConfig(
-        text=_text_config(text, tie, yarn),
+        text=_text_config(text, is_tied(config), yarn),
         vision=_vision_config(vision) if vision else None,
         image_token_id=config.get("image_token_id", 248056),
         video_token_id=config.get("video_token_id", 248057),

@@ -12,7 +12,7 @@ from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES
 from qwill.weights.finite import check_finite
 from qwill.weights.mapped import is_mapped
-from qwill.weights.tensor import Tensor, TensorSet
+from qwill.weights.tensor import Tensor, TensorSet, spread_scales
 
 # Weights are packed so many bytes at a time: few interruptions for Python, some for a progress bar.
 BYTES_TOGETHER = 512 << 20
@@ -88,8 +88,12 @@ class Loader:
         scoped._prefix = f"{self._prefix}{name}."
         return scoped
 
+    def full_name(self, name: str) -> str:
+        """The canonical name of a tensor in this scope."""
+        return self._prefix + name
+
     def has(self, name: str) -> bool:
-        return self._prefix + name in self._tensors
+        return self.full_name(name) in self._tensors
 
     def raw(self, name: str, *shape: int) -> Tensor:
         """The tensor with all its bytes, those of the file where it has them in this layout."""
@@ -117,9 +121,9 @@ class Loader:
         return self._planned.add(table, 0)
 
     def exact_weight(self, name: str, *shape: int) -> Any:
-        """A packed matrix whose inputs are not rounded: of 16-bit floats, widened to float32."""
+        """A packed matrix whose inputs are not rounded: widened to float32 but for FP8."""
         tensor = self._take(name, shape)
-        exact = widened(tensor) if tensor.type.name in ("F16", "BF16") else tensor
+        exact = tensor if tensor.type.name in ("F32", "F8_E4M3") else widened(tensor)
         return self._planned.add(exact, tensor.nbytes)
 
     def finish(self) -> None:
@@ -131,10 +135,12 @@ class Loader:
         self._planned.pack()
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        return self._tensors.take(self._prefix + name, shape)
+        return self._tensors.take(self.full_name(name), shape)
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """A matrix of 16-bit floats as float32."""
+    """A matrix as float32."""
     values = decode(tensor.type, tensor.parts[0], tensor.shape)
-    return replace(tensor, type=TYPES["F32"], parts=(values.reshape(-1).view(np.uint8),))
+    if tensor.scales is not None:
+        values *= spread_scales(tensor.scales[0], tensor.shape)
+    return replace(tensor, type=TYPES["F32"], parts=(values.reshape(-1).view(np.uint8),), scales=None)

@@ -45,5 +45,5 @@ class MtpHead:
         )
         out = ops.linear(combined, self._combine)
         self._attention.add_to(out, batch, self._text.rope(batch.positions), cache.keys[-1], cache.values[-1])
-        self._feed_forward.add_to(out)
+        self._feed_forward.add_to(out, batch.adapted)
         return ops.rms_norm(out, self._norm, self._eps)

@@ -1,9 +1,11 @@
 """The language model: embeddings, layers of DeltaNet and attention, final norm, head."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from qwill.model.adapters import EMBEDDINGS, HEAD, Span
 from qwill.model.attention import GatedAttention
 from qwill.model.batch import Batch, Cache
 from qwill.model.config import TextConfig
@@ -44,6 +46,15 @@ class TextModel:
     def embed(self, batch: Batch) -> np.ndarray:
         """Embeddings [tokens, hidden_size] f32, those of media in the places of their placeholders."""
         hidden = self._operations.embedding(self._embeddings, batch.token_ids)
+        for span in batch.adapted:
+            ids, own = batch.token_ids[span.rows], hidden[span.rows]
+            for adapter, scale in span.applied.parts:
+                tokens = adapter.rows.get(EMBEDDINGS)
+                if tokens is not None:
+                    for token, values in zip(tokens.ids, tokens.values, strict=True):
+                        own[ids == token] = values
+                if adapter.embeddings is not None:
+                    adapter.embeddings.add(self._operations, ids, own, scale)
         for rows, embeddings in batch.media:
             hidden[rows] = embeddings
         return hidden
@@ -59,12 +70,20 @@ class TextModel:
                 mixer.add_to(hidden, batch, rope, *next(attention))
             else:
                 mixer.add_to(hidden, batch, *next(recurrent))
-            ffn.add_to(hidden)
+            ffn.add_to(hidden, batch.adapted)
         return self._operations.rms_norm(hidden, self._norm, self.config.rms_norm_eps)
 
-    def logits(self, hidden: np.ndarray) -> np.ndarray:
+    def logits(self, hidden: np.ndarray, adapted: Sequence[Span] = ()) -> np.ndarray:
         """Logits [rows, vocab] f32 of hidden states [rows, hidden_size] after the final norm."""
-        return self._operations.linear(hidden, self._head)
+        logits = self._operations.linear(hidden, self._head)
+        for span in adapted:
+            for adapter, scale in span.applied.parts:
+                tokens, matrix = adapter.rows.get(HEAD), adapter.matrices.get(HEAD)
+                if tokens is not None:
+                    logits[span.rows, tokens.ids] = self._operations.linear(hidden[span.rows], tokens.packed)
+                if matrix is not None:
+                    matrix.add(self._operations.linear(hidden[span.rows], matrix.a), logits[span.rows], scale)
+        return logits
 
     def draft_logits(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits [rows, tokens] f32 of the tokens that are worth guessing, and their ids [tokens], rising.

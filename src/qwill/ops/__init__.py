@@ -28,6 +28,7 @@ class Operations:
     linear_add: Callable[..., None]
     norm_linear: Callable[..., list[Array]]
     swiglu_add: Callable[..., None]
+    silu_product: Callable[..., None]
     moe_add: Callable[..., None]
     embedding: Callable[..., Array]
     rms_norm: Callable[..., Array]
@@ -56,6 +57,7 @@ def reference_operations() -> Operations:
         linear_add=linear.linear_add,
         norm_linear=linear.norm_linear,
         swiglu_add=linear.swiglu_add,
+        silu_product=linear.silu_product,
         moe_add=moe_add,
         embedding=embedding,
         rms_norm=rms_norm,
@@ -98,6 +100,7 @@ def native_operations(threads: int, isa: str = "") -> Operations:
         linear_add=partial(linear.linear_add, cpu),
         norm_linear=partial(linear.norm_linear, cpu),
         swiglu_add=partial(linear.swiglu_add, cpu),
+        silu_product=partial(linear.silu_product, cpu),
         moe_add=partial(moe.moe_add, cpu),
         embedding=partial(embedding.embedding, cpu),
         rms_norm=partial(norm.rms_norm, cpu),

@@ -28,7 +28,8 @@ class Ask:
     Either `messages`, in the OpenAI form, or `prompts`, texts or token ids that are continued, or with `embedding` only
     read. Each gets `choices` answers, in that order. `thinking` None leaves it to the model. `ignored` names what came
     and means nothing here. `told_as`: tools that the client knows otherwise, by the names that the model calls them by.
-    `keep_seconds`: how long the model is kept when nobody asks it any more; None leaves that to others.
+    `keep_seconds`: how long the model is kept when nobody asks it any more; None leaves that to others. `lora`: scales
+    of adapters by their numbers, in place of the adapter that `model` names.
     """
 
     model: str | None
@@ -47,6 +48,7 @@ class Ask:
     ignored: Sequence[str] = ()
     keep_seconds: float | None = None
     embedding: Embedding | None = None
+    lora: Mapping[int, float] | None = None
 
     @property
     def thinks(self) -> bool:
@@ -82,6 +84,11 @@ class Asked:
     job: Job
     started: float
     id: str = ""
+
+    @property
+    def model(self) -> str:
+        """The name of the model, or of the adapter that was asked for in its place."""
+        return self.served.adapter(self.ask.model) or self.served.name
 
     def named(self, id: str) -> str:
         """Notes by which name the client knows the answers, and returns it."""

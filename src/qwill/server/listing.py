@@ -47,15 +47,15 @@ class Modalities(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """A model by one of its names; `root` is its own. The tokens of its context stand under each name that clients look
-    for; they are missing where its files are gone."""
+    """A model by one of its names; `root` is its own, and `parent` too where the name is an adapter's. The tokens of
+    its context stand under each name that clients look for; they are missing where its files are gone."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     root: str
-    parent: None = None
+    parent: str | None = None
     type: Literal["model"]
     display_name: str
     created_at: str
@@ -99,7 +99,7 @@ async def _entry(name: str, served: Served) -> dict[str, Any]:
     loaded = served.worker is not None
     entry: dict[str, Any] = {
         "id": name, "object": "model", "created": served.created, "owned_by": "qwill", "root": served.name,
-        "parent": None, "type": "model", "display_name": name,
+        "parent": served.name if served.adapter(name) else None, "type": "model", "display_name": name,
         "created_at": datetime.fromtimestamp(served.created, UTC).isoformat(),
         "loaded": loaded, "status": {"value": "loaded" if loaded else "unloaded"},
     }  # fmt: skip

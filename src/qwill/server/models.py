@@ -10,23 +10,26 @@ from typing import Any
 
 from qwill.errors import Busy, NotEnoughMemory
 from qwill.llm import LLM
-from qwill.server.names import Names
+from qwill.server.names import TAG, Names
 from qwill.server.worker import Worker
+from qwill.weights.checkpoint import memory_needed
 from qwill.weights.hub import resolve_model
-from qwill.weights.load import memory_needed, open_checkpoint
+from qwill.weights.load import open_checkpoint
 
 log = logging.getLogger("qwill.server")
 
 
 @dataclass(eq=False)
 class Served:
-    """A model by the name that clients use. `leases`: requests that need it loaded. `keep_seconds`: for which a client
-    wants it kept when nobody asks it, `math.inf` for ever; None leaves that to the server.
+    """A model by the name that clients use. `adapters`: names of adapters of it, which clients ask for as models.
+    `leases`: requests that need it loaded. `keep_seconds`: for which a client wants it kept when nobody asks it,
+    `math.inf` for ever; None leaves that to the server.
     """
 
     name: str
     source: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    adapters: Sequence[str] = ()
     worker: Worker | None = None
     bytes: int = 0
     leases: int = 0
@@ -35,6 +38,11 @@ class Served:
     created: int = field(default_factory=lambda: int(time.time()))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     leaving: asyncio.TimerHandle | None = None
+
+    def adapter(self, name: str | None) -> str | None:
+        """The adapter of it that clients call so, if there is one."""
+        spelled = (name, name.removesuffix(TAG)) if name else ()
+        return next((adapter for adapter in self.adapters if adapter in spelled), None)
 
 
 class Models:
@@ -54,7 +62,8 @@ class Models:
         model that nobody asks is unloaded; None is never. load: called with an open checkpoint and the options.
         aliases, default: see `Names`. Raises InvalidArgument for an alias of no model.
         """
-        self.names = Names(served, aliases or {}, default)
+        adapters = {name: model.name for model in served for name in model.adapters}
+        self.names = Names(served, {**(aliases or {}), **adapters}, default)
         self._max_waiting = max_waiting
         self._budget = budget
         self._idle_seconds = idle_seconds

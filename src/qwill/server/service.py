@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
+from qwill import adapters
 from qwill.answer import Answer
 from qwill.engine.sampling_params import SamplingParams
 from qwill.server.asks import Ask, Asked, Caller
@@ -44,7 +46,7 @@ class Service:
         try:
             at_once = ask.at_once(worker.llm.max_sequences)
             worker.check_room(at_once)
-            answers = await self._make(_answers, worker, ask)
+            answers = await self._make(partial(_answers, served.adapter(ask.model)), worker, ask)
             job = worker.submit(answers, ask.streamed, at_once)
         except BaseException:
             self.models.release(served)
@@ -106,15 +108,17 @@ def _is_short(ask: Ask) -> bool:
     return all(isinstance(text, str) for text in texts) and sum(map(len, texts)) <= SHORT
 
 
-def _answers(worker: Worker, ask: Ask) -> list[Answer]:
-    """Answers to each prompt, with seeds of their own where the request has one and asks for several."""
+def _answers(adapter: str | None, worker: Worker, ask: Ask) -> list[Answer]:
+    """Answers to each prompt, with an adapter if it is given, and with seeds of their own where the request has one and
+    asks for several.
+    """
     answers = []
     for prompt in [None] if ask.messages is not None else ask.prompts:
         for choice in range(ask.choices):
             params = ask.params
             if choice and params.seed is not None:
                 params = replace(params, seed=(params.seed + choice) % 2**63)
-            answers.append(_answer(worker, ask, prompt, params))
+            answers.append(_answer(worker, ask, prompt, params, adapter if ask.lora is None else ask.lora))
     return answers
 
 
@@ -123,16 +127,18 @@ def _prompt_tokens(worker: Worker, ask: Ask) -> list[int]:
     return worker.llm.prompt_tokens(ask.messages, tools=ask.tools, thinking=ask.thinks, options=ask.options)
 
 
-def _answer(worker: Worker, ask: Ask, prompt: str | Sequence[int] | None, params: SamplingParams) -> Answer:
+def _answer(
+    worker: Worker, ask: Ask, prompt: str | Sequence[int] | None, params: SamplingParams, lora: adapters.Asked
+) -> Answer:
     if prompt is not None and ask.embedding is not None:
-        answer = worker.llm.embedding(prompt, ask.embedding.dimensions, truncate=ask.embedding.truncate)
+        answer = worker.llm.embedding(prompt, ask.embedding.dimensions, truncate=ask.embedding.truncate, lora=lora)
     elif prompt is not None:
-        answer = worker.llm.answer(prompt, params)
+        answer = worker.llm.answer(prompt, params, lora=lora)
     else:
         assert ask.messages is not None
         answer = worker.llm.reply(
             ask.messages, params, tools=ask.tools, tool_choice=ask.tool_choice,
-            thinking=ask.thinks, options=ask.options, most_calls=ask.most_calls,
+            thinking=ask.thinks, options=ask.options, most_calls=ask.most_calls, lora=lora,
         )  # fmt: skip
     answer.request.priority = ask.priority
     return answer

@@ -9,12 +9,22 @@ import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import TYPES
+from qwill.weights.lazy import LazyParts
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import Kind, Place, is_ignored_hf, place_gguf, place_hf
 from qwill.weights.tensor import Tensor, TensorSet
 
 FP8_BLOCK = 128
 _FLOATS = ("F32", "F16", "BF16")
+_THIRDS = {0, 1, 2}  # parts of a tensor that holds queries, keys and values
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What a file's small values are already: zero-centred norms with their 1, decays -exp(A_log)."""
+
+    norms_with_one: bool
+    decays_made: bool
 
 
 @dataclass
@@ -26,12 +36,13 @@ class _Group:
     scales: dict[int | None, RawTensor] = field(default_factory=dict)
 
 
-def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool, packed: Iterable[Tensor] = ()) -> TensorSet:
+def assemble_hf(
+    raw_tensors: Iterable[RawTensor], folder: Path, packed: Iterable[Tensor] = (), norms_with_one: bool = False
+) -> TensorSet:
     """The canonical tensors of a safetensors checkpoint; `packed` are those that were read from quantized modules.
 
-    Known buffers are left out, and so is a stored copy of the head when it is tied to the embeddings. Raises
-    CheckpointError for an unknown or doubled name, a wrong shape or values that are not finite, UnsupportedModel for a
-    foreign dtype.
+    `norms_with_one`: zero-centred norms have their 1 added already. Known buffers are left out. Raises CheckpointError
+    for an unknown or doubled name, a wrong shape or values that are not finite, UnsupportedModel for a foreign dtype.
     """
     placed = []
     for raw in raw_tensors:
@@ -40,9 +51,9 @@ def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, tied: bool, pack
             continue
         if place is None:
             raise _unknown(raw)
-        if not (tied and place.name == "lm_head.weight"):
-            placed.append((raw, place))
-    return _assemble(placed, str(folder), released=True, packed=packed)
+        placed.append((raw, place))
+    values = _Values(norms_with_one, decays_made=False)
+    return _assemble(placed, str(folder), values, packed)
 
 
 def assemble_gguf(raw_tensors: Iterable[RawTensor], path: Path, layers: int) -> TensorSet:
@@ -55,7 +66,7 @@ def assemble_gguf(raw_tensors: Iterable[RawTensor], path: Path, layers: int) -> 
         if place is None:
             raise _unknown(raw)
         placed.append((raw, place))
-    tensors = _assemble(placed, str(path), released=False)
+    tensors = _assemble(placed, str(path), _Values(norms_with_one=True, decays_made=True))
     if "mtp.fc.weight" in tensors and "mtp.norm.weight" not in tensors:
         # llama.cpp falls back on the model's own final norm when a file leaves this one out.
         final = tensors.peek("norm.weight")
@@ -70,11 +81,15 @@ def _unknown(raw: RawTensor) -> CheckpointError:
             return UnsupportedModel(
                 f"{raw.source}: is part of a quantized weight, which config.json's quantization_config says nothing of"
             )
+    if ".lora_" in raw.name or ".modules_to_save." in raw.name or ".base_layer." in raw.name:
+        return UnsupportedModel(
+            f"{raw.source}: is part of an adapter that was not merged; merge it first, as peft's merge_and_unload does"
+        )
     return CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
 
 
 def _assemble(
-    placed: list[tuple[RawTensor, Place]], source: str, released: bool, packed: Iterable[Tensor] = ()
+    placed: list[tuple[RawTensor, Place]], source: str, values: _Values, packed: Iterable[Tensor] = ()
 ) -> TensorSet:
     groups: dict[str, _Group] = {}
     for raw, place in placed:
@@ -85,14 +100,14 @@ def _assemble(
         pieces[place.part] = raw
     tensors = {tensor.name: tensor for tensor in packed}
     for name, group in groups.items():
-        for tensor in _convert(name, group, released):
+        for tensor in _convert(name, group, values):
             if tensor.name in tensors:
                 raise CheckpointError(f"{tensor.source}: {tensor.name} is stored twice, in two forms")
             tensors[tensor.name] = tensor
     return TensorSet(tensors, source)
 
 
-def _convert(name: str, group: _Group, released: bool) -> list[Tensor]:
+def _convert(name: str, group: _Group, stored: _Values) -> list[Tensor]:
     if not group.weights:
         raw = next(iter(group.scales.values()))
         raise CheckpointError(f"{raw.source}: the scales have no weight beside them; download the file again")
@@ -105,14 +120,16 @@ def _convert(name: str, group: _Group, released: bool) -> list[Tensor]:
             return _gate_up(name, group)
         case Kind.PATCH:
             return [_patch(name, group)]
+    if group.kind is Kind.VECTOR and group.weights.keys() == _THIRDS:
+        return [_joined_vector(name, group)]
     raw = _single(group)
     if group.scales:
         raise UnsupportedModel(f"{raw.source}: scales on a tensor of this kind are not supported")
     shape = _small_shape(raw, group.kind)
     values = float_values(raw)
-    if released and group.kind is Kind.NORM:
+    if group.kind is Kind.NORM and not stored.norms_with_one:
         values = values + np.float32(1)
-    elif released and group.kind is Kind.DECAY:
+    elif group.kind is Kind.DECAY and not stored.decays_made:
         values = -np.exp(values)
     if not np.isfinite(values).all():
         raise CheckpointError(f"{raw.source}: holds values that are not finite; the checkpoint is damaged")
@@ -157,7 +174,28 @@ def _checked(raw: RawTensor, dimensions: int) -> RawTensor:
     return raw
 
 
+def _joined_vector(name: str, group: _Group) -> Tensor:
+    values = np.concatenate([float_values(group.weights[part]) for part in sorted(_THIRDS)])
+    source = group.weights[0].source
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{source}: holds values that are not finite; the checkpoint is damaged")
+    return Tensor(name, values.shape, TYPES["F32"], (values.view(np.uint8),), source)
+
+
+def _joined_matrix(name: str, group: _Group) -> Tensor:
+    """Queries, keys and values under each other; they are joined when they are asked for."""
+    raws = [_checked(group.weights[part], 2) for part in sorted(_THIRDS)]
+    first = raws[0]
+    if group.scales or any((raw.shape[1], raw.dtype) != (first.shape[1], first.dtype) for raw in raws):
+        raise CheckpointError(f"{first.source}: queries, keys and values differ in type or columns")
+    height, stored = sum(raw.shape[0] for raw in raws), [raw.data.reshape(raw.shape[0], -1) for raw in raws]
+    parts = LazyParts([lambda begin, end: np.concatenate(stored)[begin:end]], height, stored)
+    return Tensor(name, (height, first.shape[1]), TYPES[first.dtype], parts, first.source)
+
+
 def _matrix(name: str, group: _Group) -> Tensor:
+    if group.weights.keys() == _THIRDS:
+        return _joined_matrix(name, group)
     raw = _checked(_single(group), 2)
     scales = scales_of(raw, group.scales.get(None), 1, raw.shape)
     return Tensor(name, raw.shape, TYPES[raw.dtype], (raw.data,), raw.source, scales)

@@ -1,25 +1,36 @@
 """Downloading models from the hub: what is needed, whether it fits on the disk, then the files, resumable."""
 
 import glob
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwill.errors import ModelNotFound, QwillError, UserError
-from qwill.weights.hub import HubModel, cache_folder, choose_files, downloaded_model
+from qwill.errors import QwillError
+from qwill.weights.hub import MAIN, cache_folder, downloaded_model, repository_folder
+from qwill.weights.hub_errors import hub_errors
+from qwill.weights.model_names import HubModel
+from qwill.weights.repositories import choose_files
+from qwill.weights.resumable import RemoteFile, fetch_files, is_resumable
 
 
 @dataclass(frozen=True)
 class Download:
-    """The files of a model at one commit of its repository. Sizes in bytes; `missing_bytes` are not on the disk yet."""
+    """The files of a model at one commit of its repository. `present`: all files that the repository has."""
 
     model: HubModel
     commit: str
-    files: tuple[str, ...]
-    total_bytes: int
-    missing_bytes: int
+    files: tuple[RemoteFile, ...]
+    present: tuple[RemoteFile, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def missing_bytes(self) -> int:
+        """What is not on the disk yet."""
+        return self.total_bytes - sum(file.loaded_bytes(self.model.repository, self.commit) for file in self.files)
 
 
 def plan_download(model: HubModel) -> Download:
@@ -27,19 +38,14 @@ def plan_download(model: HubModel) -> Download:
     cannot be reached."""
     from huggingface_hub import HfApi
 
-    with _hub_errors(model):
-        information = HfApi().model_info(model.repository, files_metadata=True)
-    sizes = {file.rfilename: file.size or 0 for file in information.siblings or []}
-    files = tuple(choose_files(model, sizes))
-    commit = information.sha or ""
-    present = cache_folder() / f"models--{model.repository.replace('/', '--')}" / "snapshots" / commit
-    return Download(
-        model=model,
-        commit=commit,
-        files=files,
-        total_bytes=sum(sizes[file] for file in files),
-        missing_bytes=sum(sizes[file] for file in files if not (present / file).is_file()),
-    )
+    with hub_errors(model):
+        information = HfApi().model_info(model.repository, revision=model.revision, files_metadata=True)
+    present = {
+        file.rfilename: RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None)
+        for file in information.siblings or []
+    }
+    files = tuple(present[name] for name in choose_files(model, present))
+    return Download(model, information.sha or "", files, tuple(present.values()))
 
 
 def check_space(plan: Download) -> None:
@@ -57,53 +63,33 @@ def check_space(plan: Download) -> None:
 def download(plan: Download, progress: bool) -> Path:
     """Fetches what is missing, going on where an earlier try stopped. Returns what to open.
 
-    `progress` shows the hub's progress bars on stderr. Raises QwillError when the connection fails.
+    All files are those of the plan's commit, whatever happens to the repository meanwhile. `progress` shows the hub's
+    progress bars on stderr. Raises QwillError when the connection fails or the disk is full.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
 
     (enable_progress_bars if progress else disable_progress_bars)()
     logging.set_verbosity_error()  # each of its retries would be several lines
-    with _hub_errors(plan.model):
+    repository = plan.model.repository
+    with hub_errors(plan.model):
+        fetch_files([file for file in plan.files if is_resumable(file)], repository, plan.commit)
         snapshot = snapshot_download(
-            plan.model.repository,
+            repository,
+            revision=plan.commit,
             cache_dir=cache_folder(),
-            allow_patterns=[glob.escape(file) for file in plan.files],
+            allow_patterns=[glob.escape(file.name) for file in plan.files],
         )
+        _remember(repository, plan.model.revision or MAIN, plan.commit)
     return downloaded_model(plan.model, Path(snapshot))
 
 
-@contextmanager
-def _hub_errors(model: HubModel) -> Iterator[None]:
-    """Turns what the hub's library raises into one line that says what to do."""
-    # HTTPError is the base of whichever HTTP library the hub's client uses.
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
-
-    repository = model.repository
-    try:
-        yield
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repository} is gated: accept its terms at https://huggingface.co/{repository}, then: hf auth login"
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelNotFound(
-            f"{model.name}: the hub has no repository {repository}, or it is private; for a private one: hf auth login"
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise UserError("HF_HUB_OFFLINE is set; unset it to download") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "an error"
-        raise QwillError(f"{repository}: the hub answered {status}; try again later") from error
-    except (HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
-        raise QwillError(
-            f"{repository}: the hub cannot be reached; check the network and try again, what was loaded is kept"
-        ) from error
+def _remember(repository: str, revision: str, commit: str) -> None:
+    """Writes which commit a branch or tag is, as the cache's layout has it."""
+    if revision == commit:
+        return
+    reference = repository_folder(repository) / "refs" / revision
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    beside = reference.with_name(f"{reference.name}.{os.getpid()}")
+    beside.write_text(commit)
+    os.replace(beside, reference)

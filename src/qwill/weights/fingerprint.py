@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 
 SAMPLE_BYTES = 4096  # of the beginning and of the end of each tensor's parts
 

@@ -1,9 +1,4 @@
-"""GGUF metadata in the shape of a released `config.json`.
-
-The format has no keys for how videos are sampled and resized. qwill's own files say it in the vision file, under
-`qwill.video.`: min_pixels, max_pixels (of frames * height * width), min_frames, max_frames (uint32) and fps (float32).
-Where they are missing the family's values hold.
-"""
+"""GGUF metadata in the shape of a released `config.json`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +7,7 @@ import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.gguf import GgufFile
+from qwill.weights.gguf_metadata import MetadataReader
 from qwill.weights.vocabulary import Vocabulary
 
 MODEL_TYPES = {"qwen35": "qwen3_5", "qwen35moe": "qwen3_5_moe"}
@@ -29,54 +25,8 @@ SAMPLING_KEYS = {
     "min_p": "min_p",
     "penalty_repeat": "repetition_penalty",
 }
-VIDEO_PREFIX = "qwill.video"
-VIDEO_COUNTS = ("min_pixels", "max_pixels", "min_frames", "max_frames")
 DEFAULT_SECTIONS = (11, 11, 10)  # llama.cpp's converter writes these when a checkpoint says nothing
-TEMPORAL_PATCH_SIZE = 2  # the format holds exactly two time slices of the patch embedding
 MAX_LAYERS = 1000  # no damaged count may build a long list
-PROJECTOR = "qwen3vl_merger"
-
-
-class _Reader:
-    """Typed access to metadata under a prefix; a missing or ill-typed key is a CheckpointError that names it."""
-
-    def __init__(self, file: GgufFile, prefix: str) -> None:
-        self.file = file
-        self.prefix = prefix
-
-    def raw(self, key: str) -> Any:
-        return self.file.metadata.get(f"{self.prefix}.{key}")
-
-    def integer(self, key: str, default: int | None = None, minimum: int = 1) -> int:
-        value = self.raw(key)
-        if value is None and default is not None:
-            return default
-        if type(value) is not int or value < minimum:
-            raise self.wrong(key, value)
-        return value
-
-    def number(self, key: str, default: float | None = None) -> float:
-        value = self.raw(key)
-        if value is None and default is not None:
-            return default
-        if type(value) not in (int, float) or not np.isfinite(value):
-            raise self.wrong(key, value)
-        # Files hold float32; the shortest decimal that gives the same float32 is what the configuration said.
-        return float(str(np.float32(value)))
-
-    def per_layer(self, key: str, layers: list[int]) -> int:
-        """A value given once or for each layer, where the given layers must agree."""
-        value = self.raw(key)
-        if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
-            values = {int(value[layer]) for layer in layers if layer < len(value)}
-            if len(values) != 1 or min(values) < 1:
-                raise self.wrong(key, value.tolist())
-            return values.pop()
-        return self.integer(key)
-
-    def wrong(self, key: str, value: object) -> CheckpointError:
-        problem = "is missing" if value is None else f"is {value!r}, which makes no sense"
-        return CheckpointError(f"{self.file.path}: metadata {self.prefix}.{key} {problem}; convert the model again")
 
 
 def language_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, Any]:
@@ -92,7 +42,7 @@ def language_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, 
         raise UnsupportedModel(
             f"{file.path}: architecture {architecture!r} {what} (Qwen 3.5: {', '.join(MODEL_TYPES)})"
         )
-    reader = _Reader(file, architecture)
+    reader = MetadataReader(file, architecture)
     tied = "output.weight" not in file.tensors
     model_type = MODEL_TYPES[architecture]
     text = _text_config(reader, tied, model_type)
@@ -106,7 +56,7 @@ def language_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, 
     }
 
 
-def _text_config(reader: _Reader, tied: bool, model_type: str) -> dict[str, Any]:
+def _text_config(reader: MetadataReader, tied: bool, model_type: str) -> dict[str, Any]:
     blocks, drafting = reader.integer("block_count"), reader.integer("nextn_predict_layers", 0, minimum=0)
     layers = blocks - drafting
     if not 0 < layers <= MAX_LAYERS:
@@ -157,9 +107,11 @@ def _text_config(reader: _Reader, tied: bool, model_type: str) -> dict[str, Any]
     return text
 
 
-def _layer_types(reader: _Reader, layers: int) -> list[str]:
-    recurrent = reader.raw("attention.recurrent_layers")
-    if recurrent is None:
+def _layer_types(reader: MetadataReader, layers: int) -> list[str]:
+    recurrent, heads = reader.raw("attention.recurrent_layers"), reader.raw("attention.head_count_kv")
+    if recurrent is None and isinstance(heads, np.ndarray) and len(heads) >= layers and not heads[:layers].all():
+        recurrent = heads == 0  # as Ollama's converter says it
+    elif recurrent is None:
         interval = reader.integer("full_attention_interval", 4)
         recurrent = [(i + 1) % interval != 0 for i in range(layers)]
     elif not isinstance(recurrent, np.ndarray) or len(recurrent) < layers:
@@ -167,7 +119,7 @@ def _layer_types(reader: _Reader, layers: int) -> list[str]:
     return ["linear_attention" if recurrent[i] else "full_attention" for i in range(layers)]
 
 
-def _rope_parameters(reader: _Reader, head_dim: int) -> dict[str, Any]:
+def _rope_parameters(reader: MetadataReader, head_dim: int) -> dict[str, Any]:
     sections = reader.raw("rope.dimension_sections")
     if sections is None:
         sections = np.array(DEFAULT_SECTIONS)
@@ -196,79 +148,6 @@ def _rope_parameters(reader: _Reader, head_dim: int) -> dict[str, Any]:
         if reader.raw(f"rope.scaling.yarn_{key}") is not None:
             rope[name] = reader.number(f"rope.scaling.yarn_{key}")
     return rope
-
-
-def _projector(file: GgufFile) -> Any:
-    return file.metadata.get("clip.projector_type", file.metadata.get("clip.vision.projector_type"))
-
-
-def fits_model(file: GgufFile, config: dict[str, Any]) -> bool:
-    """Whether an mmproj file is of this family and as wide as the model."""
-    width = file.metadata.get("clip.vision.projection_dim")
-    return _projector(file) == PROJECTOR and bool(width == config["text_config"]["hidden_size"])
-
-
-def add_vision(config: dict[str, Any], file: GgufFile) -> dict[str, Any]:
-    """Adds `vision_config` from the metadata of an mmproj file; returns the image processor's settings.
-
-    Raises UnsupportedModel for another projector, CheckpointError when the file belongs to another model.
-    """
-    projector = _projector(file)
-    if projector != PROJECTOR:
-        raise UnsupportedModel(f"{file.path}: vision projector {projector!r} is not supported, only {PROJECTOR}")
-    reader = _Reader(file, "clip.vision")
-    deepstack = reader.raw("is_deepstack_layers")
-    if isinstance(deepstack, np.ndarray) and deepstack.any():
-        raise UnsupportedModel(f"{file.path}: deepstack vision towers are not supported")
-    hidden_size, out_hidden_size = config["text_config"]["hidden_size"], reader.integer("projection_dim")
-    if hidden_size != out_hidden_size:
-        raise CheckpointError(
-            f"{file.path}: is for a model of hidden size {out_hidden_size}, this one has {hidden_size}"
-        )
-    missing = [token for key, token in MEDIA_TOKENS.items() if key not in config]
-    if missing:
-        raise CheckpointError(f"{file.path}: the language model's vocabulary has no {missing[0]}")
-    positions, patches = file.tensors.get("v.position_embd.weight"), file.tensors.get("v.patch_embd.weight")
-    if positions is None or patches is None or len(patches.shape) != 4:
-        raise CheckpointError(f"{file.path}: v.position_embd.weight or v.patch_embd.weight is missing")
-    patch_size, merge_size = reader.integer("patch_size"), reader.integer("spatial_merge_size", 2)
-    config["vision_config"] = {
-        "model_type": f"{config['model_type']}_vision",
-        "depth": reader.integer("block_count"),
-        "hidden_size": reader.integer("embedding_length"),
-        "intermediate_size": reader.integer("feed_forward_length"),
-        "num_heads": reader.integer("attention.head_count"),
-        "in_channels": patches.shape[1],
-        "patch_size": patch_size,
-        "temporal_patch_size": TEMPORAL_PATCH_SIZE,
-        "spatial_merge_size": merge_size,
-        "out_hidden_size": out_hidden_size,
-        "num_position_embeddings": positions.shape[0],
-        "hidden_act": "gelu_pytorch_tanh",
-        "deepstack_visual_indexes": [],
-    }
-    processor: dict[str, Any] = {
-        "patch_size": patch_size,
-        "merge_size": merge_size,
-        "temporal_patch_size": TEMPORAL_PATCH_SIZE,
-    }
-    for key in ("image_mean", "image_std"):
-        if isinstance(values := reader.raw(key), np.ndarray):
-            processor[key] = [float(value) for value in values]
-    if reader.raw("image_min_pixels") is not None and reader.raw("image_max_pixels") is not None:
-        shortest, longest = reader.integer("image_min_pixels"), reader.integer("image_max_pixels")
-        processor["size"] = {"shortest_edge": shortest, "longest_edge": longest}
-    return processor
-
-
-def video_processor(file: GgufFile, image_processor: Mapping[str, Any]) -> dict[str, Any]:
-    """The video processor's settings: the images', with the limits of an mmproj file's `qwill.video.` keys."""
-    reader = _Reader(file, VIDEO_PREFIX)
-    processor = {name: value for name, value in image_processor.items() if name != "size"}
-    processor |= {name: reader.integer(name) for name in VIDEO_COUNTS if reader.raw(name) is not None}
-    if reader.raw("fps") is not None:
-        processor["fps"] = reader.number("fps")
-    return processor
 
 
 def generation_config(metadata: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:

@@ -56,6 +56,12 @@ def is_mapped(view: np.ndarray) -> bool:
     return _mapping(view) is not None
 
 
+def mapped_file(view: np.ndarray) -> Path | None:
+    """The file that was mapped for an array's bytes; None for other arrays."""
+    mapping = _mapping(view)
+    return mapping.path if isinstance(mapping, _MappedFile) else None
+
+
 def read_bytes(view: np.ndarray) -> np.ndarray:
     """The bytes of a contiguous view of a mapped file, uint8 of its shape, read from the file now; of other arrays the
     array itself.

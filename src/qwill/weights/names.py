@@ -113,13 +113,11 @@ VISION_BLOCK = tuple(
     for end in ("weight", "bias")
 )
 
-# Longest first; the text-only checkpoints have `model.` alone.
-HF_PREFIXES = (
-    ("model.language_model.", ""),
-    ("model.visual.", "visual."),
-    ("model.mtp.", "mtp."),
-    ("model.", ""),
-)
+# Wrappers before a released name, in any number and order: whole models have `model.language_model.`, text-only ones
+# `model.`; the rest comes from trainers, compilers and exporters. What stands behind them says the place by itself.
+_WRAPPERS = re.compile(r"(?:(?:model|language_model|module|base_model|transformer)\.)+")
+_MLX_TOWER = "vision_tower."
+_COMPILED = "_orig_mod."  # of torch.compile, before the name of any part
 
 # Buffers that some checkpoints carry and that follow from the configuration.
 _IGNORED = re.compile(
@@ -131,6 +129,7 @@ _HF_LAYER = re.compile(rf"((?:mtp\.)?layers\.{_NUMBER}\.)(.+)")
 _HF_BLOCK = re.compile(rf"(visual\.blocks\.{_NUMBER}\.)(.+)")
 _HF_EXPERT = re.compile(rf"(mlp\.experts\.){_NUMBER}\.((?:gate|up|down)_proj)\.weight")
 _GGUF_BLOCK = re.compile(rf"(v\.)?blk\.{_NUMBER}\.(.+)")
+_THIRD_OF_QKV = re.compile(r"attn_([qkv])\.(weight|bias)")
 
 _HF_TOP_ROWS = {row.hf or row.canonical: row for row in TOP + MTP}
 _HF_LAYER_ROWS = {row.hf or row.canonical: row for row in LAYER}
@@ -147,7 +146,7 @@ _CANONICAL_TOP, _CANONICAL_MTP, _CANONICAL_LAYER, _CANONICAL_BLOCK = (
 
 def place_hf(name: str) -> Place | None:
     """Where a tensor of a safetensors checkpoint belongs; None when the table does not know it."""
-    name = _strip_prefix(name)
+    name = strip_prefix(name)
     is_scale = name.endswith("_scale_inv")
     name = name.removesuffix("_scale_inv")
     if match := _HF_LAYER.fullmatch(name):
@@ -155,6 +154,7 @@ def place_hf(name: str) -> Place | None:
         if expert := _HF_EXPERT.fullmatch(rest):
             stem, number, projection = expert.groups()
             return Place(f"{prefix}{stem}{projection}", Kind.EXPERTS, int(number), is_scale)
+        rest = rest.replace("mlp.switch_mlp.", "mlp.experts.", 1)  # MLX's name
         if rest.startswith("mlp.experts."):
             rest = rest.removesuffix(".weight")
         return _placed(_HF_LAYER_ROWS.get(rest), prefix, None, is_scale)
@@ -164,15 +164,26 @@ def place_hf(name: str) -> Place | None:
     return _placed(_HF_TOP_ROWS.get(name), "", None, is_scale)
 
 
+def released_name(name: str, nested: bool) -> str:
+    """A name of a safetensors checkpoint as releases have it; `nested`: those whose configuration has a text_config."""
+    bare = strip_prefix(name)
+    if bare.startswith(("lm_head.", "mtp.")):
+        return bare
+    if bare.startswith("visual."):
+        return f"model.{bare}"
+    return f"model.language_model.{bare}" if nested else f"model.{bare}"
+
+
 def is_ignored_hf(name: str) -> bool:
     """Whether a tensor of a safetensors checkpoint is a buffer that the configuration already determines."""
-    return _IGNORED.fullmatch(_strip_prefix(name)) is not None
+    return _IGNORED.fullmatch(strip_prefix(name)) is not None
 
 
 def place_gguf(name: str, layers: int) -> Place | None:
     """Where a tensor of a GGUF file belongs; blocks from number `layers` on are the MTP head's. None: unknown name.
 
-    `X.scale` has the factors of `X.weight`.
+    `X.scale` has the factors of `X.weight`. Ollama's files have the tower's queries, keys and values one by one, and
+    experts of the MTP head.
     """
     if name.endswith(".scale"):
         weight = place_gguf(name.removesuffix("scale") + "weight", layers)
@@ -183,11 +194,16 @@ def place_gguf(name: str, layers: int) -> Place | None:
     if not match:
         return _placed(_GGUF_TOP_ROWS.get(name), "", 0 if name == "v.patch_embd.weight" else None)
     vision, number, rest = match[1], int(match[2]), match[3]
+    if vision and (third := _THIRD_OF_QKV.fullmatch(rest)):
+        row = _GGUF_BLOCK_ROWS[f"attn_qkv.{third[2]}"]
+        return _placed(row, f"visual.blocks.{number}.", "qkv".index(third[1]))
     if vision:
         return _placed(_GGUF_BLOCK_ROWS.get(rest), f"visual.blocks.{number}.")
     if number == layers and rest in _GGUF_MTP_ROWS:
         return _placed(_GGUF_MTP_ROWS[rest], "")
     prefix = f"layers.{number}." if number < layers else f"mtp.layers.{number - layers}."
+    if expert := _HF_EXPERT.fullmatch(rest):
+        return Place(f"{prefix}{expert[1]}{expert[3]}", Kind.EXPERTS, int(expert[2]))
     return _placed(_GGUF_LAYER_ROWS.get(rest), prefix)
 
 
@@ -209,8 +225,14 @@ def _placed(row: Row | None, prefix: str, part: int | None = None, is_scale: boo
     return Place(prefix + row.canonical, row.kind, part, is_scale) if row else None
 
 
-def _strip_prefix(name: str) -> str:
-    for prefix, replacement in HF_PREFIXES:
-        if name.startswith(prefix):
-            return replacement + name[len(prefix) :]
-    return name
+def strip_prefix(name: str) -> str:
+    """A name of a safetensors checkpoint without what wrappers of the model put before it."""
+    name = name.replace(_COMPILED, "")
+    wrappers = _WRAPPERS.match(name)
+    name = name[wrappers.end() :] if wrappers else name
+    return "visual." + name.removeprefix(_MLX_TOWER) if name.startswith(_MLX_TOWER) else name
+
+
+def belongs_to_draft_head(name: str) -> bool:
+    """Whether a tensor of a safetensors checkpoint, of whatever form, is one of the draft head's."""
+    return strip_prefix(name).startswith("mtp.")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qwill.quant.recipes import load_recipe
-from qwill.weights.load import Checkpoint
+from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.random_blocks import STANDARD_DEVIATION, random_blocks
 from qwill.weights.shapes import TypedShape, typed_shapes
 from qwill.weights.tensor import Tensor, TensorSet

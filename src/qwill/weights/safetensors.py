@@ -5,6 +5,7 @@ byte ranges must follow each other without holes.
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from itertools import pairwise
 from math import prod
@@ -13,11 +14,14 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
+from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.weights.foreign import HEAD_BYTES, foreign_content
 from qwill.weights.mapped import RawTensor, map_file
+from qwill.weights.names import belongs_to_draft_head
+from qwill.weights.shards import INDEX_NAME, WeightFiles, weight_files
 
-INDEX_NAME = "model.safetensors.index.json"
-SINGLE_NAME = "model.safetensors"
+log = logging.getLogger("qwill")
+
 MAX_HEADER_BYTES = 100_000_000  # the limit of the format's own library
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
@@ -58,73 +62,64 @@ def read_safetensors(path: Path) -> list[RawTensor]:
     ]
 
 
-def read_folder(folder: Path) -> Iterator[RawTensor]:
-    """All tensors of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+def read_folder(folder: Path, quiet: bool = False) -> Iterator[RawTensor]:
+    """All tensors of a folder, from the files that `weight_files` finds, and from one beside them that holds nothing
+    but the draft head that they lack. The log tells what was decided, unless `quiet`.
 
-    Raises CheckpointError naming a shard or tensor that is missing, or a tensor that lies in two shards.
+    Raises CheckpointError naming a file or tensor that is missing, or a tensor that lies in two files.
     """
-    if (folder / SINGLE_NAME).is_file():
-        yield from read_safetensors(folder / SINGLE_NAME)
-        return
-    index = folder / INDEX_NAME
-    if not index.is_file():
-        raise _no_weights(folder)
-    weight_map = _read_weight_map(index)
-    seen: dict[str, str] = {}
-    for shard in dict.fromkeys(weight_map.values()):
-        if Path(shard).name != shard:
-            raise CheckpointError(f"{index}: shard {shard!r} is not a plain file name")
-        if not (folder / shard).is_file():
-            raise CheckpointError(f"{folder}: {shard} is missing, {INDEX_NAME} names it; download the model again")
-        for tensor in read_safetensors(folder / shard):
-            if tensor.name in seen:
-                raise CheckpointError(f"{folder}: tensor {tensor.name} is in {seen[tensor.name]} and in {shard}")
-            seen[tensor.name] = shard
-            yield tensor
-    for name, shard in weight_map.items():
-        if seen.get(name) != shard:
-            raise CheckpointError(f"{folder / shard}: tensor {name} is missing, {INDEX_NAME} says it is here")
+    chosen = weight_files(folder)
+    tensors, notes = _joined(folder, chosen)
+    for name in chosen.more:
+        if _holds_draft_head(folder / name) and not any(map(belongs_to_draft_head, tensors)):
+            tensors |= {tensor.name: tensor for tensor in read_safetensors(folder / name)}
+        else:
+            notes.append(f"{folder / name}: is not read; nothing says that the model needs it")
+    for note in () if quiet else (*chosen.notes, *notes):
+        log.warning("%s", note)
+    yield from tensors.values()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that must hold an object. Raises ModelNotFound or CheckpointError."""
+def _joined(folder: Path, chosen: WeightFiles) -> tuple[dict[str, RawTensor], list[str]]:
+    """The tensors of the chosen files by name, and what there is to say of them."""
+    tensors: dict[str, RawTensor] = {}
+    doubled: list[str] = []
+    for file in chosen.files:
+        for tensor in read_safetensors(folder / file):
+            before = tensors.setdefault(tensor.name, tensor)
+            if before is tensor:
+                continue
+            place = chosen.places.get(tensor.name)
+            if chosen.strict or place not in (before.file.name, file):
+                raise CheckpointError(f"{folder}: tensor {tensor.name} is in {before.file.name} and in {file}")
+            doubled.append(tensor.name)
+            if place == file:
+                tensors[tensor.name] = tensor
+    absent = [name for name, file in chosen.places.items() if name not in tensors or tensors[name].file.name != file]
+    if absent and chosen.strict:
+        file = chosen.places[absent[0]]
+        raise CheckpointError(f"{folder / file}: tensor {absent[0]} is missing, {INDEX_NAME} says it is here")
+    notes = []
+    if doubled:
+        notes.append(f"{folder}: {doubled[0]} is in two files; it is read from the one that {INDEX_NAME} names")
+    if absent:
+        notes.append(f"{folder}: {INDEX_NAME} is out of date; {absent[0]} is not where it says")
+    return tensors, notes
+
+
+def _holds_draft_head(path: Path) -> bool:
+    """Whether a file that nothing speaks of is a sound one that holds a draft head and nothing else."""
     try:
-        text = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelNotFound(f"{path}: no such file") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is not valid JSON, download it again") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: holds no JSON object")
-    return value
-
-
-def _read_weight_map(index: Path) -> dict[str, str]:
-    weight_map = read_json(index).get("weight_map")
-    if (
-        not isinstance(weight_map, dict)
-        or not weight_map
-        or not all(isinstance(shard, str) for shard in weight_map.values())
-    ):
-        raise CheckpointError(f"{index}: has no weight_map from tensors to files")
-    return weight_map
-
-
-def _no_weights(folder: Path) -> CheckpointError:
-    others = sorted(file.name for pattern in ("*.gguf", "*.bin") for file in folder.glob(pattern))
-    if others and others[0].endswith(".gguf"):
-        return CheckpointError(f"{folder}: has no {SINGLE_NAME}; give the file instead: {folder / others[0]}")
-    if others:
-        return UnsupportedModel(f"{folder}: {others[0]} is a pickle; convert it to {SINGLE_NAME}")
-    return CheckpointError(f"{folder}: has neither {SINGLE_NAME} nor {INDEX_NAME}; download the model again")
+        names = [tensor.name for tensor in read_safetensors(path)]
+    except CheckpointError:
+        return False
+    return bool(names) and all(map(belongs_to_draft_head, names))
 
 
 def _read_header(path: Path, content: np.ndarray) -> tuple[dict[str, Any], int]:
     """The JSON header and the position of the first data byte."""
+    if what := foreign_content(content[:HEAD_BYTES].tobytes()):
+        raise CheckpointError(f"{path}: {what}")
     if len(content) < 8:
         raise CheckpointError(f"{path}: {len(content)} bytes are no safetensors file, download it again")
     length = int.from_bytes(content[:8].tobytes(), "little")

@@ -8,7 +8,7 @@ from typing import Any
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.recipes import Recipe
 from qwill.quant.types import TensorType
-from qwill.weights.gguf_config import TEMPORAL_PATCH_SIZE
+from qwill.weights.gguf_vision import TEMPORAL_PATCH_SIZE
 from qwill.weights.names import gguf_name
 
 LAYER_TYPES = ("linear_attention", "full_attention")

@@ -1,5 +1,6 @@
 """The vocabulary that a GGUF file carries."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from qwill.weights.gguf import GgufFile, StringArray
 
 # llama.cpp's token types: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused (padding), 6 byte
 NORMAL_TOKEN, CONTROL_TOKEN, USER_DEFINED_TOKEN, UNUSED_TOKEN = 1, 3, 4, 5
+
+_PADDING = re.compile(r"\[PAD\d+\]")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def read_vocabulary(file: GgufFile) -> Vocabulary:
     if not isinstance(types, np.ndarray) or len(types) != len(tokens):
         raise CheckpointError(f"{file.path}: tokenizer.ggml.token_type does not have one entry for each token")
 
+    types = _with_unused(tokens, types)
+
     def token_id(name: str) -> int | None:
         value = file.metadata.get(f"tokenizer.ggml.{name}")
         if value is not None and (type(value) is not int or not 0 <= value < len(tokens)):
@@ -70,6 +75,16 @@ def read_vocabulary(file: GgufFile) -> Vocabulary:
         eot_token_id=token_id("eot_token_id"),
         add_bos_token=file.metadata.get("tokenizer.ggml.add_bos_token") is True,
     )
+
+
+def _with_unused(tokens: StringArray, types: np.ndarray) -> np.ndarray:
+    """Ollama's converter writes the padding of the vocabulary as words that users may write; they are none."""
+    padding = [int(i) for i in np.flatnonzero(types == USER_DEFINED_TOKEN) if _PADDING.fullmatch(tokens[int(i)])]
+    if not padding:
+        return types
+    types = types.copy()
+    types[padding] = UNUSED_TOKEN
+    return types
 
 
 def _strings(file: GgufFile, key: str) -> StringArray:

@@ -55,7 +55,7 @@ class MessageReply:
         self._answer: Answer = asked.job.answers[0]
         self._head = {
             "id": asked.named(f"msg_{secrets.token_hex(12)}"), "type": "message", "role": "assistant",
-            "model": asked.served.name,
+            "model": asked.model,
         }  # fmt: skip
 
     def whole(self) -> dict[str, Any]:

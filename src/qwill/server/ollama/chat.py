@@ -98,7 +98,7 @@ class Reply:
         self._asked = asked
         self._shape = shape
         self._cost = cost
-        self._name = body.model or asked.served.name
+        self._name = body.model or asked.model
         self._new_logprobs = NewLogprobs(self._answer)
         worker = asked.served.worker
         assert worker is not None  # it is leased

@@ -71,7 +71,7 @@ async def embed(request: Request, body: OllamaEmbedRequest) -> Response:
     asked = await embedded(request, ask)
     answers = asked.job.answers
     told = {
-        "model": body.model or asked.served.name,
+        "model": body.model or asked.model,
         "total_duration": _since(started),
         "load_duration": round((answers[0].started - asked.started) * NANOSECONDS),
         "prompt_eval_count": prompt_tokens(asked),

@@ -72,6 +72,7 @@ def chat_ask(body: ChatRequest) -> Ask:
         choices=1 if body.n is None else body.n,
         streamed=bool(body.stream),
         priority=body.priority or 0,
+        lora=lora_scales(body),
         ignored=sorted({*body.ignored(), *offered.left_out}),
     )
 
@@ -97,6 +98,11 @@ def sampling_params(body: Sampling, **more: Any) -> SamplingParams:
         own = next((one for one in OWN_NAMES.get(name, ()) if getattr(body, one, None) is not None), name)
         told = message if own == name else f"{own}: {message}"
         raise Refusal(400, told, param=own if own in type(body).model_fields else None) from None
+
+
+def lora_scales(body: Sampling) -> dict[int, float] | None:
+    """Scales of adapters by their numbers; None leaves them to the model's name."""
+    return None if body.lora is None else {each.id: each.scale for each in body.lora}
 
 
 def most_tokens(*stated: int | None) -> int | None:

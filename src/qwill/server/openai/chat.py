@@ -51,7 +51,7 @@ class ChatReply:
         self._shown = ("content", "reasoning") if self._with_reasoning else ("content",)
         self._head = {
             "id": asked.named(new_id("chatcmpl-")), "object": "chat.completion", "created": int(time.time()),
-            "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
+            "model": asked.model, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 
     def whole(self) -> dict[str, Any]:

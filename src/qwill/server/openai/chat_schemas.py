@@ -88,6 +88,13 @@ class StructuredOutputs(Open):
     structural_tag: Annotated[None, refused("tags are not supported; give json, regex, choice or grammar")] = None
 
 
+class LoraScale(Open):
+    """An adapter by its number, as llama.cpp has it."""
+
+    id: int
+    scale: Number = 1.0
+
+
 class Sampling(Strict):
     """What every generating request of this dialect may say."""
 
@@ -117,6 +124,7 @@ class Sampling(Strict):
     logit_bias: dict[str, Number] | None = None
     ignore_eos: bool | None = None
     loop_detection: bool | None = None
+    lora: list[LoraScale] | None = None
     priority: int | None = None
     guided_json: Schema | str | None = None
     guided_regex: str | None = None

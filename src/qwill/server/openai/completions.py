@@ -18,7 +18,7 @@ from qwill.server.ids import new_id
 from qwill.server.kinds import member, told_apart
 from qwill.server.logprobs import LEAST, NewLogprobs, text_of
 from qwill.server.openai.answers import TextAnswer
-from qwill.server.openai.asking import most_tokens, sampling_params, structure
+from qwill.server.openai.asking import lora_scales, most_tokens, sampling_params, structure
 from qwill.server.openai.chat import DONE, REASONS, stop_reason, usage
 from qwill.server.openai.chat_schemas import Sampling, StreamOptions
 from qwill.server.routes import caller, routes, service
@@ -81,6 +81,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     ask = Ask(
         body.model, prompts=_prompts(body), params=params, choices=1 if body.n is None else body.n,
         streamed=bool(body.stream), priority=body.priority or 0, ignored=body.ignored(),
+        lora=lora_scales(body),
     )  # fmt: skip
     asked = await service(request).begin(ask, caller(request))
     reply = CompletionReply(asked, body, service(request).watch.cost)
@@ -102,7 +103,7 @@ class CompletionReply:
         self._told = [_Told(answer, bool(body.echo)) for answer in asked.job.answers]
         self._head = {
             "id": asked.named(new_id("cmpl-")), "object": "text_completion", "created": int(time.time()),
-            "model": asked.served.name, "system_fingerprint": f"qwill-{asked.served.name}",
+            "model": asked.model, "system_fingerprint": f"qwill-{asked.served.name}",
         }  # fmt: skip
 
     @property

@@ -52,7 +52,7 @@ async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
         for index, answer in enumerate(asked.job.answers)
     )
     usage = {"prompt_tokens": tokens, "total_tokens": tokens} | (service(request).watch.cost(asked) or {})
-    told = {"object": "list", "model": asked.served.name, "usage": usage}
+    told = {"object": "list", "model": asked.model, "usage": usage}
     return noted(await listed(told, "data", data), asked.ignored)
 
 

@@ -149,7 +149,7 @@ class ResponseReply:
         self._number = 0
         self._head = {
             "id": asked.named(new_id("resp")), "object": "response", "created_at": int(time.time()),
-            "model": asked.served.name,
+            "model": asked.model,
             "background": False, "store": keeps, **_echo(body),
             "temperature": answer.request.params.temperature, "top_p": answer.request.params.top_p,
         }  # fmt: skip

@@ -1,7 +1,7 @@
 """Whole numbers of compressed-tensors: `pack-quantized` and `int-quantized`.
 
     weight_packed      I32 [rows, ceil(columns * bits / 32)], unsigned codes (the number + half their range) from the
-                       lowest bit on
+                       lowest bit on, running across words
     weight_shape       I64 or I32 [2], rows and columns
     weight_scale       [rows, groups], one group for each row when scales are by channel, or of one element
     weight_zero_point  absent, or I32 [ceil(rows * bits / 32), groups] of codes packed along the rows; older files have
@@ -27,7 +27,6 @@ from qwill.weights.packed.levels import Levels, Scale, groups_of_columns
 from qwill.weights.packed.matrix import Module, require_shape
 
 SCALE_DTYPES = ("F16", "BF16", "F32")
-BITS = (2, 4, 8)  # of others, releases of compressed-tensors differ in whether codes run across words
 
 
 def pack_quantized_matrix(module: Module, possible_bits: Collection[int]) -> Levels:
@@ -41,14 +40,17 @@ def pack_quantized_matrix(module: Module, possible_bits: Collection[int]) -> Lev
         raise CheckpointError(f"{shape.source}: has {shape.shape[0]} numbers, expected rows and columns")
     rows, columns = (int(size) for size in shape.data.view(np.int64 if shape.dtype == "I64" else np.int32))
     fitting = [bits for bits in possible_bits if packed.shape == (rows, words_needed(columns, bits)) and columns > 0]
+    if not fitting and any(columns > 0 and packed.shape == (rows, _padded(columns, bits)) for bits in possible_bits):
+        raise UnsupportedModel(
+            f"{packed.source}: codes that do not run across words, of an older compressed-tensors, are not supported;"
+            " quantize the model again, or use a GGUF file of its size"
+        )
     if not fitting:
         raise CheckpointError(
             f"{packed.source}: has shape {list(packed.shape)}, which does not hold {rows} x {columns} codes of"
             f" {' or '.join(map(str, sorted(possible_bits)))} bits; the checkpoint is damaged"
         )
     bits = fitting[0]
-    if bits not in BITS:
-        raise UnsupportedModel(f"{packed.source}: codes of {bits} bits are not supported, only of 2, 4 and 8")
 
     def stored_rows(some: slice) -> np.ndarray:
         return packed.data.reshape(rows, -1)[some]
@@ -64,15 +66,24 @@ def pack_quantized_matrix(module: Module, possible_bits: Collection[int]) -> Lev
     )
 
 
-def int_quantized_matrix(module: Module) -> Levels:
-    """The matrix of a module with an I8 `weight`. Errors as above."""
+def int_quantized_matrix(module: Module, bits: int = 8) -> Levels:
+    """The matrix of a module with an I8 `weight`, whose numbers have so many bits. Errors as above."""
     weight = module.get(".weight", ("I8",), 2)
     rows, columns = weight.shape
+    middle = np.uint8(1 << (bits - 1))
 
     def codes(some: slice) -> np.ndarray:
-        return weight.data.reshape(rows, columns)[some] ^ np.uint8(128)
+        numbers = weight.data.reshape(rows, columns)[some] + middle
+        if bits < 8 and (numbers >> np.uint8(bits)).any():
+            raise CheckpointError(f"{weight.source}: holds numbers of more than {bits} bits; the checkpoint is damaged")
+        return numbers
 
-    return _levels(module, weight, (rows, columns), 8, codes)
+    return _levels(module, weight, (rows, columns), bits, codes)
+
+
+def _padded(columns: int, bits: int) -> int:
+    """Words of a row when each holds whole codes."""
+    return -(-columns // (32 // bits))
 
 
 def _levels(
@@ -135,10 +146,9 @@ def _zeros(raw: RawTensor, rows: int, groups: int, bits: int, scale: RawTensor) 
     if raw.dtype != "I32":
         raise UnsupportedModel(f"{raw.source}: is stored as {raw.dtype}, expected I32 or I8")
     require_shape(raw, (words_needed(rows, bits), groups), scale)
-    per_word = 32 // bits
 
     def packed(some: slice) -> np.ndarray:
-        words = raw.data.view(np.uint32).reshape(raw.shape)[some.start // per_word : words_needed(some.stop, bits)]
+        words = raw.data.view(np.uint32).reshape(raw.shape)[some.start * bits // 32 : words_needed(some.stop, bits)]
         columns = np.ascontiguousarray(words.T).view(np.uint8)
         return np.ascontiguousarray(unpack(columns, bits, some.stop - some.start).T)
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.mapped import RawTensor
-from qwill.weights.packed import awq, compressed, gptq
+from qwill.weights.packed import awq, bitsandbytes, compressed, gptq, torchao
 from qwill.weights.packed.fp4 import mxfp4_matrix, nvfp4_matrix
 from qwill.weights.packed.fp8 import fp8_matrix
 from qwill.weights.packed.matrix import Module, PackedMatrix
+from qwill.weights.packed.mxfp8 import SCALE_DTYPES, mxfp8_matrix
+from qwill.weights.packed.refused import refusal
 
 # Scales of activations, and of keys and values in a cache: qwill rounds activations by the values at hand, and has its
 # own types for its cache.
@@ -28,13 +30,15 @@ class Scheme:
     """How quantized matrices are stored.
 
     `endings` of a module's tensors; one that has any of them is quantized, and then its `.weight` belongs to it too.
-    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used.
+    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used; where
+    `stacked`, a module of experts has one matrix behind the other, each of which `read` reads.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[[Module], PackedMatrix]
     fused: bool = False
+    stacked: bool = False
 
     def ending_of(self, name: str) -> str | None:
         """Which of the endings a tensor's name has."""
@@ -60,9 +64,12 @@ def read_scheme(folder: Path, quantization: dict[str, Any]) -> Scheme:
             return Scheme(method, (".weight_scale", ".weight_zero_point"), _by_dtype)
         case "mxfp4":
             return Scheme(method, ("_blocks", "_scales"), _by_dtype, fused=True)
-    raise UnsupportedModel(
-        f"{folder}: quantization {method or None!r} is not supported; use the BF16, FP8 or a GGUF release"
-    )
+        case "bitsandbytes":
+            return Scheme(method, bitsandbytes.ENDINGS, bitsandbytes.bitsandbytes_matrix)
+        case "torchao":
+            bits = torchao.bits_of_integers(quantization)
+            return Scheme(method, torchao.ENDINGS, partial(torchao.torchao_matrix, bits=bits))
+    raise UnsupportedModel(f"{folder}: {refusal(method)}")
 
 
 def _gptq(folder: Path, quantization: dict[str, Any]) -> Scheme:
@@ -109,7 +116,7 @@ def _compressed_tensors(folder: Path, quantization: dict[str, Any]) -> Scheme:
     if quantization.get("transform_config"):
         raise UnsupportedModel(f"{folder}: transform_config (rotated weights) is not supported")
     possible = {each.get("num_bits") for each in weights if each.get("type", "int") == "int"}
-    bits = sorted(each for each in possible if type(each) is int)
+    bits = sorted(each for each in possible if type(each) is int and 1 <= each <= 8)
     endings = (
         ".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx",
         ".weight_global_scale",
@@ -120,6 +127,9 @@ def _compressed_tensors(folder: Path, quantization: dict[str, Any]) -> Scheme:
 def _compressed_matrix(module: Module, bits: list[int]) -> PackedMatrix:
     packed = module.tensors.get(".weight_packed")
     if packed is None:
+        weight = module.tensors.get(_WEIGHT)
+        if weight is not None and weight.dtype == "I8":
+            return compressed.int_quantized_matrix(module, max(bits, default=8))
         return _by_dtype(module)
     if packed.dtype == "I32":
         return compressed.pack_quantized_matrix(module, bits)
@@ -136,7 +146,7 @@ def _by_dtype(module: Module) -> PackedMatrix:
         raise CheckpointError(f"{module.source}: has no {module.name}{_WEIGHT} beside it; download the model again")
     match weight.dtype:
         case "F8_E4M3":
-            return fp8_matrix(module)
+            return mxfp8_matrix(module) if _has_exponents(module) else fp8_matrix(module)
         case "I8":
             return compressed.int_quantized_matrix(module)
         case "U8":
@@ -145,6 +155,10 @@ def _by_dtype(module: Module) -> PackedMatrix:
 
 
 def _four_bit(module: Module, ending: str) -> PackedMatrix:
+    return mxfp4_matrix(module, ending) if _has_exponents(module) else nvfp4_matrix(module, ending)
+
+
+def _has_exponents(module: Module) -> bool:
+    """Whether the scales are powers of two, as in the microscaling formats."""
     scale: RawTensor | None = module.tensors.get(".weight_scale")
-    eight_exponents = scale is not None and scale.dtype in ("U8", "F8_E8M0")
-    return mxfp4_matrix(module, ending) if eight_exponents else nvfp4_matrix(module, ending)
+    return scale is not None and scale.dtype in SCALE_DTYPES

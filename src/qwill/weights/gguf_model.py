@@ -1,0 +1,57 @@
+"""Opening a GGUF file, with the vision file that belongs to it."""
+
+from pathlib import Path
+from typing import Any
+
+from qwill.weights.assemble import assemble_gguf
+from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.gguf import GgufFile, read_gguf
+from qwill.weights.gguf_config import chat_template, generation_config, language_config
+from qwill.weights.gguf_vision import add_vision, video_processor
+from qwill.weights.ollama_file import common_form
+from qwill.weights.recommended import with_recommended
+from qwill.weights.vision_files import find_vision, warn_of_another_model
+from qwill.weights.vocabulary import Vocabulary, read_vocabulary
+
+
+def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
+    """Opens a `.gguf` file, with the vision file `mmproj` or the one found beside it.
+
+    Raises ModelNotFound, CheckpointError or UnsupportedModel.
+    """
+    form = common_form(read_gguf(path))
+    file = form.model
+    vocabulary = read_vocabulary(file) if "tokenizer.ggml.tokens" in file.metadata else None
+    config = language_config(file, vocabulary)
+    image_settings: dict[str, Any] = {}
+    video_settings: dict[str, Any] = {}
+    vision = _named_vision(mmproj, file) if mmproj is not None else form.vision or find_vision(file, path, config)
+    raw_tensors = list(file.tensors.values())
+    if vision is not None:
+        image_settings = add_vision(config, vision)
+        video_settings = video_processor(vision, image_settings)
+        raw_tensors += vision.tensors.values()
+    return Checkpoint(
+        path=path,
+        format="gguf",
+        config=config,
+        tensors=assemble_gguf(raw_tensors, path, config["text_config"]["num_hidden_layers"]),
+        v_heads_tiled=form.v_heads_tiled,
+        tokenizer_json=None,
+        vocabulary=vocabulary,
+        chat_template=chat_template(file.metadata),
+        generation_config=_generation_config(file, vocabulary),
+        image_processor=image_settings,
+        video_processor=video_settings,
+    )
+
+
+def _generation_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    own = generation_config(file.metadata, vocabulary) if vocabulary else {}
+    return with_recommended(own, file.path, [file.metadata.get(f"general.{key}") for key in ("name", "basename")])
+
+
+def _named_vision(mmproj: Path, model: GgufFile) -> GgufFile:
+    vision = read_gguf(mmproj)
+    warn_of_another_model(vision, model)
+    return vision
