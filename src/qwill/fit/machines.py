@@ -15,9 +15,9 @@ from qwill.fit.spelling import DISK, GIB, RAM, UNIFIED, VRAM, Part, parts, read_
 READ_OF_NOMINAL = 0.8  # what a plain sum reads of a memory's nominal bandwidth: STREAM's usual share
 SYSTEM_BYTES = 4 * GIB  # of a named machine's memory that system and other programs keep
 DISK_BANDWIDTH = 3e9  # of a named machine: an NVMe drive on four lanes of PCIe 3.0
-OPERATIONS_A_BYTE = (
-    76  # of memory traffic, that a card computes which is told by its memory alone; those of an RTX 3090
-)
+# That a card computes for each byte of memory traffic where its memory alone is told; those of an RTX 3090.
+OPERATIONS_A_BYTE = 76
+LONGEST_NAME = 500  # characters
 AUTO, DESKTOP, LAPTOP, SERVER = "auto", "desktop", "laptop", "server"
 WIDEST_DESKTOP = 2  # cards; more of them stand in a server
 
@@ -82,6 +82,8 @@ def names() -> list[str]:
 
 def named_machine(text: str) -> Machine:
     """The machine of that name. Raises InvalidArgument for what is not known, with what is near."""
+    if len(text) > LONGEST_NAME:
+        raise InvalidArgument(f"--hardware: {len(text)} characters are too many for a machine's name")
     told = [read_part(each) for part in parts(text) for each in catalogue.system(part)]
     if not told:
         raise _unknown(text, text)
@@ -175,7 +177,7 @@ class _Assembly:
         if kind == DISK and (part.rate or size):
             self.disk_rate, self.disk_free = part.rate or self.disk_rate, size or self.disk_free
         elif kind in (VRAM, UNIFIED) and size:
-            if part.rate is None:
+            if not part.rate:
                 said = f"{size / GIB:g}GB {kind}"
                 raise InvalidArgument(f"--hardware {self.text}: how fast is it read? Such as {said} at 936GB/s")
             unified = kind == UNIFIED

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 GIB = 1 << 30
 RAM, VRAM, UNIFIED, DISK = "RAM", "VRAM", "unified memory", "disk"
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"(?<![\d.])(\d{1,9}(?:\.\d{1,9})?)"
 _UNITS = {"": 1e9, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 _BINARY = {"k": 1 << 10, "m": 1 << 20, "g": GIB, "t": 1 << 40}
 _RATE = re.compile(_NUMBER + r"\s*([kmgt])(i?)b(?:ytes)?\s*(?:/|\ba\b|\bper\b)\s*s(?:ec(?:ond)?)?\b")
