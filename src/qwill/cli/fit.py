@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hardware",
         default="auto",
         metavar="NAME",
-        help='auto: this machine; or such as "RTX 4090 + 256GB RAM", "8x H100"',
+        help='auto: this machine; or such as "2x4090 + 128GB", "EPYC 9654 768GB", "24GB VRAM at 936GB/s + 64GB RAM"',
     )
     cost = parser.add_argument_group("what it costs")
     cost.add_argument("--watts", type=above_zero, metavar="W", help="the machine's power, if not the named one's")
