@@ -17,10 +17,10 @@ PROMPT = 24
 
 
 def plain_folder(source: Path, made: Path) -> Path:
-    """A folder beside `made` with the values that its maker stored in `values.safetensors`, not quantized."""
+    """A folder beside `made` with the values that its maker stored, not quantized."""
     plain = made.with_name(f"{made.name}-plain")
     shutil.copytree(source, plain, ignore=shutil.ignore_patterns("*.safetensors*"))
-    shutil.copy(made / "values.safetensors", plain / "model.safetensors")
+    shutil.copy(made.with_name(f"{made.name}-values.safetensors"), plain / "model.safetensors")
     return plain
 
 
