@@ -55,8 +55,8 @@ def _open_folder(folder: Path, checkpoint: Checkpoint) -> Adapter:
         raise CheckpointError(f"{folder}: has no adapter_config.json; give a peft folder or a .gguf file")
     shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors}
     found = read_peft(folder, shapes)
-    replaced = {tensor.name: tensor for tensor in assemble_hf(found.replaced, folder, tied=False)}
-    for tensor in assemble_hf(found.base_tables, folder, tied=False):
+    replaced = {tensor.name: tensor for tensor in assemble_hf(found.replaced, folder)}
+    for tensor in assemble_hf(found.base_tables, folder):
         # peft keeps the base's tables beside their changes; only those that have grown differ from this model's.
         if tensor.name in TABLES and tensor.shape != table_shape(checkpoint, tensor.name):
             replaced[tensor.name] = tensor

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qwill.errors import CheckpointError, UnsupportedModel
-from qwill.weights.safetensors import read_json
+from qwill.weights.json_file import read_json
 
 CONFIG_NAME = "adapter_config.json"
 # Options that change what is computed in ways not known here, and what each is called.
