@@ -9,12 +9,12 @@ pytestmark = pytest.mark.tools
 # Types that hold the matrices; F32 where none does.
 SCHEMES = {
     "fp8": "F8_E4M3",
-    "fp8-rows": "F32",
+    "fp8-rows": "F8_E4M3",
     "fp8-blocks": "F8_E4M3",
     "int8": "F32",
     "int8-weights": "F32",
     "mxfp4": "MXFP4",
-    "mxfp8": "F32",
+    "mxfp8": "MXFP8",
     "w4a8-mxfp4": "MXFP4",
     "nvfp4": "NVFP4",
     "nvfp4-weights": "NVFP4",

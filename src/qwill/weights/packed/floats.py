@@ -11,6 +11,7 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import float_values
 from qwill.weights.mapped import RawTensor
 from qwill.weights.packed.matrix import PackedMatrix
+from qwill.weights.tensor import spread_scales
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def with_channel_factors(matrix: PackedMatrix, raw: RawTensor) -> Floats:
         matrix.encode(rows, kind, stored)
         some = decode(kind, stored, shape)
         if scales is not None and kind is not TYPES["F32"]:
-            some *= np.repeat(scales[np.arange(rows.start, rows.stop) // 128], 128, axis=1)[:, :columns]
+            some *= spread_scales(scales, matrix.shape, np.arange(rows.start, rows.stop))
         return some * factors
 
     return Floats(matrix.shape, matrix.source, matrix.stored, values)
