@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwill.cli.options import add_model_argument, human_bytes
-from qwill.model.config import ModelConfig, model_config
+from qwill.model.config import ModelConfig, RopeConfig, model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
 from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.file_names import part_of
@@ -67,6 +67,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "hidden_size": text.hidden_size,
         "experts": None if text.moe is None else {"total": text.moe.experts, "active": text.moe.top_k},
         "context": text.max_position_embeddings,
+        "rope": _rope(text.rope),
         "vocabulary": text.vocab_size,
         "tokenizer": _tokenizer(checkpoint),
         "chat_template": "the model's own" if checkpoint.chat_template else "qwill's default",
@@ -110,6 +111,11 @@ def _file_of(tensor: Tensor) -> Path:
     return Path(tensor.source.rpartition(" (")[0])
 
 
+def _rope(rope: RopeConfig) -> dict[str, Any]:
+    yarn = {"factor": rope.yarn_factor, "original_context": rope.yarn_original_context}
+    return {"theta": rope.theta, "yarn": None if rope.yarn_factor is None else yarn}
+
+
 def _tensor_types(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
     """Tensors, elements and bytes of each type, the largest share first."""
     types: dict[str, dict[str, int]] = {}
@@ -148,7 +154,7 @@ def _summary(description: dict[str, Any]) -> "Table":
         "layers": f"{layers['total']}: {layers['gated_delta']} Gated DeltaNet, {layers['attention']} attention",
         "hidden size": str(description["hidden_size"]),
         "experts": f"{experts['active']} of {experts['total']} active" if experts else "none, dense",
-        "context": f"{description['context']:,} tokens",
+        "context": f"{description['context']:,} tokens" + _stretched(description["rope"]["yarn"]),
         "tokenizer": f"{description['tokenizer'] or 'none'}, {description['vocabulary']:,} tokens",
         "chat template": description["chat_template"],
         "vision": f"{vision['layers']} layers of {vision['hidden_size']}{_in(vision['file'])}" if vision else "none",
@@ -164,6 +170,10 @@ def _summary(description: dict[str, Any]) -> "Table":
 
 def _in(file: str | None) -> str:
     return f", in {Path(file).name}" if file else ""
+
+
+def _stretched(yarn: dict[str, Any] | None) -> str:
+    return f" (YaRN {yarn['factor']:g}, from {yarn['original_context']:,})" if yarn else ""
 
 
 def _mix(types: dict[str, dict[str, int]]) -> "Table":

@@ -32,7 +32,9 @@ def execute(arguments: argparse.Namespace) -> None:
     if name.lower().startswith(OLLAMA):
         own = name[len(OLLAMA) :]
         raise InvalidArgument(f"{name}: Ollama's models are read where they lie; get it with: ollama pull {own}")
-    plan = plan_download(hub_model(name))
+    from qwill.weights.look import look  # what opens models takes a while to import
+
+    plan = look(plan_download(hub_model(name)))
     files = "1 file" if len(plan.files) == 1 else f"{len(plan.files)} files"
     print(
         f"{plan.model.repository}: {files}, {human_bytes(plan.total_bytes)},"

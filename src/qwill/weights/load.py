@@ -6,6 +6,7 @@ from pathlib import Path
 from qwill.errors import CheckpointError, ModelNotFound
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folder import open_folder
+from qwill.weights.folder_kinds import an_adapter, is_adapter_file
 from qwill.weights.gguf_model import open_gguf
 from qwill.weights.ollama_store import is_manifest, read_manifest
 
@@ -24,7 +25,9 @@ def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
         raise ModelNotFound(f"{path}: no such file or folder")
     if is_manifest(path):
         return _open_stored(path, mmproj)
-    if path.suffix == ".safetensors":
+    if is_adapter_file(path):
+        raise an_adapter(path.parent)
+    if path.suffix in (".safetensors", ".json"):
         raise CheckpointError(f"{path}: give the folder that holds it, with its config.json: {path.parent}")
     return open_gguf(path, mmproj)
 
