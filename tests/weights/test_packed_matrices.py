@@ -22,7 +22,9 @@ def values_of(tensor: Tensor) -> np.ndarray:
     values = decode(tensor.type, tensor.parts[0], tensor.shape)
     if tensor.scales is not None:
         rows, columns = tensor.shape
-        values *= np.repeat(np.repeat(tensor.scales[0], 128, 0), 128, 1)[:rows, :columns]
+        blocks = tensor.scales[0]
+        by_row = blocks.shape == (rows, 1)
+        values *= blocks if by_row else np.repeat(np.repeat(blocks, 128, 0), 128, 1)[:rows, :columns]
     return values
 
 
@@ -51,6 +53,7 @@ PACK8 = packers.compressed_config("pack-quantized", num_bits=8, type="int", stra
 INT8 = packers.compressed_config("int-quantized", num_bits=8, type="int", strategy="channel")
 NVFP4 = packers.compressed_config("nvfp4-pack-quantized", num_bits=4, type="float", group_size=16)
 MXFP4 = packers.compressed_config("mxfp4-pack-quantized", num_bits=4, type="float", group_size=32)
+MXFP8 = packers.compressed_config("mxfp8-quantized", num_bits=8, type="float", group_size=32)
 FP8 = packers.compressed_config("float-quantized", num_bits=8, type="float")
 MODELOPT = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
 AWQ = {"quant_method": "awq", "bits": 4, "version": "gemm"}
@@ -96,7 +99,12 @@ CASES: dict[str, tuple[packers.Packer, dict[str, Any], str]] = {
     "fp8": (packers.fp8(), FP8, "F8_E4M3"),
     "fp8-modelopt": (packers.fp8(), {"quant_method": "modelopt", "quant_algo": "FP8"}, "F8_E4M3"),
     "fp8-blocks": (packers.fp8("block"), FP8, "F8_E4M3"),
-    "fp8-channels": (packers.fp8("channel", BRAIN), FP8, "F32"),
+    "fp8-channels": (packers.fp8("channel", BRAIN), FP8, "F8_E4M3"),
+    "fp8-modelopt-channels": (packers.fp8("channel"), {"quant_method": "modelopt", "quant_algo": "FP8"}, "F8_E4M3"),
+    "fp8-modelopt-blocks": (packers.fp8("modelopt block"), {"quant_method": "modelopt"}, "F8_E4M3"),
+    "fp8-quark-channels": (packers.fp8("channel"), {"quant_method": "quark"}, "F8_E4M3"),
+    "mxfp8": (packers.mxfp8(), MXFP8, "MXFP8"),
+    "mxfp8-modelopt": (packers.mxfp8(), {"quant_method": "modelopt", "quant_algo": "MXFP8"}, "MXFP8"),
 }
 
 

@@ -9,6 +9,8 @@ from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.head import HEAD, is_tied, settle_head, with_tie
 from qwill.weights.json_file import read_json
+from qwill.weights.mapped import RawTensor
+from qwill.weights.packed import mlx
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
 from qwill.weights.recommended import with_recommended
@@ -21,7 +23,7 @@ HF_MODEL_TYPES = tuple(name + ending for name in MODEL_TYPES.values() for ending
 def open_folder(folder: Path) -> Checkpoint:
     """Opens a folder with config.json. Raises ModelNotFound, CheckpointError or UnsupportedModel."""
     config, text = _configuration(folder)
-    tensors = settle_head(_folder_tensors(folder, _quantization(folder, config, text)), is_tied(config))
+    tensors = settle_head(_folder_tensors(folder, config, _quantization(folder, config, text)), is_tied(config))
     processor = _optional_json(folder / "processor_config.json")
     tokenizer = folder / "tokenizer.json"
     return Checkpoint(
@@ -43,9 +45,11 @@ def check_configuration(folder: Path) -> None:
     """Raises what `open_folder` would for the JSON files alone: for another architecture or a foreign quantization."""
     config, text = _configuration(folder)
     quantization = _quantization(folder, config, text)
-    if quantization is not None and quantization.get("quant_method") == "fp8":
+    if quantization is None or "quant_method" not in quantization or "quantization" in config:
+        return  # what MLX quantized is known by its tensors
+    if quantization["quant_method"] == "fp8":
         _check_fp8(folder, quantization)
-    elif quantization is not None:
+    else:
         read_scheme(folder, quantization)
 
 
@@ -78,14 +82,26 @@ def _quantization(folder: Path, config: dict[str, Any], text: dict[str, Any]) ->
     return quantization
 
 
-def _folder_tensors(folder: Path, quantization: dict[str, Any] | None) -> TensorSet:
+def _folder_tensors(folder: Path, config: dict[str, Any], quantization: dict[str, Any] | None) -> TensorSet:
+    raw_tensors = list(read_folder(folder))
+    if mlx.has_mlx_layout(raw_tensors) or mlx.is_mlx_quantized(raw_tensors):
+        return _mlx_tensors(folder, config, raw_tensors)
     if quantization is None:
-        return assemble_hf(read_folder(folder), folder)
+        return assemble_hf(raw_tensors, folder)
     if quantization.get("quant_method") == "fp8":
         _check_fp8(folder, quantization)
-        return assemble_hf(read_folder(folder), folder)
-    plain, packed = split_packed(read_folder(folder), read_scheme(folder, quantization), folder)
+        return assemble_hf(raw_tensors, folder)
+    plain, packed = split_packed(raw_tensors, read_scheme(folder, quantization), folder)
     return assemble_hf(plain, folder, packed)
+
+
+def _mlx_tensors(folder: Path, config: dict[str, Any], raw_tensors: list[RawTensor]) -> TensorSet:
+    """Of a folder that MLX wrote, quantized or not; what it quantized may also lie in the released layout."""
+    layout = mlx.has_mlx_layout(raw_tensors)
+    if layout:
+        raw_tensors = mlx.released_layout(raw_tensors, config, folder)
+    plain, packed = split_packed(raw_tensors, mlx.mlx_scheme(config), folder)
+    return assemble_hf(plain, folder, packed, norms_with_one=layout)
 
 
 def _check_fp8(folder: Path, quantization: dict[str, Any]) -> None:

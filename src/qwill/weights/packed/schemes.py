@@ -30,13 +30,15 @@ class Scheme:
     """How quantized matrices are stored.
 
     `endings` of a module's tensors; one that has any of them is quantized, and then its `.weight` belongs to it too.
-    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used.
+    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used; where
+    `stacked`, a module of experts has one matrix behind the other, each of which `read` reads.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[[Module], PackedMatrix]
     fused: bool = False
+    stacked: bool = False
 
     def ending_of(self, name: str) -> str | None:
         """Which of the endings a tensor's name has."""
