@@ -74,7 +74,7 @@ def _check_vocabulary(tensors: TensorSet, text: dict[str, Any]) -> None:
     table, said = tensors.peek(EMBEDDINGS), text.get("vocab_size")
     if table.shape[0] != said:
         raise CheckpointError(
-            f"{table.source}: {EMBEDDINGS} has {table.shape[0]} rows, config.json says vocab_size {said}; write"
+            f"{table.source}: {EMBEDDINGS} has {table.shape[0]} rows, config.json says vocab_size {said!r}; write"
             f" {table.shape[0]} there if the tensors are right, or download the model again"
         )
 
