@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from qwill import options
-from qwill.adapters import Adapters, Asked, Given
+from qwill.adapters import Adapters, Asked
 from qwill.answer import Answer, Completion, StreamDelta
 from qwill.effort import VARIABLE as EFFORT
 from qwill.effort import budget
@@ -32,6 +32,7 @@ from qwill.progress import answers_bar, report_to
 from qwill.prompt import ChatPrompt, Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
+from qwill.weights.adapters.spec import Given
 from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.fingerprint import fingerprint
 from qwill.weights.hub import resolve_model

@@ -9,6 +9,7 @@ from qwill.cli.options import add_model_argument, human_bytes
 from qwill.model.config import ModelConfig, RopeConfig, model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
 from qwill.weights.checkpoint import Checkpoint, memory_needed
+from qwill.weights.file_names import part_of
 from qwill.weights.hub import resolve_model
 from qwill.weights.load import open_checkpoint
 from qwill.weights.mapped import mapped_file
@@ -62,6 +63,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             "attention": text.layer_types.count("full_attention"),
             "mtp": text.mtp_layers if has_mtp else 0,
         },
+        "draft_head_file": _own_file(checkpoint, "mtp.fc.weight"),
         "hidden_size": text.hidden_size,
         "experts": None if text.moe is None else {"total": text.moe.experts, "active": text.moe.top_k},
         "context": text.max_position_embeddings,
@@ -101,7 +103,7 @@ def _own_file(checkpoint: Checkpoint, name: str) -> str | None:
     if checkpoint.format == "hf" or name not in checkpoint.tensors:
         return None
     files = [_file_of(checkpoint.tensors.peek(tensor)) for tensor in (name, "embed_tokens.weight")]
-    return None if files[0] == files[1] else str(files[0])
+    return None if part_of(files[0].name).stem == part_of(files[1].name).stem else str(files[0])
 
 
 def _file_of(tensor: Tensor) -> Path:
@@ -155,8 +157,8 @@ def _summary(description: dict[str, Any]) -> "Table":
         "context": f"{description['context']:,} tokens" + _stretched(description["rope"]["yarn"]),
         "tokenizer": f"{description['tokenizer'] or 'none'}, {description['vocabulary']:,} tokens",
         "chat template": description["chat_template"],
-        "vision": _vision_row(vision) if vision else "none",
-        "draft head (MTP)": f"{layers['mtp']} layer" if layers["mtp"] else "none",
+        "vision": f"{vision['layers']} layers of {vision['hidden_size']}{_in(vision['file'])}" if vision else "none",
+        "draft head (MTP)": f"{layers['mtp']} layer{_in(description['draft_head_file'])}" if layers["mtp"] else "none",
         "weights": f"{human_bytes(description['weight_bytes'])} in {len(description['files'])} file(s)",
         "keys and values": f"{description['kv_bytes_per_token']:,} bytes a token of context, at 16 bits",
         "recurrent state": f"{human_bytes(description['state_bytes'])} a conversation",
@@ -166,13 +168,12 @@ def _summary(description: dict[str, Any]) -> "Table":
     return table
 
 
+def _in(file: str | None) -> str:
+    return f", in {Path(file).name}" if file else ""
+
+
 def _stretched(yarn: dict[str, Any] | None) -> str:
     return f" (YaRN {yarn['factor']:g}, from {yarn['original_context']:,})" if yarn else ""
-
-
-def _vision_row(vision: dict[str, Any]) -> str:
-    where = f", in {Path(vision['file']).name}" if vision["file"] else ""
-    return f"{vision['layers']} layers of {vision['hidden_size']}{where}"
 
 
 def _mix(types: dict[str, dict[str, int]]) -> "Table":

@@ -7,7 +7,7 @@ from typing import Any
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.assemble import FP8_BLOCK, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.folder_kinds import no_model
+from qwill.weights.folder_kinds import ADAPTER_CONFIG, an_adapter, no_model
 from qwill.weights.foreign import refuse_foreign
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.head import EMBEDDINGS, HEAD, is_tied, settle_head, with_tie
@@ -31,19 +31,7 @@ def open_folder(folder: Path) -> Checkpoint:
 
     Raises ModelNotFound, CheckpointError or UnsupportedModel.
     """
-    if not (folder / "config.json").is_file():
-        raise no_model(folder)
-    config = read_json(folder / "config.json")
-    model_type = config.get("model_type")
-    if model_type is None and isinstance(kind := config.get("_class_name"), str):
-        raise UnsupportedModel(f"{folder}: is a part of a pipeline of diffusers ({kind!r}), not a language model")
-    if model_type not in HF_MODEL_TYPES:
-        raise UnsupportedModel(
-            f"{folder}: model_type {model_type!r} is not supported (Qwen 3.5: {', '.join(HF_MODEL_TYPES)})"
-        )
-    text = config.get("text_config", config)
-    if not isinstance(text, dict):
-        raise CheckpointError(f"{folder / 'config.json'}: text_config is no object")
+    config, text = _configuration(folder)
     for note in rope_settings(config).notes:
         log.warning("%s: %s", folder / "config.json", note)
     tensors = settle_head(_folder_tensors(folder, config, _quantization(folder, config, text)), is_tied(config))
@@ -88,6 +76,38 @@ def _with_draft_head(config: dict[str, Any], tensors: TensorSet) -> dict[str, An
         return config
     text = text | {"mtp_num_hidden_layers": layers}
     return config | {"text_config": text} if "text_config" in config else text
+
+
+def check_configuration(folder: Path) -> None:
+    """Raises what `open_folder` would for the JSON files alone: for another architecture or a foreign quantization."""
+    config, text = _configuration(folder)
+    quantization = _quantization(folder, config, text)
+    if "quantization" in config and "quant_method" not in (quantization or {}):
+        mlx.mlx_scheme(config)  # only MLX writes it so
+    elif quantization is not None and quantization.get("quant_method") == "fp8":
+        _check_fp8(folder, quantization)
+    elif quantization is not None:
+        read_scheme(folder, quantization)
+
+
+def _configuration(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json, and of it what says of the language model."""
+    if (folder / ADAPTER_CONFIG).is_file() and not any(folder.glob("model*.safetensors")):
+        raise an_adapter(folder)
+    if not (folder / "config.json").is_file():
+        raise no_model(folder)
+    config = read_json(folder / "config.json")
+    model_type = config.get("model_type")
+    if model_type is None and isinstance(kind := config.get("_class_name"), str):
+        raise UnsupportedModel(f"{folder}: is a part of a pipeline of diffusers ({kind!r}), not a language model")
+    if model_type not in HF_MODEL_TYPES:
+        raise UnsupportedModel(
+            f"{folder}: model_type {model_type!r} is not supported (Qwen 3.5: {', '.join(HF_MODEL_TYPES)})"
+        )
+    text = config.get("text_config", config)
+    if not isinstance(text, dict):
+        raise CheckpointError(f"{folder / 'config.json'}: text_config is no object")
+    return config, text
 
 
 def _quantization(folder: Path, config: dict[str, Any], text: dict[str, Any]) -> dict[str, Any] | None:

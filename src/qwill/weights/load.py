@@ -35,7 +35,7 @@ def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
 def _open_stored(path: Path, mmproj: Path | None) -> Checkpoint:
     """A model in Ollama's store, by its manifest, whose parameters are its defaults for sampling."""
     stored = read_manifest(path)
-    checkpoint = open_gguf(stored.model, mmproj or stored.vision)
+    checkpoint = open_gguf(stored.model, mmproj or stored.vision, stored.draft_head)
     settings = checkpoint.generation_config | stored.sampling
     if "temperature" in stored.sampling:
         settings.pop("do_sample", None)
