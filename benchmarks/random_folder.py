@@ -3,8 +3,8 @@
     python benchmarks/random_folder.py Qwen3.5-0.8B mlx-4bit FOLDER [--layers N]
 
 `mlx-4bit`: affine groups of 64, routers and shared gates in 8 bits; `fp8-rows`: compressed-tensors' FP8_DYNAMIC, with
-embeddings, head and small projections in BF16. The vocabulary is that of random_checkpoint.py. What such a model says is
-noise.
+embeddings, head and small projections in BF16. The vocabulary is that of random_checkpoint.py. What such a model says
+is noise.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from random_checkpoint import END_OF_TURN, text_shape, vocabulary
 from qwill.convert.safetensors_writer import FolderWriter, StoredTensor
 from qwill.fit.family import family_config
 from qwill.quant.types import TYPES
+from qwill.text.tokenizer import SPLIT_PATTERN
 from qwill.weights.random_blocks import random_blocks
 from qwill.weights.shapes import TensorShape, text_shapes
 
-SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SHARD_BYTES = 5_000_000_000
 PIECE = 1 << 24  # elements drawn together
 GROUP = 64
@@ -123,7 +123,7 @@ def tokenizer(size: int) -> bytes:
     ]  # fmt: skip
     plain = {token: number for number, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind == 1}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    split = {"type": "Split", "pattern": {"Regex": SPLIT}, "behavior": "Isolated", "invert": False}
+    split = {"type": "Split", "pattern": {"Regex": SPLIT_PATTERN}, "behavior": "Isolated", "invert": False}
     return json.dumps(
         {
             "version": "1.0",
