@@ -18,9 +18,10 @@ import numpy as np
 from random_checkpoint import END_OF_TURN, text_shape, vocabulary
 
 from qwill.convert.safetensors_writer import FolderWriter, StoredTensor
+from qwill.convert.vocabulary import PRE_TOKENIZER
 from qwill.fit.family import family_config
 from qwill.quant.types import TYPES
-from qwill.text.tokenizer import SPLIT_PATTERN
+from qwill.text.tokenizer import SPLIT_PATTERNS
 from qwill.weights.random_blocks import random_blocks
 from qwill.weights.shapes import TensorShape, text_shapes
 
@@ -123,7 +124,12 @@ def tokenizer(size: int) -> bytes:
     ]  # fmt: skip
     plain = {token: number for number, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind == 1}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-    split = {"type": "Split", "pattern": {"Regex": SPLIT_PATTERN}, "behavior": "Isolated", "invert": False}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": SPLIT_PATTERNS[PRE_TOKENIZER]},
+        "behavior": "Isolated",
+        "invert": False,
+    }
     return json.dumps(
         {
             "version": "1.0",
