@@ -161,6 +161,11 @@ def test_the_command_line(store: Path, pair: tuple[bytes, bytes], capsys: pytest
     assert by_name(open_checkpoint(Path("out.gguf")).tensors)["mtp.fc.weight"].type.name == "Q8_0"
 
 
+def test_nothing_is_pulled(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "ollama:qwen3.5:4b"]) == 2
+    assert "read where they lie; get it with: ollama pull qwen3.5:4b" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def whole(pair: tuple[bytes, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return put_model(tmp_path_factory.mktemp("fuzz"), "a:b", [("model", pair[0]), ("params", b'{"top_k": 7}')])

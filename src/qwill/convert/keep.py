@@ -32,7 +32,7 @@ def with_factors(tensors: Sequence[SourceTensor], types: dict[str, TensorType]) 
     result = []
     for tensor in tensors:
         result.append(tensor)
-        if tensor.scales is None or tensor.type is not TYPES["NVFP4"] or types[tensor.name] is not TYPES["NVFP4"]:
+        if tensor.scales is None or types[tensor.name] is not TYPES["NVFP4"] or not tensor.can_copy(TYPES["NVFP4"]):
             continue
         factors = np.array([part.flat[0] for part in tensor.scales], np.float32)
         name = tensor.name.removesuffix("weight") + "scale"

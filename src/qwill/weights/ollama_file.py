@@ -96,7 +96,8 @@ def _with_draft_head(file: GgufFile, tensors: dict[str, RawTensor]) -> GgufFile:
     encoded = {key: value for key, value in file.encoded.items() if key in metadata}
     head = [raw for name, raw in file.tensors.items() if name.startswith("mtp.")]
     layers = metadata.get(f"{prefix}.block_count")
-    if head and type(layers) is int and not metadata.get(f"{prefix}.nextn_predict_layers"):
+    drafting = metadata.get(f"{prefix}.nextn_predict_layers", 0)
+    if head and type(layers) is int and type(drafting) is int and not drafting and layers + 1 < 1 << 32:
         for raw in _draft_tensors(head, layers, tensors):
             tensors[raw.name] = _gate_row(raw)
         for key, count in ((f"{prefix}.block_count", layers + 1), (f"{prefix}.nextn_predict_layers", 1)):
