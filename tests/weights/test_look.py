@@ -175,9 +175,14 @@ def test_a_folder_that_cannot_be_run(hub: Hub, files: dict[str, bytes], says: st
 
 
 def test_a_folder_that_can(hub: Hub) -> None:
-    for config in ({}, {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}):
+    mlx = {"group_size": 64, "bits": 4, "mode": "affine"}
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    configs: list[dict[str, object]] = [
+        {}, {"quantization_config": fp8}, {"quantization": mlx, "quantization_config": mlx},
+    ]  # fmt: skip
+    for number, config in enumerate(configs):
         hub.repositories["o/m"] = folder(**config)
-        hub.commit = str(len(config)) * 40
+        hub.commit = str(number) * 40
         assert [file.name for file in plan("o/m").files] == ["model.safetensors", "config.json"]
 
 
