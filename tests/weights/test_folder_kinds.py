@@ -93,6 +93,8 @@ def test_an_adapter_given_as_a_model(tmp_path: Path) -> None:
     edit_json(tmp_path / "adapter_config.json", base_model_name_or_path="a\nb")
     refused(tmp_path, "trained on and --lora")
     tiny_config().save_pretrained(tmp_path)  # some trainers save it beside the adapter
+    refused(tmp_path, words[0])
+    (tmp_path / "adapter_config.json").unlink()
     refused(tmp_path, "adapter_model.safetensors: is a LoRA adapter, and there is no model beside it")
 
 

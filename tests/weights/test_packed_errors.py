@@ -81,7 +81,7 @@ BROKEN: list[tuple[packers.Packer, dict[str, Any], dict[str, torch.Tensor | None
     (packers.nvfp4(), MODELOPT, {".weight_scale_2": ONES(1) * torch.nan}, "is nan, expected"),
     (packers.nvfp4(), MODELOPT, {".weight_scale": ONES(64, 7).to(torch.float8_e4m3fn)}, r"needs \[64, 8\]"),
     (packers.nvfp4(), MODELOPT, {".weight_scale": (-ONES(64, 8)).to(torch.float8_e4m3fn)}, "negative or NaN"),
-    (packers.nvfp4(), MODELOPT, {".weight_scale": ONES(64, 8)}, "expected F8_E4M3"),
+    (packers.nvfp4(), MODELOPT, {".weight_scale": whole(64, 8)}, "expected F8_E4M3"),
     (packers.nvfp4(), MODELOPT, {".weight": None}, r"o_proj\.weight beside it"),
     (packers.nvfp4(), MODELOPT, {".pre_quant_scale": ONES(127)}, "no finite factor for each of 128 columns"),
     (packers.nvfp4(), MODELOPT, {".pre_quant_scale": ONES(128) * torch.inf}, "no finite factor for each of 128"),

@@ -19,6 +19,7 @@ from qwill.weights.packed.tensors import split_packed
 from qwill.weights.recommended import with_recommended
 from qwill.weights.rope_settings import rope_settings
 from qwill.weights.safetensors import read_folder
+from qwill.weights.shards import ADAPTERS
 from qwill.weights.tensor import TensorSet
 
 log = logging.getLogger("qwill")
@@ -62,7 +63,7 @@ def _check_vocabulary(tensors: TensorSet, text: dict[str, Any]) -> None:
     table, said = tensors.peek(EMBEDDINGS), text.get("vocab_size")
     if table.shape[0] != said:
         raise CheckpointError(
-            f"{table.source}: {EMBEDDINGS} has {table.shape[0]} rows, config.json says vocab_size {said}; write"
+            f"{table.source}: {EMBEDDINGS} has {table.shape[0]} rows, config.json says vocab_size {said!r}; write"
             f" {table.shape[0]} there if the tensors are right, or download the model again"
         )
 
@@ -92,7 +93,8 @@ def check_configuration(folder: Path) -> None:
 
 def _configuration(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json, and of it what says of the language model."""
-    if (folder / ADAPTER_CONFIG).is_file() and not any(folder.glob("model*.safetensors")):
+    weights = [file for file in folder.glob("*.safetensors") if not file.name.startswith(ADAPTERS)]
+    if (folder / ADAPTER_CONFIG).is_file() and not weights:
         raise an_adapter(folder)
     if not (folder / "config.json").is_file():
         raise no_model(folder)

@@ -8,7 +8,7 @@ from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folder import open_folder
 from qwill.weights.folder_kinds import an_adapter, is_adapter_file
 from qwill.weights.gguf_model import open_gguf
-from qwill.weights.ollama_store import is_manifest, read_manifest
+from qwill.weights.ollama_store import is_manifest, read_manifest, vision_of_blob
 
 
 def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
@@ -29,7 +29,7 @@ def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
         raise an_adapter(path.parent)
     if path.suffix in (".safetensors", ".json"):
         raise CheckpointError(f"{path}: give the folder that holds it, with its config.json: {path.parent}")
-    return open_gguf(path, mmproj)
+    return open_gguf(path, mmproj or vision_of_blob(path))
 
 
 def _open_stored(path: Path, mmproj: Path | None) -> Checkpoint:

@@ -9,7 +9,6 @@ from qwill.weights.foreign import foreign_content
 OLDEST_VERSION, NEWEST_VERSION = 2, 3
 _GGML = "a GGML file of 2023, which no program reads any more"
 _OTHER_FILES = {
-    b"PK": "an archive (zip, or a checkpoint of PyTorch)",
     b"lmgg": _GGML,
     b"fmgg": _GGML,
     b"tjgg": _GGML,

@@ -125,8 +125,10 @@ def read_index(index: Path) -> dict[str, str]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
         raise CheckpointError(f"{index}: has no weight_map from tensors to files")
-    for file in places.values():
-        if Path(file).name != file:
+    for name, file in places.items():
+        if not name.isprintable():
+            raise CheckpointError(f"{index}: names a tensor {name!r}; the index is damaged, download it again")
+        if Path(file).name != file or not file.isprintable():
             raise CheckpointError(f"{index}: shard {file!r} is not a plain file name")
     return places
 
