@@ -91,6 +91,23 @@ struct MoeArgs {
     const float* shared_gate;  // [hidden], or null: the shared expert counts in full
 };
 
+// What an adapter adds to rows `first` to `last` - 1 of a projection: scale b (a x). Both are F32 matrices.
+struct LowRankPart {
+    const Weight *a, *b;  // [rank, columns], [rows, rank]
+    float scale;
+    int64_t first, last;
+    float* out;  // [tokens, rows]; no other part adds to the same rows of it
+};
+
+// Parts of the same x; those of the same rows stand side by side.
+struct LowRankArgs {
+    const float* x;     // [tokens, columns]
+    const float* norm;  // as in LinearArgs
+    float eps;
+    const LowRankPart* parts;
+    int64_t count;
+};
+
 // gate = silu(gate) * up
 struct SiluProductArgs {
     float* gate;      // [tokens, width]
@@ -113,6 +130,7 @@ struct LinearKernels {
     void (*linear)(const LinearArgs&, ThreadPool&, Workspace&);
     void (*swiglu)(const SwigluArgs&, ThreadPool&, Workspace&);
     void (*moe)(const MoeArgs&, ThreadPool&, Workspace&);
+    void (*low_rank)(const LowRankArgs&, ThreadPool&, Workspace&);
     void (*silu_product)(const SiluProductArgs&, ThreadPool&);
     void (*embedding)(const EmbeddingArgs&, ThreadPool&);
     int64_t (*dots)(int64_t rounds, ThreadPool&);  // generic/linear/dots.h

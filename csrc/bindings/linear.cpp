@@ -186,6 +186,28 @@ void moe_add(Cpu& self, const Output2& residual, const Floats1& scale, float eps
     with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.moe(args, self.pool, workspace); });
 }
 
+void low_rank(Cpu& self, const Floats2& x, const std::optional<Floats1>& scale, float eps,
+              const std::vector<const PackedWeight*>& a, const std::vector<const PackedWeight*>& b,
+              const std::vector<Output2>& outs, const std::vector<int64_t>& firsts, const std::vector<int64_t>& lasts,
+              const std::vector<float>& scales) {
+    const size_t count = a.size();
+    require(count > 0 && b.size() == count && outs.size() == count && firsts.size() == count && lasts.size() == count &&
+                scales.size() == count,
+            "low_rank: as many of each");
+    require(!scale || has_shape(*scale, {dim(x, 1)}), "low_rank: the norm's scale has the wrong length");
+    std::vector<LowRankPart> parts;
+    for (size_t i = 0; i < count; ++i) {
+        require_matrix(*b[i], a[i]->weight.rows, dim(outs[i], 1));
+        require_matrix(*a[i], dim(x, 1), a[i]->weight.rows);
+        require(a[i]->type == "F32" && b[i]->type == "F32", "low_rank: the matrices are F32");
+        require(dim(outs[i], 0) == dim(x, 0) && firsts[i] >= 0 && firsts[i] < lasts[i] && lasts[i] <= dim(x, 0),
+                "low_rank: rows that are none");
+        parts.push_back({&a[i]->weight, &b[i]->weight, scales[i], firsts[i], lasts[i], outs[i].data()});
+    }
+    const LowRankArgs args{x.data(), scale ? scale->data() : nullptr, eps, parts.data(), static_cast<int64_t>(count)};
+    with_workspace(self, [&](Workspace& workspace) { self.kernels->linear.low_rank(args, self.pool, workspace); });
+}
+
 void silu_product(Cpu& self, const Output2& gate, const Floats2& up) {
     require(has_shape(up, {dim(gate, 0), dim(gate, 1)}), "silu_product: gate and up differ in shape");
     const SiluProductArgs args{gate.data(), up.data(), dim(gate, 0), dim(gate, 1)};
@@ -201,11 +223,15 @@ std::unique_ptr<PackedWeight> expert_of(const PackedWeight& all, int64_t number)
     auto expert = std::make_unique<PackedWeight>();
     expert->type = all.type;
     expert->packed = true;
-    expert->weight = {weight.type, weight.rows, weight.columns, 1, weight.panel_bytes, {weight.parts[static_cast<size_t>(number)]},
-                      {}, weight.storage};
-    const auto scales = static_cast<int64_t>(weight.scales.size()) / weight.experts;
-    const auto first = weight.scales.begin() + number * scales;
-    expert->weight.scales.assign(first, first + scales);
+    Weight& own = expert->weight;
+    own = {weight.type, weight.rows, weight.columns, 1, weight.panel_bytes, {weight.parts[static_cast<size_t>(number)]},
+           {}, {}, weight.storage};
+    const auto share = [&](const std::vector<float>& scales, std::vector<float>& out) {
+        const auto size = static_cast<int64_t>(scales.size()) / weight.experts;
+        out.assign(scales.begin() + number * size, scales.begin() + (number + 1) * size);
+    };
+    share(weight.scales, own.scales);
+    share(weight.row_scales, own.row_scales);
     return expert;
 }
 
@@ -241,6 +267,8 @@ void bind_linear(nb::module_& m, nb::class_<Cpu>& cpu) {
         .def("swiglu_add", swiglu_add)
         .def("moe_add", moe_add, nb::arg("residual"), nb::arg("scale"), nb::arg("eps"), nb::arg("router"), nb::arg("top_k"),
              nb::arg("gate"), nb::arg("up"), nb::arg("down"), nb::arg("shared"), nb::arg("shared_gate").none())
+        .def("low_rank", low_rank, nb::arg("x"), nb::arg("scale").none(), nb::arg("eps"), nb::arg("a"), nb::arg("b"),
+             nb::arg("outs"), nb::arg("firsts"), nb::arg("lasts"), nb::arg("scales"))
         .def("silu_product", silu_product)
         .def("embedding", embedding)
         .def("dots", [](Cpu& self, int64_t rounds) {

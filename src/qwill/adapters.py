@@ -1,76 +1,20 @@
 """The adapters that an `LLM` is given: those that change all its answers, and those that a request asks for by name."""
 
-import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from qwill.errors import InvalidArgument, UnsupportedModel
-from qwill.model.adapters import EMBEDDINGS, HEAD, NOTHING, Applied, LoadedAdapter
+from qwill.model.adapters import NOTHING, Applied, LoadedAdapter
 from qwill.ops import Operations
 from qwill.weights.adapters.adapter import Adapter
 from qwill.weights.adapters.load import open_adapter
+from qwill.weights.adapters.replaced import with_replaced
+from qwill.weights.adapters.spec import Given, Spec, check_scale, read_specs
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.tensor import Tensor, TensorSet
 
-# One adapter or several, each PATH[=scale] or NAME=PATH[=scale]; or paths by their names.
-Given = str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None
 # What a request asks for: an adapter's name, or names with scales, which come on top of what changes all answers; or
 # scales by numbers, in the order in which they were given, which are all that changes its own.
 Asked = str | Mapping[str, float] | Mapping[int, float] | None
-
-MOST_SCALE = 1e6
-_SCALE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """An adapter as an option names it. `name`: by which requests ask for it; None: it changes all answers."""
-
-    path: Path
-    scale: float = 1.0
-    name: str | None = None
-
-
-def read_spec(text: str) -> Spec:
-    """Reads PATH[=scale] or NAME=PATH[=scale]; what is a path as it stands is one. Raises InvalidArgument."""
-    if Path(text).expanduser().exists():
-        return Spec(Path(text).expanduser())
-    rest, found, last = text.rpartition("=")
-    scale = 1.0
-    if found and _SCALE.fullmatch(last):
-        scale, text = check_scale(text, float(last)), rest
-    name, found, path = text.partition("=")
-    if not found or Path(text).expanduser().exists():
-        name, path = "", text
-    if not path or (found and not name and not Path(text).exists()):
-        raise InvalidArgument(f"lora {text}: is no adapter; give PATH, PATH=scale or NAME=PATH=scale")
-    return Spec(Path(path).expanduser(), scale, name or None)
-
-
-def check_scale(what: str, scale: Any) -> float:
-    """A scale. Raises InvalidArgument."""
-    sound = isinstance(scale, int | float) and not isinstance(scale, bool) and abs(scale) <= MOST_SCALE
-    if not sound or math.isnan(scale):
-        raise InvalidArgument(f"lora {what}: the scale must be a number from -1e6 to 1e6, not {scale!r}")
-    return float(scale)
-
-
-def read_specs(given: Given) -> list[Spec]:
-    """All adapters of an option. Raises InvalidArgument, also for a name that is given twice."""
-    if given is None:
-        return []
-    if isinstance(given, Mapping):
-        specs = [replace(read_spec(str(path)), name=name) for name, path in given.items()]
-    else:
-        specs = [read_spec(str(text)) for text in ([given] if isinstance(given, str | Path) else given)]
-    names = [spec.name for spec in specs if spec.name is not None]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidArgument(f"lora: two adapters are called {name}; give them different names")
-    return specs
 
 
 class Adapters:
@@ -131,37 +75,6 @@ class Adapters:
                 own = None if spec.name is None else scales[spec.name]
                 parts.append((adapter, spec.scale if own is None else float(own)))
         return Applied(tuple(parts))
-
-
-def with_replaced(checkpoint: Checkpoint, adapters: Sequence[Adapter]) -> Checkpoint:
-    """The checkpoint with the tensors that adapters put in place of its own, and with their vocabulary where it grew.
-
-    Raises InvalidArgument when two adapters replace the same.
-    """
-    replaced: dict[str, Tensor] = {}
-    for adapter in adapters:
-        for name, tensor in adapter.replaced.items():
-            if name in replaced:
-                raise InvalidArgument(f"{tensor.source}: {replaced[name].source} replaces {name} too; take one of them")
-            replaced[name] = tensor
-    if not replaced:
-        return checkpoint
-    embeddings = checkpoint.tensors.peek(EMBEDDINGS)
-    table = replaced.get(EMBEDDINGS, embeddings)
-    if HEAD not in checkpoint.tensors and HEAD not in replaced and table.shape == embeddings.shape:
-        # Trained embeddings are no longer tied to the head, which stays.
-        replaced[HEAD] = replace(embeddings, name=HEAD)
-    config = checkpoint.config
-    if table.shape != embeddings.shape:
-        text = config.get("text_config", config) | {"vocab_size": table.shape[0]}
-        config = config | {"text_config": text} if "text_config" in config else text
-    head = replaced.get(HEAD) or (checkpoint.tensors.peek(HEAD) if HEAD in checkpoint.tensors else table)
-    if head.shape != table.shape:
-        raise UnsupportedModel(f"{table.source}: has shape {list(table.shape)} and the head {list(head.shape)}")
-    tensors = {tensor.name: tensor for tensor in checkpoint.tensors} | replaced
-    tokenizer = next((adapter.tokenizer_json for adapter in adapters if adapter.tokenizer_json is not None), None)
-    grown: dict[str, Any] = {} if tokenizer is None else {"tokenizer_json": tokenizer, "vocabulary": None}
-    return replace(checkpoint, config=config, tensors=TensorSet(tensors, checkpoint.tensors.source), **grown)
 
 
 def _check_supported(spec: Spec, adapter: Adapter) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from qwill import options
-from qwill.adapters import Adapters, Asked, Given
+from qwill.adapters import Adapters, Asked
 from qwill.answer import Answer, Completion, StreamDelta
 from qwill.effort import VARIABLE as EFFORT
 from qwill.effort import budget
@@ -32,6 +32,7 @@ from qwill.progress import answers_bar, report_to
 from qwill.prompt import ChatPrompt, Message, PromptBuilder, PromptOptions, with_data_addresses
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
+from qwill.weights.adapters.spec import Given
 from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.fingerprint import fingerprint
 from qwill.weights.hub import resolve_model
@@ -447,12 +448,16 @@ def _path(name: str | None) -> Path | None:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
+    rows = checkpoint.tensors.peek("embed_tokens.weight").shape[0]
     if checkpoint.tokenizer_json is not None:
-        return Tokenizer.from_file(checkpoint.tokenizer_json)
+        tokenizer = Tokenizer.from_file(checkpoint.tokenizer_json)
+        tokenizer.check_rows(rows, checkpoint.tokenizer_json)
+        return tokenizer
     if checkpoint.vocabulary is None:
         return None
     words = checkpoint.vocabulary
     tokenizer = Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types, words.pre)
+    tokenizer.check_rows(rows, checkpoint.path)
     words.give_back()
     return tokenizer
 

@@ -139,10 +139,13 @@ def test_mlx_lm(recipe: str, moe: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moe", [False, True], ids=["dense", "mixture"])
-@pytest.mark.parametrize("recipe", ["not quantized", "default", "mxfp4"])
+@pytest.mark.parametrize("recipe", ["not quantized", "default", "affine 6 32", "mxfp4", "nvfp4", "mxfp8"])
 def test_mlx_vlm(recipe: str, moe: bool, tmp_path: Path) -> None:
     """With its vision tower, some of whose columns are in whole groups."""
     options, types = RECIPES[recipe]
+    if "q_mode" in options:  # by which mlx-vlm does not choose them
+        group, bits = {"mxfp4": (32, 4), "nvfp4": (16, 4), "mxfp8": (32, 8)}[recipe]
+        options = options | {"q_group_size": group, "q_bits": bits}
     folder, values, _ = converted(tmp_path, "vlm", options, moe)
     found = check_values(folder, values)
     assert types <= found

@@ -7,7 +7,7 @@ from qwill.errors import InvalidArgument
 
 MODEL_HELP = (
     "nothing: the built-in demonstration model; a folder or .gguf file; an alias such as qwen3.5:0.8b-q4_k_m;"
-    " or org/name[:QUANT] of the hub"
+    " org/name[:QUANT] of the hub, or a link to it; or ollama:NAME, what Ollama has here"
 )
 
 
@@ -29,7 +29,7 @@ def add_lora_argument(group: "argparse._ArgumentGroup") -> None:
 
 def unnamed(texts: list[str]) -> list[str]:
     """Adapters of a verb whose answers ask for none by name. Raises InvalidArgument for one that has a name."""
-    from qwill.adapters import read_specs
+    from qwill.weights.adapters.spec import read_specs
 
     for spec in read_specs(texts):
         if spec.name is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwill.cli.loading import LoadingBar
-from qwill.cli.options import at_least_one, human_bytes
+from qwill.cli.options import at_least_one, human_bytes, unnamed
 from qwill.errors import InvalidArgument, ModelNotFound
 from qwill.progress import report_to
 from qwill.quant.recipes import Recipe, load_recipe, names
@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--recipe", metavar="FILE", help="types by rules of your own, in TOML")
     what.add_argument("--imatrix", metavar="FILE", help="what qwill imatrix gathered: smaller errors where they matter")
     what.add_argument("--mmproj", action="store_true", help="the vision tower's file; F16 unless --type says otherwise")
+    what.add_argument(
+        "--lora", action="append", default=[], metavar="PATH[=SCALE]", help="merge this adapter; may be repeated"
+    )
     what.add_argument("--no-mtp", action="store_true", help="leave the draft head out")
     what.add_argument("--split-max-size", type=size, metavar="SIZE", help="in parts of at most SIZE: 40G, 500M")
     how = parser.add_argument_group("how")
@@ -69,6 +72,8 @@ def execute(arguments: argparse.Namespace) -> None:
     if (arguments.type or "").upper() == FP8:
         _make_folder(arguments, member)
     elif member is not None:
+        if arguments.lora:
+            raise InvalidArgument("--lora merges into a model that is here; give its path")
         _tell_of_member(arguments, member)
     else:
         _make_file(arguments)
@@ -81,10 +86,11 @@ def _make_file(arguments: argparse.Namespace) -> None:
     if target.suffix != SUFFIX:
         raise InvalidArgument(f"{target}: is to be a GGUF file; let its name end in {SUFFIX}")
     if arguments.mmproj:
-        conversion = plan_vision(source, _vision_type(arguments))
+        conversion = plan_vision(source, _vision_type(arguments), _adapters(arguments))
     else:
         recipe = None if _keeps(arguments) else _recipe(arguments)
-        conversion = plan_model(source, recipe, _importance(arguments), not arguments.no_mtp)
+        draft_head = not arguments.no_mtp
+        conversion = plan_model(source, recipe, _importance(arguments), draft_head, _adapters(arguments))
     needy = badly_needs_importance(conversion)
     if needy:
         print(
@@ -105,7 +111,7 @@ def _make_file(arguments: argparse.Namespace) -> None:
 def _make_folder(arguments: argparse.Namespace, member: str | None) -> None:
     from qwill.convert.fp8 import SHARD_BYTES, plan_fp8, planned_bytes, write_fp8
 
-    _refuse(arguments, f"--type {FP8}", "imatrix", "mmproj", "no_mtp", "force")
+    _refuse(arguments, f"--type {FP8}", "imatrix", "mmproj", "no_mtp", "force", "lora")
     if member is not None:
         from qwill.fit.family import family_config
 
@@ -173,6 +179,14 @@ def _vision_type(arguments: argparse.Namespace) -> str:
     if wanted not in VISION_FILE_TYPES:
         raise InvalidArgument(f"{wanted}: vision files are of type {', '.join(VISION_FILE_TYPES)}; choose one of them")
     return str(wanted)
+
+
+def _adapters(arguments: argparse.Namespace) -> "list[tuple[Path, float]]":
+    """Paths with their scales. Raises InvalidArgument."""
+    from qwill.weights.adapters.spec import read_specs
+
+    specs = read_specs(unnamed(arguments.lora))
+    return [(spec.path, spec.scale) for spec in specs]
 
 
 def _importance(arguments: argparse.Namespace) -> "Importance | None":

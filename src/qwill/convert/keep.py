@@ -13,13 +13,14 @@ def kept_types(tensors: Sequence[SourceTensor], float_types: Mapping[str, Tensor
     """The type of each tensor: its own, or F32 where that has no smaller form in the order of a GGUF file.
 
     `float_types` are those that an unquantized file has: what is F32 there is so here, since readers expect it. Raises
-    UnsupportedModel for FP8, of which GGUF has no type.
+    UnsupportedModel for a type that GGUF does not have, such as FP8, where it is not F32 there.
     """
     types = {}
     for tensor in tensors:
-        if tensor.type.gguf_id is None:
+        foreign = tensor.type.gguf_id is None
+        floats = float_types[tensor.name] is TYPES["F32"] and (foreign or tensor.type.name in ("F16", "BF16"))
+        if foreign and not floats:
             raise UnsupportedModel(f"{tensor.source}: {tensor.type.name} has no type in GGUF to keep; give --type BF16")
-        floats = float_types[tensor.name] is TYPES["F32"] and tensor.type.name in ("F16", "BF16")
         types[tensor.name] = TYPES["F32"] if floats or not tensor.can_copy(tensor.type) else tensor.type
     return types
 
@@ -32,7 +33,7 @@ def with_factors(tensors: Sequence[SourceTensor], types: dict[str, TensorType]) 
     result = []
     for tensor in tensors:
         result.append(tensor)
-        if tensor.scales is None or tensor.type is not TYPES["NVFP4"] or types[tensor.name] is not TYPES["NVFP4"]:
+        if tensor.scales is None or types[tensor.name] is not TYPES["NVFP4"] or not tensor.can_copy(TYPES["NVFP4"]):
             continue
         factors = np.array([part.flat[0] for part in tensor.scales], np.float32)
         name = tensor.name.removesuffix("weight") + "scale"

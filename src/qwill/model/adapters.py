@@ -13,9 +13,8 @@ from qwill.ops import Operations
 from qwill.quant.types import TYPES
 from qwill.weights.adapters.adapter import Adapter, LowRank
 from qwill.weights.adapters.lengths import Lengths, lengths_of
+from qwill.weights.head import EMBEDDINGS
 from qwill.weights.tensor import Tensor, TensorSet
-
-EMBEDDINGS, HEAD = "embed_tokens.weight", "lm_head.weight"
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,9 @@ class LoadedMatrix:
     b: Any
     bias: np.ndarray | None
     lengths: Lengths | None
-    operations: Operations
 
-    def add(self, low: np.ndarray, out: np.ndarray, scale: float) -> None:
-        """out [tokens, rows] becomes what the changed matrix gives; low [tokens, rank] is a's part, changed too."""
-        if scale != 1:
-            low *= np.float32(scale)
-        self.operations.linear_add(low, self.b, out)
+    def finish(self, out: np.ndarray, scale: float) -> None:
+        """out [tokens, rows], to which the low-rank part is added, becomes what the changed matrix gives."""
         if self.bias is not None:
             out += self.bias * np.float32(scale)
         if self.lengths is not None:
@@ -94,7 +89,7 @@ class LoadedAdapter:
                 self.embeddings = LoadedEmbeddings(matrix, packed, lengths(name, matrix))
                 continue
             a, b = pack(name, matrix.a, matrix.source), pack(name, matrix.b, matrix.source)
-            self.matrices[name] = LoadedMatrix(a, b, matrix.bias, lengths(name, matrix), operations)
+            self.matrices[name] = LoadedMatrix(a, b, matrix.bias, lengths(name, matrix))
         self.rows = {
             name: LoadedRows(rows.ids, rows.values, pack(name, rows.values, rows.source))
             for name, rows in adapter.rows.items()

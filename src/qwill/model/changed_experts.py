@@ -29,14 +29,14 @@ class SharedExpert:
 
         def product(x: np.ndarray, number: int) -> np.ndarray:
             out = ops.linear(x, self._weights[number])
-            add_low_rank(ops, self.names[number], x, out, spans)
+            add_low_rank(ops, [self.names[number]], x, [out], spans)
             return out
 
         inner = product(normed, 0)
         ops.silu_product(inner, product(normed, 1))
         # One row's sum at a time, so that other rows make no difference.
         opened = (normed * self._gate).sum(axis=1, keepdims=True)
-        add_low_rank(ops, self.gate_name, normed, opened, spans)
+        add_low_rank(ops, [self.gate_name], normed, [opened], spans)
         return sigmoid(opened) * product(inner, 2)
 
 
@@ -56,7 +56,7 @@ class RoutedExperts:
         """normed [tokens, hidden] → [tokens, hidden]. A token's sum runs over its experts in ascending order."""
         ops = self._operations
         logits = ops.linear(normed, self._router)
-        add_low_rank(ops, self.router_name, normed, logits, [Span(0, len(normed), applied)])
+        add_low_rank(ops, [self.router_name], normed, [logits], [Span(0, len(normed), applied)])
         experts, weights = route(logits, self._top_k)
         out = np.zeros_like(normed)
         for expert in np.unique(experts):

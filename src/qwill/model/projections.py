@@ -27,19 +27,8 @@ class Projections:
     def __call__(self, hidden: np.ndarray, adapted: Sequence[Span]) -> list[np.ndarray]:
         """hidden [tokens, hidden_size] → [tokens, rows] of each matrix."""
         ops = self._operations
-        outs = ops.norm_linear(hidden, self._norm, self._eps, self.weights)
-        for span in adapted:
-            for adapter, scale in span.applied.parts:
-                found = [
-                    (out[span.rows], adapter.matrices[name])
-                    for name, out in zip(self.names, outs, strict=True)
-                    if name in adapter.matrices
-                ]
-                if not found:
-                    continue
-                lows = ops.norm_linear(hidden[span.rows], self._norm, self._eps, [matrix.a for _, matrix in found])
-                for low, (out, matrix) in zip(lows, found, strict=True):
-                    matrix.add(low, out, scale)
+        outs: list[np.ndarray] = ops.norm_linear(hidden, self._norm, self._eps, self.weights)
+        add_low_rank(ops, self.names, hidden, outs, adapted, self._norm, self._eps)
         return outs
 
 
@@ -62,17 +51,35 @@ class OutputProjection:
     def product(self, x: np.ndarray, adapted: Sequence[Span]) -> np.ndarray:
         """x Wᵀ [tokens, rows]."""
         out = self._operations.linear(x, self.weight)
-        add_low_rank(self._operations, self.name, x, out, adapted)
+        add_low_rank(self._operations, [self.name], x, [out], adapted)
         return out
 
 
-def add_low_rank(operations: Operations, name: str, x: np.ndarray, out: np.ndarray, adapted: Sequence[Span]) -> None:
-    """out [tokens, rows], the products of x [tokens, columns] with a matrix, become those with the changed one."""
-    for span in adapted:
-        for adapter, scale in span.applied.parts:
-            matrix = adapter.matrices.get(name)
-            if matrix is not None:
-                matrix.add(operations.linear(x[span.rows], matrix.a), out[span.rows], scale)
+def add_low_rank(
+    operations: Operations, names: Sequence[str], x: np.ndarray, outs: Sequence[np.ndarray], adapted: Sequence[Span],
+    norm: np.ndarray | None = None, eps: float = 0.0,
+) -> None:  # fmt: skip
+    """outs [tokens, rows of each], the products of x [tokens, columns] with matrices, behind a norm if there is one,
+    become those with the changed ones.
+    """
+    turns = max((len(span.applied.parts) for span in adapted), default=0)
+    for turn in range(turns):  # one adapter after the other: each adds to what those before it made
+        parts, unfinished = [], []
+        for span in adapted:
+            if turn >= len(span.applied.parts):
+                continue
+            adapter, scale = span.applied.parts[turn]
+            for name, out in zip(names, outs, strict=True):
+                matrix = adapter.matrices.get(name)
+                if matrix is None:
+                    continue
+                parts.append((matrix.a, matrix.b, out, span.first, span.last, scale))
+                if matrix.bias is not None or matrix.lengths is not None:
+                    unfinished.append((matrix, out[span.rows], scale))
+        if parts:
+            operations.low_rank_add(x, norm, eps, parts)
+        for matrix, out, scale in unfinished:
+            matrix.finish(out, scale)
 
 
 def is_changed(names: Sequence[str], adapted: Sequence[Span]) -> bool:

@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from qwill.model.adapters import EMBEDDINGS, HEAD, Span
+from qwill.model.adapters import Span
 from qwill.model.attention import GatedAttention
 from qwill.model.batch import Batch, Cache
 from qwill.model.config import TextConfig
 from qwill.model.feed_forward import feed_forward
 from qwill.model.gated_delta import GatedDeltaNet
 from qwill.model.loader import Loader
+from qwill.model.projections import add_low_rank
 from qwill.model.rope import TextRope
+from qwill.weights.head import EMBEDDINGS, HEAD
 
 LARGE_VOCABULARY = 32_768
 ADDED_TOKENS = 320  # the family's 33, and the padding of 243 behind them
@@ -77,12 +79,11 @@ class TextModel:
         """Logits [rows, vocab] f32 of hidden states [rows, hidden_size] after the final norm."""
         logits = self._operations.linear(hidden, self._head)
         for span in adapted:
-            for adapter, scale in span.applied.parts:
-                tokens, matrix = adapter.rows.get(HEAD), adapter.matrices.get(HEAD)
+            for adapter, _ in span.applied.parts:
+                tokens = adapter.rows.get(HEAD)
                 if tokens is not None:
                     logits[span.rows, tokens.ids] = self._operations.linear(hidden[span.rows], tokens.packed)
-                if matrix is not None:
-                    matrix.add(self._operations.linear(hidden[span.rows], matrix.a), logits[span.rows], scale)
+        add_low_rank(self._operations, [HEAD], hidden, [logits], adapted)
         return logits
 
     def draft_logits(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

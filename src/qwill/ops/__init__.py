@@ -29,6 +29,7 @@ class Operations:
     norm_linear: Callable[..., list[Array]]
     swiglu_add: Callable[..., None]
     silu_product: Callable[..., None]
+    low_rank_add: Callable[..., None]
     moe_add: Callable[..., None]
     embedding: Callable[..., Array]
     rms_norm: Callable[..., Array]
@@ -58,6 +59,7 @@ def reference_operations() -> Operations:
         norm_linear=linear.norm_linear,
         swiglu_add=linear.swiglu_add,
         silu_product=linear.silu_product,
+        low_rank_add=linear.low_rank_add,
         moe_add=moe_add,
         embedding=embedding,
         rms_norm=rms_norm,
@@ -101,6 +103,7 @@ def native_operations(threads: int, isa: str = "") -> Operations:
         norm_linear=partial(linear.norm_linear, cpu),
         swiglu_add=partial(linear.swiglu_add, cpu),
         silu_product=partial(linear.silu_product, cpu),
+        low_rank_add=partial(linear.low_rank_add, cpu),
         moe_add=partial(moe.moe_add, cpu),
         embedding=partial(embedding.embedding, cpu),
         rms_norm=partial(norm.rms_norm, cpu),

@@ -84,3 +84,15 @@ def swiglu_add(
 def silu_product(cpu: Cpu, gate: np.ndarray, up: np.ndarray) -> None:
     """gate = silu(gate) * up, in place, with the bits that `swiglu_add` has there. gate and up [tokens, width] f32."""
     cpu.silu_product(gate, up)
+
+
+def low_rank_add(
+    cpu: Cpu,
+    x: np.ndarray,
+    scale: np.ndarray | None,
+    eps: float,
+    parts: Sequence[tuple[Weight, Weight, np.ndarray, int, int, float]],
+) -> None:
+    """out[first:last] += factor * b (a n[first:last]) for each part (a, b, out, first, last, factor), in two jobs."""
+    a, b, outs, firsts, lasts, factors = zip(*parts, strict=True)
+    cpu.low_rank(x, scale, eps, a, b, outs, firsts, lasts, factors)

@@ -92,3 +92,19 @@ def swiglu_add(
 def silu_product(gate: np.ndarray, up: np.ndarray) -> None:
     """gate = silu(gate) * up, in place. gate and up [tokens, width] f32."""
     gate[:] = silu(gate) * up
+
+
+def low_rank_add(
+    x: np.ndarray,
+    scale: np.ndarray | None,
+    eps: float,
+    parts: Sequence[tuple[ReferenceWeight, ReferenceWeight, np.ndarray, int, int, float]],
+) -> None:
+    """out[first:last] += factor * b (a n[first:last]) for each part (a, b, out, first, last, factor), in place.
+
+    x [tokens, cols], n = rms_norm(x), or x where there is no scale; a [rank, cols] and b [rows, rank] F32 matrices; out
+    [tokens, rows]. Parts of the same rows stand side by side; no two add to the same rows of the same out.
+    """
+    n = x if scale is None else rms_norm(x, scale, eps)
+    for a, b, out, first, last, factor in parts:
+        out[first:last] += linear(linear(n[first:last], a) * np.float32(factor), b)

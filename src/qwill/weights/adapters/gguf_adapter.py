@@ -12,6 +12,7 @@ from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES
 from qwill.weights.adapters.adapter import LowRank
 from qwill.weights.gguf import GgufFile
+from qwill.weights.head import EMBEDDINGS
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import Kind, Place, place_gguf
 
@@ -80,7 +81,7 @@ def _place(raw: RawTensor, name: str, layers: int) -> Place:
 
 def _matrix(place: Place, first: RawTensor, last: RawTensor, alpha: float) -> LowRank:
     a, b = _array(first), _array(last)
-    if place.name == "embed_tokens.weight" and a.ndim == b.ndim == 2:
+    if place.name == EMBEDDINGS and a.ndim == b.ndim == 2:
         a, b = b.T, a  # [rank, hidden] and [tokens, rank]
     if a.ndim != b.ndim or a.ndim not in (2, 3) or a.shape[-2] != b.shape[-1] or a.shape[:-2] != b.shape[:-2]:
         raise CheckpointError(f"{first.source}: the pair has shapes {list(first.shape)} and {list(last.shape)}")

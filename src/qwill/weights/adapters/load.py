@@ -16,10 +16,11 @@ from qwill.weights.assemble import assemble_gguf, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import read_gguf
 from qwill.weights.gguf_config import MODEL_TYPES
+from qwill.weights.head import EMBEDDINGS, HEAD, same_values
 from qwill.weights.tensor import Tensor
 from qwill.weights.v_heads import v_head_order
 
-TABLES = ("embed_tokens.weight", "lm_head.weight")
+TABLES = (EMBEDDINGS, HEAD)
 _MEMBER = re.compile(r"qwen-?(3\.\d+)-(\d+(?:\.\d+)?b(?:-a\d+b)?)(-base)?(?![a-z0-9])", re.IGNORECASE)
 log = logging.getLogger("qwill")
 
@@ -45,8 +46,8 @@ def open_adapter(path: Path, checkpoint: Checkpoint) -> Adapter:
 
 def table_shape(checkpoint: Checkpoint, name: str) -> tuple[int, ...] | None:
     """The shape of a tensor of the base; a tied head has that of the embeddings."""
-    if name == "lm_head.weight" and name not in checkpoint.tensors:
-        name = "embed_tokens.weight"
+    if name == HEAD and name not in checkpoint.tensors:
+        name = EMBEDDINGS
     return checkpoint.tensors.peek(name).shape if name in checkpoint.tensors else None
 
 
@@ -57,8 +58,7 @@ def _open_folder(folder: Path, checkpoint: Checkpoint) -> Adapter:
     found = read_peft(folder, shapes)
     replaced = {tensor.name: tensor for tensor in assemble_hf(found.replaced, folder)}
     for tensor in assemble_hf(found.base_tables, folder):
-        # peft keeps the base's tables beside their changes; only those that have grown differ from this model's.
-        if tensor.name in TABLES and tensor.shape != table_shape(checkpoint, tensor.name):
+        if tensor.name in TABLES and not _is_own(tensor, checkpoint):
             replaced[tensor.name] = tensor
     low_rank: Mapping[str, LowRank] = found.low_rank
     if checkpoint.v_heads_tiled:
@@ -74,6 +74,14 @@ def _open_folder(folder: Path, checkpoint: Checkpoint) -> Adapter:
         base=found.config.base,
         tokenizer_json=tokenizer if grown and tokenizer.is_file() else None,
     )
+
+
+def _is_own(table: Tensor, checkpoint: Checkpoint) -> bool:
+    """Whether a table is the model's own: peft keeps the base's beside their changes. A quantized one is as near."""
+    base = checkpoint.tensors.peek(table.name if table.name in checkpoint.tensors else EMBEDDINGS)
+    if table.shape != base.shape:
+        return False
+    return base.type.name not in ("F32", "F16", "BF16") or same_values(table, base)
 
 
 def _open_gguf(path: Path, checkpoint: Checkpoint) -> Adapter:
@@ -124,8 +132,8 @@ def _check_order(replaced: Mapping[str, Tensor], checkpoint: Checkpoint) -> None
 def _tied_rows(rows: Mapping[str, TokenRows], checkpoint: Checkpoint) -> dict[str, TokenRows]:
     """peft stores rows of a tied table once, and they are the head's as well."""
     found = dict(rows)
-    if "lm_head.weight" not in checkpoint.tensors and "embed_tokens.weight" in found:
-        found.setdefault("lm_head.weight", found["embed_tokens.weight"])
+    if HEAD not in checkpoint.tensors and EMBEDDINGS in found:
+        found.setdefault(HEAD, found[EMBEDDINGS])
     return found
 
 
@@ -138,7 +146,7 @@ def _check_shapes(adapter: Adapter, checkpoint: Checkpoint) -> None:
             raise _of_another(matrix.source, name, matrix.shape, base, adapter)
         if matrix.bias is not None and matrix.bias.shape != base[-2:-1]:
             raise _of_another(f"{matrix.source}, bias", name, matrix.bias.shape, base[-2:-1], adapter)
-        length = base[-1:] if name == "embed_tokens.weight" else base[-2:-1]
+        length = base[-1:] if name == EMBEDDINGS else base[-2:-1]
         if matrix.magnitude is not None and matrix.magnitude.shape != length:
             raise _of_another(f"{matrix.source}, magnitude", name, matrix.magnitude.shape, length, adapter)
     for name, rows in adapter.rows.items():
