@@ -17,6 +17,7 @@ from qwill._native import Cpu, Weight, available_isas
 
 from qwill.ops.linear import native
 from qwill.quant.types import TYPES
+from qwill.weights.random_blocks import random_blocks
 from qwill.weights.tensor import Tensor
 
 SHAPES = ((6144, 1024), (1024, 3584), (248320, 1024))
@@ -51,6 +52,8 @@ def random_weight(cpu: Cpu, name: str, rows: int, columns: int) -> Weight:
     blocks = data.reshape(-1, tensor_type.block_bytes)
     if tensor_type.block_elements == 1:
         blocks[:, -1] &= 0x3B  # exponents without infinities
+    elif name.startswith("AFFINE") or name == "MXFP8":
+        data = random_blocks(tensor_type, rows * columns, rng)
     elif name not in ("MXFP4", "NVFP4"):
         for place in HALF_PLACES.get(name, (0,)):
             blocks[:, place : place + 2] = np.array([0.01], np.float16).view(np.uint8)

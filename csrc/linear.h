@@ -21,6 +21,7 @@ struct Weight {
     int64_t panel_bytes = 0;             // 0: not packed, `parts` are rows of blocks that are decoded while multiplying
     std::vector<const uint8_t*> parts;   // one for each expert
     std::vector<float> scales;           // FP8: [experts, ceil(rows / 128), ceil(columns / 128)]
+    std::vector<float> row_scales;       // [experts, panels, 16], zeros behind the last row; or empty: all are 1
     std::shared_ptr<const AlignedBuffer> storage;  // what `parts` point into when packed, shared with what was packed together
 
     int64_t packed_bytes() const { return experts * panels() * panel_bytes; }
@@ -31,7 +32,7 @@ struct PackArgs {
     int type;
     int64_t rows, columns;
     std::vector<const uint8_t*> parts;  // one for each expert, rows of blocks as in the file
-    std::vector<float> scales;          // as in Weight
+    std::vector<float> scales, row_scales;  // as in Weight
     bool mapped;  // parts are mapped files: their pages are given back to the system as soon as they are packed
 };
 

@@ -177,7 +177,7 @@ def mxfp4_experts(weights: torch.Tensor) -> Packed:
 
 
 def fp8(by: str = "tensor", dtype: torch.dtype = torch.float32) -> Packer:
-    """`by`: tensor, channel ([rows, 1]) or block (128 x 128)."""
+    """`by`: tensor, channel ([rows, 1]), block (128 x 128) or modelopt block (the same with two axes more)."""
 
     def pack(weight: torch.Tensor) -> Packed:
         rows, columns = weight.shape
@@ -194,7 +194,21 @@ def fp8(by: str = "tensor", dtype: torch.dtype = torch.float32) -> Packer:
             scale = scale.to(dtype)
             spread = scale.double().repeat_interleave(128, 0)[:rows].repeat_interleave(128, 1)[:, :columns]
         stored = (weight.double() / spread).to(torch.float8_e4m3fn)
+        scale = scale[:, None, :, None] if by == "modelopt block" else scale
         return {".weight": stored, ".weight_scale": scale}, stored.double() * spread
+
+    return pack
+
+
+def mxfp8() -> Packer:
+    """The names of compressed-tensors and modelopt."""
+
+    def pack(weight: torch.Tensor) -> Packed:
+        largest = weight.reshape(len(weight), -1, 32).abs().amax(-1).double()
+        exponent = ((largest / 448).clamp(min=2**-100).log2().ceil() + 127).to(torch.uint8)
+        spread = (2.0 ** (exponent.double() - 127)).repeat_interleave(32, 1)
+        stored = (weight.double() / spread).to(torch.float8_e4m3fn)
+        return {".weight": stored, ".weight_scale": exponent}, stored.double() * spread
 
     return pack
 

@@ -38,12 +38,14 @@ void with_workspace(Cpu& self, const Call& call) {
 }
 
 std::unique_ptr<PackedWeight> plan_weight(const std::string& type, int type_id, std::vector<Bytes> parts, int64_t rows,
-                                          int64_t columns, int64_t row_bytes, const std::vector<Floats2>& scales, bool mapped) {
+                                          int64_t columns, int64_t row_bytes, const std::vector<Floats2>& scales,
+                                          const std::vector<Floats1>& row_scales, bool mapped) {
     require(rows >= 1 && columns >= 1 && !parts.empty(), "the weight is empty");
     require(scales.empty() || scales.size() == parts.size(), "a weight has one array of scales for each part");
+    require(row_scales.empty() || row_scales.size() == parts.size(), "a weight has one array of row scales for each part");
     auto planned = std::make_unique<PackedWeight>();
     planned->type = type;
-    planned->args = {type_id, rows, columns, {}, {}, mapped};
+    planned->args = {type_id, rows, columns, {}, {}, {}, mapped};
     planned->weight.rows = rows;
     planned->weight.columns = columns;
     planned->weight.experts = static_cast<int64_t>(parts.size());
@@ -54,6 +56,12 @@ std::unique_ptr<PackedWeight> plan_weight(const std::string& type, int type_id, 
     for (const Floats2& part : scales) {
         require(has_shape(part, {(rows + 127) / 128, (columns + 127) / 128}), "the weight's scales have the wrong shape");
         planned->args.scales.insert(planned->args.scales.end(), part.data(), part.data() + part.size());
+    }
+    for (const Floats1& part : row_scales) {
+        require(has_shape(part, {rows}), "the weight's row scales have the wrong shape");
+        auto& all = planned->args.row_scales;
+        all.insert(all.end(), part.data(), part.data() + rows);
+        all.resize(all.size() + static_cast<size_t>(planned->weight.panels() * kPanelRows - rows));
     }
     planned->parts = std::move(parts);
     return planned;
@@ -100,6 +108,10 @@ std::unique_ptr<PackedWeight> rows_of(const PackedWeight& whole, int64_t first, 
     part->weight.experts = 1;
     part->weight.panel_bytes = weight.panel_bytes;
     part->weight.storage = weight.storage;
+    if (!weight.row_scales.empty()) {
+        const auto begin = weight.row_scales.begin() + first, end = begin + part->weight.panels() * kPanelRows;
+        part->weight.row_scales.assign(begin, end);
+    }
     part->weight.parts.push_back(weight.parts[0] + first / kPanelRows * weight.panel_bytes);
     return part;
 }
@@ -211,11 +223,15 @@ std::unique_ptr<PackedWeight> expert_of(const PackedWeight& all, int64_t number)
     auto expert = std::make_unique<PackedWeight>();
     expert->type = all.type;
     expert->packed = true;
-    expert->weight = {weight.type, weight.rows, weight.columns, 1, weight.panel_bytes, {weight.parts[static_cast<size_t>(number)]},
-                      {}, weight.storage};
-    const auto scales = static_cast<int64_t>(weight.scales.size()) / weight.experts;
-    const auto first = weight.scales.begin() + number * scales;
-    expert->weight.scales.assign(first, first + scales);
+    Weight& own = expert->weight;
+    own = {weight.type, weight.rows, weight.columns, 1, weight.panel_bytes, {weight.parts[static_cast<size_t>(number)]},
+           {}, {}, weight.storage};
+    const auto share = [&](const std::vector<float>& scales, std::vector<float>& out) {
+        const auto size = static_cast<int64_t>(scales.size()) / weight.experts;
+        out.assign(scales.begin() + number * size, scales.begin() + (number + 1) * size);
+    };
+    share(weight.scales, own.scales);
+    share(weight.row_scales, own.row_scales);
     return expert;
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "affine.h"
 #include "float.h"
 #include "fp4.h"
 #include "fp8_e4m3.h"
@@ -15,6 +16,7 @@
 #include "iq2.h"
 #include "iq3.h"
 #include "iq4.h"
+#include "mxfp8.h"
 #include "q2_k.h"
 #include "q3_k.h"
 #include "q4.h"
@@ -28,7 +30,7 @@ namespace qwill {
 namespace QWILL_ISA_NS {
 namespace formats {
 
-// Ids of the GGUF file format; FP8 comes from safetensors only and has an id of our own.
+// Ids of the GGUF file format; what comes from safetensors only has an id of our own, from 100 on.
 enum class TensorTypeId : int {
     F32 = 0,
     F16 = 1,
@@ -55,6 +57,21 @@ enum class TensorTypeId : int {
     MXFP4 = 39,
     NVFP4 = 40,
     F8_E4M3 = 100,
+    MXFP8 = 101,
+    // Bits of a code and columns of a group; scales in BF16, but for the last.
+    AFFINE2_64 = 110,
+    AFFINE3_64 = 111,
+    AFFINE4_64 = 112,
+    AFFINE5_64 = 113,
+    AFFINE6_64 = 114,
+    AFFINE8_64 = 115,
+    AFFINE2_32 = 120,
+    AFFINE3_32 = 121,
+    AFFINE4_32 = 122,
+    AFFINE5_32 = 123,
+    AFFINE6_32 = 124,
+    AFFINE8_32 = 125,
+    AFFINE8_32_F16 = 130,
 };
 
 // Decodes `elements` consecutive values, which must be whole blocks, to `out`.
@@ -105,6 +122,20 @@ inline RowCodec codec(int type_id) {
         case TensorTypeId::MXFP4: return row_codec<BlockMXFP4>();
         case TensorTypeId::NVFP4: return row_codec<BlockNVFP4>();
         case TensorTypeId::F8_E4M3: return row_codec<BlockF8E4M3>();
+        case TensorTypeId::MXFP8: return row_codec<BlockMXFP8>();
+        case TensorTypeId::AFFINE2_64: return row_codec<BlockAffine<2, 64>>();
+        case TensorTypeId::AFFINE3_64: return row_codec<BlockAffine<3, 64>>();
+        case TensorTypeId::AFFINE4_64: return row_codec<BlockAffine<4, 64>>();
+        case TensorTypeId::AFFINE5_64: return row_codec<BlockAffine<5, 64>>();
+        case TensorTypeId::AFFINE6_64: return row_codec<BlockAffine<6, 64>>();
+        case TensorTypeId::AFFINE8_64: return row_codec<BlockAffine<8, 64>>();
+        case TensorTypeId::AFFINE2_32: return row_codec<BlockAffine<2, 32>>();
+        case TensorTypeId::AFFINE3_32: return row_codec<BlockAffine<3, 32>>();
+        case TensorTypeId::AFFINE4_32: return row_codec<BlockAffine<4, 32>>();
+        case TensorTypeId::AFFINE5_32: return row_codec<BlockAffine<5, 32>>();
+        case TensorTypeId::AFFINE6_32: return row_codec<BlockAffine<6, 32>>();
+        case TensorTypeId::AFFINE8_32: return row_codec<BlockAffine<8, 32>>();
+        case TensorTypeId::AFFINE8_32_F16: return row_codec<BlockAffineHalf>();
     }
     return {0, 0, nullptr};
 }

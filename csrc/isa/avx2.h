@@ -47,6 +47,12 @@ inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
 }
 inline __m128i load_8x16(const uint16_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 inline F32x16 load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_8x16(p)), _mm256_cvtph_ps(load_8x16(p + 8))}; }
+inline F32x16 load_bf16(const uint16_t* p) {
+    const auto widened = [](const uint16_t* q) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_8x16(q)), 16));
+    };
+    return {widened(p), widened(p + 8)};
+}
 inline void store_f16(uint16_t* p, F32x16 a) {
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.lo, nearest));
@@ -149,6 +155,7 @@ inline I32x16 broadcast_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_se
 template <int divisor>
 inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }
 inline I32x16 signed_dot_start(const int32_t*) { return broadcast_i32(0); }
+inline I32x16 lowered_dot_start(const int32_t* bias) { return broadcast_i32(-*bias); }
 inline __m256i dot4(__m256i sum, __m256i w, __m256i x) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
 }

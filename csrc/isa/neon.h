@@ -66,6 +66,9 @@ inline F32x16 select_less(F32x16 a, F32x16 b, F32x16 x, F32x16 y) {
 inline F32x16 load_f16(const uint16_t* p) {
     return four<F32x16>([&](int i) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))); });
 }
+inline F32x16 load_bf16(const uint16_t* p) {
+    return four<F32x16>([&](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)); });
+}
 inline void store_f16(uint16_t* p, F32x16 a) {
     const auto half = [](float32x4_t x) { return vreinterpret_u16_f16(vcvt_f16_f32(x)); };
     vst1_u16(p, half(a.v0));
@@ -146,6 +149,7 @@ inline I32x16 broadcast_i32(int32_t x) { return four<I32x16>([&](int) { return v
 template <int divisor>
 inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }
 inline I32x16 signed_dot_start(const int32_t*) { return broadcast_i32(0); }
+inline I32x16 lowered_dot_start(const int32_t* bias) { return broadcast_i32(-*bias); }
 inline I32x16 dot4(I32x16 sum, S8x64 w, const int32_t* x) {
     const int8x16_t bytes = vreinterpretq_s8_s32(vld1q_dup_s32(x));
     return each<I32x16>([&](auto s, auto y) { return vdotq_s32(s, y, bytes); }, sum, w);

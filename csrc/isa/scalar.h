@@ -101,6 +101,7 @@ inline float bf16_to_f32(uint16_t h) {
     std::memcpy(&f, &bits, sizeof f);
     return f;
 }
+inline F32x16 load_bf16(const uint16_t* p) { return lanes<F32x16>([&](int i) { return bf16_to_f32(p[i]); }); }
 // sum + the lane's odd product, then + its even one, each rounded once, as the processors' instruction does.
 inline F32x16 dot2(const F32x16& sum, const BF16Pairs& w, const BF16Pairs& x) {
     return lanes<F32x16>([&](int i) {
@@ -170,6 +171,8 @@ template <int divisor>
 inline I32x16 broadcast_part(const int32_t* x) { return broadcast_i32(*x / divisor); }
 // What a sum of dot4 with signed bytes starts from; `bias` is -128 times the sum of the x that will be multiplied.
 inline I32x16 signed_dot_start(const int32_t*) { return I32x16{}; }
+// The same where every byte is 128 less than what is meant.
+inline I32x16 lowered_dot_start(const int32_t* bias) { return broadcast_i32(-*bias); }
 // sum[lane] += the lane's four bytes times the four signed bytes of *x; unsigned bytes must be below 128, and x above -128.
 template <typename Bytes>
 __attribute__((noinline)) I32x16 dot4(const I32x16& sum, const Bytes& w, const int32_t* x) {

@@ -448,12 +448,16 @@ def _path(name: str | None) -> Path | None:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
+    rows = checkpoint.tensors.peek("embed_tokens.weight").shape[0]
     if checkpoint.tokenizer_json is not None:
-        return Tokenizer.from_file(checkpoint.tokenizer_json)
+        tokenizer = Tokenizer.from_file(checkpoint.tokenizer_json)
+        tokenizer.check_rows(rows, checkpoint.tokenizer_json)
+        return tokenizer
     if checkpoint.vocabulary is None:
         return None
     words = checkpoint.vocabulary
     tokenizer = Tokenizer.from_vocabulary(words.tokens, words.merges, words.token_types, words.pre)
+    tokenizer.check_rows(rows, checkpoint.path)
     words.give_back()
     return tokenizer
 

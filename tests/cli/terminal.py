@@ -49,6 +49,15 @@ class Terminal:
                 return self._process.wait(PATIENCE)
             assert time.monotonic() < deadline, self.seen
 
+    def close(self) -> None:
+        os.close(self._master)
+
+    def hang_up(self) -> int:
+        """Closes the terminal and returns the exit code."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDONLY)
+        return self._process.wait(PATIENCE)
+
     def _read(self) -> bool:
         """Takes what is there; False at the end."""
         if not select.select([self._master], [], [], 0.1)[0]:
@@ -75,9 +84,10 @@ def terminal(*arguments: str) -> Iterator[Terminal]:
         env={**os.environ, "TERM": "xterm"},
     )
     os.close(slave)
+    screen = Terminal(process, master)
     try:
-        yield Terminal(process, master)
+        yield screen
     finally:
         process.kill()
         process.wait()
-        os.close(master)
+        screen.close()

@@ -1,6 +1,7 @@
 """What a person types and pastes at a terminal, and what is not lost by it."""
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,24 @@ def test_what_is_pasted_while_the_model_answers_is_one_message(screen: Terminal)
     screen.expect(r"u\+a\+u one\n/save two\n3{3000} \n")
 
 
+@pytest.mark.parametrize("end", ["\r", ""], ids=["Enter", "no Enter"])
+def test_ctrl_c_comes_through_behind_a_paste_of_more_than_a_terminal_keeps(screen: Terminal, end: str) -> None:
+    screen.type("forever\r")
+    screen.expect("on on on ")
+    text = "one\n/save two\n" + "3" * 20_000
+    typing = threading.Thread(target=screen.type, args=(pasted(text) + end,))
+    typing.start()
+    screen.expect("(on ){50}")
+    typing.join()
+    screen.type(CTRL_C)
+    screen.expect(r"\(stopped\)\n>>> ")
+    if not end:
+        screen.type("4\r")
+    screen.expect(r"u\+a\+u one\n/save two\n3{20000}" + "4" * (not end) + " \n")
+    screen.type("next\r")
+    screen.expect(r"u\+a\+u\+a\+u next ")
+
+
 def test_what_is_typed_while_the_model_answers_is_a_message_a_line(screen: Terminal) -> None:
     screen.type("forever\r")
     screen.expect("on on on ")
@@ -158,6 +177,12 @@ def test_ctrl_c_twice_leaves(screen: Terminal) -> None:
     assert screen.leave(CTRL_C) == 130
     assert "Traceback" not in screen.seen
     assert screen.seen.endswith(LEAVE_UNMARKED)
+
+
+def test_a_terminal_that_closes_ends_the_chat(screen: Terminal) -> None:
+    screen.type("/think off\nforever\n")
+    screen.expect("on on on ")
+    assert screen.hang_up() in (-signal.SIGHUP, 1)  # whichever comes first: the signal, or an answer that nobody reads
 
 
 def test_an_unsaved_conversation_is_not_left_unasked(screen: Terminal, tmp_path: Path) -> None:

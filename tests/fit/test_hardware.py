@@ -48,6 +48,26 @@ def test_a_version_2_group_limits_memory(machine: Path) -> None:
     assert available_memory(machine) == 4 * GB  # 8 - 5, and 1 of cache that would be given back
 
 
+@pytest.mark.parametrize("at", ["a/b", "a", ""])
+@pytest.mark.parametrize(("high", "most"), [(3 * GB, "max"), (3 * GB, 9 * GB), (9 * GB, 3 * GB)])
+def test_where_the_kernel_begins_to_slow_down_counts_as_a_limit(
+    machine: Path, at: str, high: int, most: int | str
+) -> None:
+    lay(machine, {"proc/self/cgroup": "0::/a/b\n"})
+    for folder in ("a/b", "a", ""):
+        group = f"sys/fs/cgroup/{folder}"
+        lay(
+            machine,
+            {
+                f"{group}/memory.high": f"{high}\n" if folder == at else "max\n",
+                f"{group}/memory.max": f"{most}\n" if folder == at else "max\n",
+                f"{group}/memory.current": f"{2 * GB}\n",
+                f"{group}/memory.stat": f"inactive_file {GB}\n",
+            },
+        )
+    assert available_memory(machine) == 2 * GB  # 3 - 2, and 1 of cache that would be given back
+
+
 def test_the_tightest_ancestor_counts(machine: Path) -> None:
     lay(
         machine,

@@ -3,7 +3,6 @@
 import pytest
 
 from qwill.errors import InvalidArgument
-from qwill.fit.detect import nvidia_gpus
 from qwill.fit.machines import GIB, SYSTEM_BYTES, known_mac, named_machine, names
 
 
@@ -55,24 +54,6 @@ def test_what_is_not_known_is_told_with_what_is(text: str) -> None:
 def test_a_mac_is_one_memory(text: str) -> None:
     with pytest.raises(InvalidArgument, match="a Mac's memory is one for all"):
         named_machine(text)
-
-
-def test_what_nvidia_smi_prints() -> None:
-    listing = (
-        "NVIDIA GeForce RTX 4090, 23000, 24564\n"
-        "NVIDIA A100-SXM4-80GB, 80000, 81920\n"
-        "NVIDIA A100-PCIE-40GB, 40000, 40960\n"
-        "NVIDIA H100 80GB HBM3, 81000, 81559\n"
-        "NVIDIA GeForce RTX 4060 Ti, 8000, 8188\n"
-        "NVIDIA GeForce RTX 4070 Laptop GPU, 7000, 8188\n"  # slower than its name
-        "Quadro K620, 2000, 2048\n"  # not known
-        "[N/A], [N/A], [N/A]\n"
-        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
-    )
-    found = nvidia_gpus(listing)
-    assert [gpu.name for gpu in found] == ["RTX 4090", "A100 80GB", "A100 40GB", "H100 80GB", "RTX 4060 Ti 8GB"]
-    assert found[0].memory_bytes == 23000 << 20  # what is free
-    assert nvidia_gpus("") == ()
 
 
 def test_a_macs_processor() -> None:

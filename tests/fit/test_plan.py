@@ -140,6 +140,16 @@ def test_experts_go_to_ram_first() -> None:
     assert ram.parts["experts"] > 10 * card.parts["experts"]
 
 
+def test_a_memory_for_all_counts_once() -> None:
+    """As this machine is told when it is a Mac: with its processor, which computes in the same memory."""
+    mac = named_machine("M2 Ultra 192GB")
+    both = replace(mac, host=host(188 * GIB))
+    weights, wish = cached_weights("Qwen3.5-397B-A17B", "UD-Q4_K_XL"), Wish(16_384)
+    assert not plan(weights, both, wish).fits
+    assert plan(weights, both, wish).places == plan(weights, mac, wish).places
+    assert plan(cached_weights("Qwen3.5-27B", "Q8_0"), both.without_gpus(), wish).fits
+
+
 # The guide's rows: does what it says fit there?
 @pytest.mark.parametrize(
     ("hardware", "quant", "fits"),

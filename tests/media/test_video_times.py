@@ -51,6 +51,8 @@ def assert_seen_in_time(loaded: VideoFrames, times: list[float], tolerance: floa
         ("avi", "mjpeg", 1000, False),
         ("mpegts", "libx264", 30, False),
         ("flv", "flv1", 30, False),
+        ("asf", "mpeg4", 1000, False),
+        ("mp4", "libx265", 30, False),
     ],
 )
 def test_variable_rates(kind: str, codec: str, rate: int, piped: bool) -> None:
@@ -61,6 +63,18 @@ def test_variable_rates(kind: str, codec: str, rate: int, piped: bool) -> None:
     assert len(loaded.pixels) == 14  # 7.2 seconds and the last frame's share
     # A clock of 1/90000 (MPEG-TS, MP4 here) rounds by less than that of the others.
     assert_seen_in_time(loaded, times, 2e-5)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_recording_in_fragments(codec: str) -> None:
+    """As browsers and cameras record MP4: its header knows of no frames."""
+    ticks = uneven(150, 7200)
+    data = film(ticks, MILLISECOND, codec=codec, piped=True, muxing={"movflags": "frag_keyframe+empty_moov"})
+    with av.open(io.BytesIO(data)) as container:
+        assert container.streams.video[0].frames == 0
+    loaded = load_video(data, SETTINGS)
+    assert len(loaded.pixels) == 14
+    assert_seen_in_time(loaded, [tick / 1000 for tick in ticks], 2e-5)
 
 
 def test_a_recording_of_a_browser() -> None:

@@ -68,9 +68,7 @@ CASES = {
     "fp8": case(
         WIDE, packers.fp8(), packers.compressed_config("float-quantized", num_bits=8, type="float"), types="F8_E4M3"
     ),
-    "fp8-channels": case(
-        DENSE, packers.fp8("channel"), packers.compressed_config("float-quantized", num_bits=8, type="float"), types=""
-    ),
+    "fp8-channels": case(DENSE, packers.fp8("channel"), packers.compressed_config("float-quantized"), types="F8_E4M3"),
 }
 
 

@@ -78,7 +78,12 @@ LINEAR = {
     "Q8_0": "552fee7a69687ff2", "Q2_K": "1bcdd83ab42294b2", "Q3_K": "fca26bb01ea5caff", "Q4_K": "0eabea403de93a96",
     "Q5_K": "81b6c0a35e1b5cbe", "Q6_K": "e040979ad6eb3b39", "Q4_0": "b54222744354f633", "Q4_1": "94608c7052926337",
     "Q5_0": "fdc381735c5ca800", "Q5_1": "2d1397b57b55032d", "IQ4_NL": "95defbbe1c74bcfe", "IQ4_XS": "65d7b2e636a4d42a",
-    "MXFP4": "66c0c885bcabef0c",
+    "MXFP4": "66c0c885bcabef0c", "MXFP8": "3f1e4ef5b2199e38",
+    "AFFINE2_64": "fbbf15622129267b", "AFFINE3_64": "a67829e1bdc5b9a4", "AFFINE4_64": "03ecce389cb740c6",
+    "AFFINE5_64": "08ad26aa0ac6fb94", "AFFINE6_64": "2e6695e29763b829", "AFFINE8_64": "9735eaf9ba3f2ebc",
+    "AFFINE2_32": "51e424685cf70e72", "AFFINE3_32": "f63a8b0e5a7c3ac5", "AFFINE4_32": "6683a2b59db66dff",
+    "AFFINE5_32": "c307ac4c28e727bc", "AFFINE6_32": "500f3bb207a21d3e", "AFFINE8_32": "b6fcd3233010d540",
+    "AFFINE8_32_F16": "451fe0164e86c3d0",
 }  # fmt: skip
 
 

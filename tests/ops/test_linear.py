@@ -3,6 +3,7 @@
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import EPSILON, ISAS, cpu_of, normal
 from qwill._native import Weight
-from weights import FLOATS, PACKED, UNPACKED, decoded, expected_linear, odd_columns, random_tensor, rounded_to_bf16
+from weights import (
+    AFFINE,
+    FLOATS,
+    PACKED,
+    UNPACKED,
+    decoded,
+    expected_linear,
+    odd_columns,
+    random_tensor,
+    rounded_to_bf16,
+)
 
 from qwill.errors import CheckpointError
 from qwill.ops.activations import ACTIVATIONS
@@ -165,6 +176,41 @@ def test_extreme_codes_do_not_saturate(isa: str, rng: np.random.Generator) -> No
 
 
 @every_isa
+@pytest.mark.parametrize("name", ["AFFINE8_64", "AFFINE8_32", "AFFINE8_32_F16", "AFFINE6_64"])
+def test_extreme_unsigned_codes_do_not_saturate(isa: str, name: str) -> None:
+    tensor_type, columns = TYPES[name], 128
+    top = 63 if "6_" in name else 255
+    blocks = np.full((17, columns // tensor_type.block_elements, tensor_type.block_bytes), 0xFF, np.uint8)
+    blocks[..., :4] = 0
+    one = np.float16(1).view(np.uint16) if name.endswith("F16") else np.uint16(0x3F80)
+    blocks[..., :2] = np.array([one]).view(np.uint8)
+    weight = native.pack(cpu_of(isa), Tensor("w", (17, columns), tensor_type, (blocks.reshape(-1),), "extreme"))
+    for sign in (1, -1):
+        x = np.full((3, columns), 127 * sign, np.float32)
+        np.testing.assert_array_equal(poisoned_linear(isa, x, weight), np.float32(127 * sign * top * columns))
+
+
+@every_isa
+@pytest.mark.parametrize("name", ["F8_E4M3", "Q8_0", "AFFINE4_64", "IQ3_S"])
+def test_scales_of_rows(isa: str, name: str, rng: np.random.Generator) -> None:
+    """Sums times the scale of their row, in matrices, parts of them and for many tokens."""
+    tensor = random_tensor(rng, name, 83, odd_columns(TYPES[name]), by_row=True)
+    weight = native.pack(cpu_of(isa), tensor)
+    assert tensor.scales is not None
+    bare = native.pack(cpu_of(isa), replace(tensor, scales=None)) if name != "F8_E4M3" else None
+    for tokens in (1, 3, 100):
+        x = normal(rng, tokens, tensor.shape[1])
+        out = poisoned_linear(isa, x, weight)
+        assert_close(out, *expected_linear(x, tensor))
+        if bare is not None:
+            np.testing.assert_array_equal(out, poisoned_linear(isa, x, bare) * tensor.scales[0].T)
+    part = weight.part(48, 35)
+    assert (part is None) == (name in UNPACKED)
+    if part is not None:
+        np.testing.assert_array_equal(poisoned_linear(isa, x, part), out[:, 48:])
+
+
+@every_isa
 def test_blocks_of_zeros_and_of_tiny_activations(isa: str, rng: np.random.Generator) -> None:
     tensor = random_tensor(rng, "Q8_0", 20, 96)
     x = normal(rng, 3, 96)
@@ -218,7 +264,7 @@ def test_norm_linear_is_the_norm_and_then_each_projection(isa: str, rng: np.rand
 
 
 @every_isa
-@pytest.mark.parametrize("name", ["F32", "F8_E4M3", "Q8_0", "Q4_K", "Q6_K", "IQ3_S"])
+@pytest.mark.parametrize("name", ["F32", "F8_E4M3", "Q8_0", "Q4_K", "Q6_K", "IQ3_S", "AFFINE4_64", "MXFP8"])
 def test_swiglu_is_made_of_its_parts(isa: str, name: str, rng: np.random.Generator) -> None:
     cpu = cpu_of(isa)
     gate, up = (native.pack(cpu, random_tensor(rng, name, 256, 512)) for _ in range(2))
@@ -282,6 +328,11 @@ def test_weights_that_are_not_finite_are_refused(name: str, rng: np.random.Gener
     match name:
         case "F32" | "F16" | "BF16" | "F8_E4M3" | "IQ1_M":
             block[:] = 0xFF
+        case "MXFP8":
+            place, byte = [(0, 0xFF), (0, 0xF7), (32, 0x7F), (7, 0xFF)][int(rng.integers(4))]
+            block[place] = byte
+        case _ if name in AFFINE:
+            block[(place := 2 * int(rng.integers(2))) : place + 2] = 0xFF
         case "Q4_1" | "Q5_1" | "Q4_K" | "Q5_K" | "Q2_K" | "Q3_K" | "Q6_K":
             place = {"Q2_K": 82, "Q3_K": 108, "Q6_K": 208}.get(name, 2)
             block[place : place + 2] = np.array([np.inf], np.float16).view(np.uint8)
@@ -296,8 +347,12 @@ def test_scales_that_are_not_finite_are_refused(rng: np.random.Generator) -> Non
     tensor = random_tensor(rng, "F8_E4M3", 200, 300)
     assert tensor.scales is not None
     tensor.scales[0][1, 2] = np.nan
-    with pytest.raises(CheckpointError, match="not finite"):
-        native.pack(cpu_of(ISAS[-1]), tensor)
+    of_rows = random_tensor(rng, "F8_E4M3", 200, 300, by_row=True)
+    assert of_rows.scales is not None
+    of_rows.scales[0][199, 0] = np.inf
+    for each in (tensor, of_rows):
+        with pytest.raises(CheckpointError, match="not finite"):
+            native.pack(cpu_of(ISAS[-1]), each)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -63,7 +63,7 @@ def test_moe_equals_the_reference(
 
 
 @every_isa
-@pytest.mark.parametrize("name", ["F32", "Q8_0", "Q4_K", "IQ2_S"])
+@pytest.mark.parametrize("name", ["F32", "Q8_0", "Q4_K", "IQ2_S", "AFFINE4_64"])
 def test_a_token_does_not_depend_on_the_others_nor_on_threads(isa: str, name: str, rng: np.random.Generator) -> None:
     mixture = Mixture(rng, name, 256, 256, 6, 256)
     residual = normal(rng, 23, 256)
@@ -79,7 +79,7 @@ def part(tensor: Tensor, expert: int) -> Tensor:
 
 
 @every_isa
-@pytest.mark.parametrize("name", ["Q8_0", "Q6_K", "MXFP4"])
+@pytest.mark.parametrize("name", ["Q8_0", "Q6_K", "MXFP4", "AFFINE3_64", "AFFINE8_32", "MXFP8"])
 def test_quantized_experts_are_made_of_their_parts(isa: str, name: str, rng: np.random.Generator) -> None:
     cpu, mixture = cpu_of(isa), Mixture(rng, name, 256, 256, 4, 0)
     residual = normal(rng, 6, 256)

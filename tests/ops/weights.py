@@ -7,15 +7,20 @@ from qwill.ops.linear.reference import pack as decoded
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.tensor import Tensor
 
-FLOATS = ("F32", "F16", "BF16", "F8_E4M3")
-PACKED = ("Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "MXFP4")
+FLOATS = ("F32", "F16", "BF16", "F8_E4M3", "MXFP8")
+AFFINE = tuple(name for name in TYPES if name.startswith("AFFINE"))
+PACKED = (
+    "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS", "MXFP4",
+    *AFFINE,
+)  # fmt: skip
 UNPACKED = tuple(name for name in TYPES if name not in FLOATS + PACKED)
 
 # Where a block's half-precision scales lie, by type; 0 for all that are not listed.
 SCALE_PLACES = {
     "Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,),
-    "IQ1_M": (), "MXFP4": (), "NVFP4": (),
+    "IQ1_M": (), "MXFP4": (), "NVFP4": (), "MXFP8": (),
 }  # fmt: skip
+SCALE_PLACES |= dict.fromkeys(AFFINE, (0, 2))
 
 
 def odd_columns(tensor_type: TensorType) -> int:
@@ -23,12 +28,19 @@ def odd_columns(tensor_type: TensorType) -> int:
     return {1: 131, 32: 9 * 32, 64: 5 * 64, 256: 512}[tensor_type.block_elements]
 
 
-def random_tensor(rng: np.random.Generator, name: str, rows: int, columns: int, experts: int = 0) -> Tensor:
-    """Every code at random, scales finite and of ordinary size. `experts` makes the tensor three-dimensional."""
+def random_tensor(
+    rng: np.random.Generator, name: str, rows: int, columns: int, experts: int = 0, by_row: bool = False
+) -> Tensor:
+    """Every code at random, scales finite and of ordinary size. `experts` makes the tensor three-dimensional.
+
+    `by_row`: a scale for each row beside those of the blocks, in FP8 in place of those of its blocks.
+    """
     parts = tuple(_random_part(rng, TYPES[name], rows, columns) for _ in range(experts or 1))
     shape = (experts, rows, columns) if experts else (rows, columns)
     scales = None
-    if name == "F8_E4M3":
+    if by_row:
+        scales = tuple(rng.uniform(0.001, 0.003, (rows, 1)).astype(np.float32) for _ in parts)
+    elif name == "F8_E4M3":
         blocks = (-(-rows // 128), -(-columns // 128))
         scales = tuple(rng.uniform(0.001, 0.003, blocks).astype(np.float32) for _ in parts)
     return Tensor(f"weight.{name}", shape, TYPES[name], parts, "random", scales)
@@ -46,13 +58,20 @@ def _random_part(rng: np.random.Generator, tensor_type: TensorType, rows: int, c
     data = rng.integers(0, 256, rows * tensor_type.row_bytes(columns), dtype=np.uint8)
     blocks = data.reshape(-1, tensor_type.block_bytes)
     for place in SCALE_PLACES.get(tensor_type.name, (0,)) if tensor_type.block_elements > 1 else ():
-        halves = rng.uniform(0.001, 0.01, len(blocks)).astype(np.float16)
+        scales = rng.uniform(0.001, 0.01, len(blocks))
+        if tensor_type.name in AFFINE and not tensor_type.name.endswith("F16"):
+            halves = (scales.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        else:
+            halves = scales.astype(np.float16).view(np.uint16)
         blocks[:, place : place + 2] = halves.view(np.uint8).reshape(-1, 2)
     match tensor_type.name:
         case "F8_E4M3":
             data[data & 0x7F == 0x7F] = 0  # NaN
         case "MXFP4":
             blocks[:, 0] = rng.integers(118, 124, len(blocks))
+        case "MXFP8":
+            blocks[:, 1:][blocks[:, 1:] & 0x7F == 0x7F] = 0
+            blocks[:, 0] = rng.integers(112, 118, len(blocks))
         case "NVFP4":
             blocks[:, :4] &= 0x3F
         case "IQ1_M":

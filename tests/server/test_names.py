@@ -125,6 +125,14 @@ def test_tags_may_be_left_out() -> None:
         tagged.find("a:7b")
 
 
+def test_what_a_model_was_given_as_is_a_name_of_it() -> None:
+    link = "hf.co/unsloth/Qwen3.5-4B-GGUF:Q4_K_M"
+    there = Models([Served("big", "demo"), Served("unsloth/Qwen3.5-4B-GGUF:Q4_K_M", link)], aliases={"b.gguf": "big"})
+    assert there.find(link).name == "unsloth/Qwen3.5-4B-GGUF:Q4_K_M"
+    assert there.find("demo").name == "big"
+    assert [name for name, _ in there.names.listed] == ["big", "unsloth/Qwen3.5-4B-GGUF:Q4_K_M", "b.gguf"]
+
+
 def test_names_that_are_wrong() -> None:
     for more, message in (
         ({"aliases": {"x": "c"}}, "--alias x=c: no model 'c' here; there is a, b"),

@@ -148,10 +148,10 @@ def test_places_that_are_no_adapters(base: TinyCheckpoint, adapter: Path, tmp_pa
 
 
 def test_an_adapter_is_no_model(adapter: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="is an adapter; give the model that it was made for, and --lora"):
+    with pytest.raises(CheckpointError, match=r"is a LoRA adapter, not a model; give the model .* and --lora"):
         open_checkpoint(adapter)
     write_gguf_adapter(tmp_path / "adapter.gguf", "qwen35", {}, 1.0)
-    with pytest.raises(CheckpointError, match="is an adapter; give the model"):
+    with pytest.raises(CheckpointError, match=r"is an adapter \(LoRA\), no model"):
         open_checkpoint(tmp_path / "adapter.gguf")
 
 

@@ -1,11 +1,12 @@
 """Damaged values are found in every type; sound ones never are."""
 
-import gguf
 import numpy as np
 import pytest
 import torch
+from quant.codec_oracle import reference_decode
 
 from qwill.errors import CheckpointError
+from qwill.quant.codecs import native_id
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights import finite
 from qwill.weights.finite import check_finite
@@ -24,16 +25,17 @@ def tensor(kind: TensorType, parts: list[np.ndarray]) -> Tensor:
 @pytest.mark.parametrize("kind", PACKED, ids=lambda kind: kind.name)
 def test_blocks_agree_with_the_package_that_decodes_them(kind: TensorType) -> None:
     """Random bytes hold NaN and infinity in about every 32nd scale; each block is judged as its decoded values say."""
-    generator = np.random.default_rng(kind.gguf_id)
+    generator = np.random.default_rng(native_id(kind))
     blocks = generator.integers(0, 256, (600, kind.block_bytes), dtype=np.uint8)
-    with np.errstate(all="ignore"):
-        values = gguf.dequantize(blocks, gguf.GGMLQuantizationType[kind.name])
+    values = reference_decode(kind, blocks)
     damaged = ~np.isfinite(values).all(axis=1)
     # A decoder may turn an infinite scale into zeros only; such a block is damaged all the same.
     found = np.array([not is_sound(tensor(kind, [block])) for block in blocks])
     assert not (damaged & ~found).any()
     spurious = found & ~damaged
     assert (np.abs(values[spurious]) < np.inf).all()
+    if kind.name.startswith("AFFINE") and not kind.name.endswith("F16"):  # refused before any code could overflow
+        spurious &= np.abs(values).max(axis=1) < 2.0**118
     assert spurious.sum() <= 2
     assert damaged.any() or kind.name in ("NVFP4",)
 

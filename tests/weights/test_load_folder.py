@@ -134,7 +134,7 @@ def test_template_of_the_tokenizer_configuration(template: object, tmp_path: Pat
 @pytest.mark.parametrize(
     ("quantization", "words"),
     [
-        ({"quant_method": "bitsandbytes"}, "'bitsandbytes' is not supported"),
+        ({"quant_method": "someq"}, "'someq' is not supported"),
         ({}, "None is not supported"),
         ({"quant_method": "fp8", "fmt": "e4m3"}, "blocks None"),
         ({"quant_method": "fp8", "fmt": "e5m2", "weight_block_size": [128, 128]}, "e5m2"),

@@ -84,6 +84,15 @@ def test_what_names_stand_for(name: str, repository: str, quant: str | None) -> 
         (f"{HUB}/{UNSLOTH}/commit/0123abc", f"{UNSLOTH}@0123abc", None, "0123abc"),
         (f"{HUB}/{UNSLOTH}?show_file_info=m-Q8_0.gguf", f"{UNSLOTH}/m-Q8_0.gguf", "m-Q8_0.gguf", None),
         (f"hf.co/{UNSLOTH}:m-Q8_0.gguf", f"{UNSLOTH}/m-Q8_0.gguf", "m-Q8_0.gguf", None),
+        (f"{HUB}/{UNSLOTH}:Q4_K_M", f"{UNSLOTH}:Q4_K_M", None, None),
+        (f"{HUB}//{UNSLOTH}.git", UNSLOTH, None, None),
+        (f"git@hf.co:{UNSLOTH}.git", UNSLOTH, None, None),
+        (f"[the model]({HUB}/{UNSLOTH})", UNSLOTH, None, None),
+        (f"({HUB}/{UNSLOTH}).".lstrip("("), UNSLOTH, None, None),
+        (f"ollama run hf.co/{UNSLOTH}:Q4_K_M", f"{UNSLOTH}:Q4_K_M", None, None),
+        (f"hf download {UNSLOTH} m-Q8_0.gguf", f"{UNSLOTH}/m-Q8_0.gguf", "m-Q8_0.gguf", None),
+        (f"llama-server -hf {UNSLOTH}:Q4_K_M", f"{UNSLOTH}:Q4_K_M", None, None),
+        (f"git clone {HUB}/{UNSLOTH}", UNSLOTH, None, None),
         (f"hf://{UNSLOTH}/sub/m.gguf", f"{UNSLOTH}/sub/m.gguf", "sub/m.gguf", None),
         (f"{UNSLOTH}/m.gguf", f"{UNSLOTH}/m.gguf", "m.gguf", None),
         ("o/m/sub/X-00001-of-00003.gguf", "o/m/sub/X-00001-of-00003.gguf", "sub/X-00001-of-00003.gguf", None),
@@ -133,6 +142,9 @@ def test_the_host_of_ones_own_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://[broken", "no link to a model"),
         ("llama", "llama: no such file, folder or model"),
         ("a/b/c", "a/b/c: no such file or folder"),
+        ("o/m@../../other", "no such file or folder"),
+        ("o/m@/etc", "no such file or folder"),
+        (f"{HUB}/o/m/tree/..%2F..%2Fother", "names no file or revision that can be"),
         ("a\\b.gguf", "no such file or folder"),
     ],
 )
@@ -199,7 +211,8 @@ def test_short_names(name: str, short: str) -> None:
 
 PIECES = st.sampled_from(
     ["hf.co/", "https://", "huggingface.co/", "org/", "repo", "/blob/main/", "/tree/", "x.gguf", ":", "@", "Q4_K_M",
-     "?", "qwen3.5:", "4b", "Qwen3.5-", "-FP8", "GGUF", "-", "[", "%2F", "%ff", "#", " ", "\"", "..", "ms://", "\0"]
+     "?", "qwen3.5:", "4b", "Qwen3.5-", "-FP8", "GGUF", "-", "[", "%2F", "%ff", "#", " ", "\"", "..", "ms://", "\0",
+     "](", "git@hf.co:", ".git"]
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Files of Ollama's own converter, against the checkpoint that they were made from."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import pytest
 import torch
 from canonical import by_name, decoded, expected, untiled
 from checkpoints import TinyCheckpoint, save_hf, tiny_config
-from gguf_checkpoints import copy_fields, finish, save_gguf, save_mmproj
+from gguf_checkpoints import add_value, copy_fields, finish, save_gguf, save_mmproj
 from ollama_checkpoints import save_ollama
 from PIL import Image
 
 from qwill import LLM, SamplingParams
 from qwill.convert.quantize import plan_model, write_gguf
-from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.errors import CheckpointError, QwillError, UnsupportedModel
 from qwill.quant.recipes import load_recipe
 from qwill.weights.load import open_checkpoint
 
@@ -74,9 +75,9 @@ def test_layer_types_from_heads_of_each_layer(tmp_path: Path) -> None:
 
 def test_heads_that_are_not_reordered(tmp_path: Path) -> None:
     source = save_hf(tmp_path / "hf", tiny_config())
-    for value in (None, False):
+    for value, tiled in ((None, True), (True, True), (False, False)):
         save_ollama(tmp_path / "m.gguf", source, metadata={"ssm.v_head_reordered": value})
-        assert not open_checkpoint(tmp_path / "m.gguf").v_heads_tiled
+        assert open_checkpoint(tmp_path / "m.gguf").v_heads_tiled is tiled
 
 
 def test_a_named_vision_file_comes_first(tmp_path: Path) -> None:
@@ -150,6 +151,25 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "sound.gguf"
 
 
+def test_a_draft_layer_under_released_names(tmp_path: Path) -> None:
+    """As the layer of a head that was put into a file by other hands."""
+    source = save_hf(tmp_path / "hf", tiny_config(moe=True), mtp=True)
+    save_ollama(tmp_path / "m.gguf", source, types="F32", added=False)
+    released = {"attn_q": "self_attn.q_proj", "attn_norm": "input_layernorm", "ffn_gate_inp": "mlp.gate"}
+    whole = gguf.GGUFReader(tmp_path / "m.gguf")
+    writer = gguf.GGUFWriter(tmp_path / "n.gguf", "qwen35moe")
+    copy_fields(whole, writer)
+    for tensor in whole.tensors:
+        stem, _, ending = tensor.name.removeprefix("mtp.layers.0.").partition(".")
+        is_draft = tensor.name.startswith("mtp.layers.0.") and stem in released
+        writer.add_tensor(f"mtp.layers.0.{released[stem]}.{ending}" if is_draft else tensor.name, tensor.data)
+    finish(writer)
+    found, wanted = (by_name(open_checkpoint(tmp_path / name).tensors) for name in ("n.gguf", "m.gguf"))
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(decoded(found[name]), decoded(wanted[name]), err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("leave_out", "words"),
     [
@@ -187,3 +207,27 @@ def test_unknown_parts_of_the_draft_head_are_named(sound: Path) -> None:
     finish(writer)
     with pytest.raises(CheckpointError, match=r"strange\.weight belongs to no part"):
         open_checkpoint(sound.with_name("more.gguf"))
+
+
+def test_damage_brings_no_other_errors(sound: Path) -> None:
+    """Bytes of the header are changed at random, and the file is cut off."""
+    whole, rng = sound.read_bytes(), np.random.default_rng()
+    damaged = sound.with_name("damaged.gguf")
+    for number in range(120):
+        content = bytearray(whole)
+        for place in rng.integers(0, 24_000, 3):
+            content[place] = int(rng.integers(256))
+        damaged.write_bytes(content[: int(rng.integers(1, len(content)))] if number % 4 == 0 else content)
+        with contextlib.suppress(QwillError):
+            open_checkpoint(damaged)
+    for key in ("block_count", "vision.block_count", "vision.image_mean", "vision.patch_size", "ssm.v_head_reordered"):
+        source = gguf.GGUFReader(sound)
+        for value in ([1, 2], "x", -7.5, True, 4_000_000_000):
+            writer = gguf.GGUFWriter(damaged, "qwen35moe")
+            copy_fields(source, writer, f"qwen35moe.{key}")
+            add_value(writer, f"qwen35moe.{key}", value)
+            for tensor in source.tensors:
+                writer.add_tensor(tensor.name, tensor.data)
+            finish(writer)
+            with contextlib.suppress(QwillError):
+                open_checkpoint(damaged)

@@ -161,6 +161,23 @@ def test_the_command_line(store: Path, pair: tuple[bytes, bytes], capsys: pytest
     assert by_name(open_checkpoint(Path("out.gguf")).tensors)["mtp.fc.weight"].type.name == "Q8_0"
 
 
+def test_a_blob_given_itself_has_its_vision_file(
+    store: Path, pair: tuple[bytes, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    put_model(store, "a:b", [("model", b"another")])
+    path = put_model(store, "qwen3.5:4b", [("model", pair[0]), ("projector", pair[1])])
+    blob = read_manifest(path).model
+    assert "visual.pos_embed.weight" in open_checkpoint(blob).tensors
+    path.write_text("{")
+    assert "visual.pos_embed.weight" not in open_checkpoint(blob).tensors
+    assert "is not looked for" in caplog.text
+
+
+def test_nothing_is_pulled(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "ollama:qwen3.5:4b"]) == 2
+    assert "read where they lie; get it with: ollama pull qwen3.5:4b" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def whole(pair: tuple[bytes, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return put_model(tmp_path_factory.mktemp("fuzz"), "a:b", [("model", pair[0]), ("params", b'{"top_k": 7}')])

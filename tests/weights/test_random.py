@@ -3,11 +3,11 @@
 import secrets
 from typing import Any
 
-import gguf
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quant.codec_oracle import reference_decode
 from random_members import tiny_family_config
 
 from qwill.errors import CheckpointError
@@ -26,7 +26,8 @@ from qwill.weights.tensor import Tensor
 
 DRAWN = (
     "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1",
-    "IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4",
+    "IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "MXFP4", "MXFP8",
+    *(name for name in TYPES if name.startswith("AFFINE")),
 )  # fmt: skip
 
 
@@ -40,11 +41,11 @@ def test_blocks_decode_to_the_asked_deviation(name: str, deviation: float) -> No
     stored = random_blocks(TYPES[name], elements, np.random.default_rng(seed), deviation)
     assert stored.dtype == np.uint8
     assert stored.shape == (TYPES[name].row_bytes(elements),)
-    values = gguf.quants.dequantize(stored.reshape(400, -1), gguf.GGMLQuantizationType[name])
+    values = reference_decode(TYPES[name], stored.reshape(400, -1))
     assert np.isfinite(values).all()
     # At least 3,200 groups share a scale; the mean of their squares, of relative deviation below 2, has one of 3.5%,
-    # its root half of that, and 10% are more than 5 of these. MXFP4's scale is the nearest power of two.
-    tolerance = 2**0.5 * 1.02 - 1 if name == "MXFP4" else 0.1
+    # its root half of that, and 10% are more than 5 of these. Scales of MXFP4 and MXFP8 are the nearest power of two.
+    tolerance = 2**0.5 * 1.02 - 1 if name in ("MXFP4", "MXFP8") else 0.1
     assert 1 / (1 + tolerance) < values.std() / deviation < 1 + tolerance
     assert abs(values.mean()) < 0.2 * deviation  # Q4_0 has levels from -8 to 7
 

@@ -98,6 +98,7 @@ SEVERAL = [
         ("hf.co/o/m/tree/main/f16", ["Q8_0/model.gguf", "f16/model.gguf"], ["f16/model.gguf"]),
         ("o/m:Q8_0", ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0.gguf"], ["m-Q8_0.gguf"]),
         ("o/m", ["m.gguf"], ["m.gguf"]),
+        ("o/m", ["m.gguf", "vision.safetensors"], ["m.gguf"]),
         ("o/m", ["config.json", "model.safetensors", "adapter_model.safetensors", "consolidated.safetensors"],
          ["model.safetensors", "config.json"]),
         ("o/m/model.safetensors", ["config.json", "model.safetensors"], ["model.safetensors", "config.json"]),

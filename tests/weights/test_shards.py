@@ -9,7 +9,7 @@ import pytest
 import torch
 from canonical import by_name, decoded, expected
 from checkpoints import TinyCheckpoint, edit_json, save_hf, tiny_config, write_shards
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -259,6 +259,8 @@ FILES = st.one_of(
 )
 
 
+@example(files={"a.safetensors"}, index=json.dumps({"weight_map": {"a\nb": "a.safetensors"}}).encode())
+@example(files={"a.safetensors"}, index=json.dumps({"weight_map": {"a": "a\nb.safetensors"}}).encode())
 @given(
     files=st.sets(FILES, max_size=5),
     index=st.one_of(

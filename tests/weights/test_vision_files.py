@@ -1,6 +1,7 @@
 """Which vision file is taken where several lie beside a model, and what is said of the others."""
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,31 @@ def test_an_incomplete_one_is_a_note(
     assert words in caplog.text
 
 
+def test_any_damage_is_a_note_or_no_matter(
+    towers: list[TinyCheckpoint], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bytes of the header are changed at random: whatever becomes of the tower, the model is opened."""
+    caplog.set_level(logging.CRITICAL)
+    rng = np.random.default_rng()
+    save_gguf(tmp_path / "m.gguf", towers[0], mmproj=tmp_path / "mmproj.gguf")
+    whole = (tmp_path / "mmproj.gguf").read_bytes()
+    for _ in range(80):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, 2400, 3):
+            damaged[place] = int(rng.integers(256))
+        (tmp_path / "mmproj.gguf").write_bytes(damaged)
+        open_checkpoint(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize("key", ["clip.projector_type", "clip.vision.block_count", "general.name", "general.type"])
+def test_keys_of_another_type_are_a_note(key: str, towers: list[TinyCheckpoint], tmp_path: Path) -> None:
+    save_gguf(tmp_path / "m.gguf", towers[0])
+    for value in ([1, 2], 7.5, ["a", "b"], True):
+        save_mmproj(tmp_path / "mmproj.gguf", towers[0], metadata={key: value})
+        seen = "vision_config" in open_checkpoint(tmp_path / "m.gguf").config
+        assert seen is key.startswith("general.")
+
+
 def test_a_named_one_of_another_model_is_used_with_a_note(
     towers: list[TinyCheckpoint], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -272,7 +298,9 @@ def test_inspect_names_the_vision_file(
     [
         ("qwen3.5-9b", "qwen3.5-397b-a17b", True), ("qwen3.5-9b", "qwen3.5-9b-coder", False),
         ("qwen3.5-4b", "4.2b", False), ("qwen3.5-27b", "qwen3.6-27b", True), ("qwen3.5", "qwen3.5-2b", False),
-        ("256x2.6b", "qwen3.5-2b", False), ("qwen3.5-35b-a3b", "qwen3.5-3b", True), ("447m", "9b", False),
+        ("256x2.6b", "qwen3.5-2b", False), ("qwen3.5-35b-a3b", "qwen3.5-2b", True),
+        ("qwen3.5-28b-a3b-pruned", "qwen3.5-35b-a3b", False),
+        ("447m", "9b", False),
         ("qwen3.8-2.4t-a95b", "2400b", False), ("", "9b", False),
     ],
 )  # fmt: skip

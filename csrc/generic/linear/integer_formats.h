@@ -100,6 +100,14 @@ struct TwosComplement {
     static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
     static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
 };
+// The unsigned code, a byte, stored less 128: unsigned bytes are multiplied below 128 only.
+struct Lowered {
+    using Unfolded = Lowered;
+    static constexpr bool kLooksUp = false, kUnsigned = false;
+    static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(code); }
+    static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
+    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return lowered_dot_start(bias); }
+};
 // The code less `offset`, a power of two: the code is multiplied, and offset times the sum taken off.
 template <int offset>
 struct Centred {
@@ -142,6 +150,16 @@ struct HalfScalesMinimums {
     static constexpr bool kMinimum = true;
     static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t, int) {
         return {load_f16(halves(p)), load_f16(halves(p + 32))};
+    }
+};
+
+// Two BF16 numbers for every 32 or 64 columns, scale and what is added.
+template <int columns>
+struct BF16ScalesMinimums {
+    static constexpr int kSums = 1, kColumns = columns, kScaled = 32, kBytes = 64;
+    static constexpr bool kMinimum = true;
+    static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t, int) {
+        return {load_bf16(halves(p)), load_bf16(halves(p + 32))};
     }
 };
 

@@ -13,6 +13,8 @@
 namespace qwill { namespace QWILL_ISA_NS {
 
 inline bool finite_half(uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
+// Below 2^119, so that no byte times it is infinite.
+inline bool finite_product(uint16_t bf16) { return (bf16 & 0x7fffu) < 0x7b00u; }
 inline void put_half(uint8_t* place, int row, uint16_t half) { std::memcpy(place + 2 * row, &half, sizeof half); }
 
 // The words (four bytes) of a row's 32 codes, in the order in which the panel's vectors hold them.
@@ -153,6 +155,37 @@ struct PackQ4_1 : HalfScaleMinimumPacker<formats::BlockQ4_1, 4> {
 };
 struct PackQ5_1 : HalfScaleMinimumPacker<formats::BlockQ5_1, 5> {
     static void codes(const Block& block, uint8_t* out) { five_bit_codes(block, out); }
+};
+
+// Bytes are stored less 128.
+template <int bits, int group>
+inline void affine_panel_codes(const uint8_t* stream, uint8_t* out) {
+    formats::affine_codes<bits, group>(stream, out);
+    if constexpr (bits == 8) {
+        for (int i = 0; i < group; ++i) out[i] ^= 0x80;
+    }
+}
+template <int bits, int group>
+struct PackAffine {
+    using Block = formats::BlockAffine<bits, group>;
+    using Meaning = std::conditional_t<bits == 8, Lowered, Plain>;
+    using Format = qwill::QWILL_ISA_NS::Format<bits, Meaning, BF16ScalesMinimums<group>>;
+    static void codes(const Block& block, uint8_t* out) { affine_panel_codes<bits, group>(block.codes, out); }
+    static bool scales(const Block& block, int row, uint8_t* place) {
+        put_half(place, row, block.scale);
+        put_half(place + 32, row, block.minimum);
+        return finite_product(block.scale) && finite_product(block.minimum);
+    }
+};
+struct PackAffineHalf {
+    using Block = formats::BlockAffineHalf;
+    using Format = qwill::QWILL_ISA_NS::Format<8, Lowered, HalfScalesMinimums>;
+    static void codes(const Block& block, uint8_t* out) { affine_panel_codes<8, 32>(block.codes, out); }
+    static bool scales(const Block& block, int row, uint8_t* place) {
+        put_half(place, row, block.scale);
+        put_half(place + 32, row, block.minimum);
+        return finite_half(block.scale) && finite_half(block.minimum);
+    }
 };
 
 template <typename BlockType, int bits>

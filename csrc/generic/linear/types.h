@@ -10,6 +10,7 @@
 #include "generic/linear/float_tile.h"
 #include "generic/linear/integer_pack.h"
 #include "generic/linear/integer_tile.h"
+#include "generic/linear/mxfp8_tile.h"
 #include "generic/linear/unfolded.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
@@ -69,6 +70,14 @@ constexpr TypeKernels bf16_type() {
     set_tiles(kernels, [](auto n) { return bf16_tile<n>; });
     return kernels;
 }
+constexpr TypeKernels mxfp8_type() {
+    TypeKernels kernels = {mxfp8_panel_bytes, pack_mxfp8_panel, Form::values, {}};
+    set_tiles(kernels, [](auto n) { return mxfp8_tile<n>; });
+    return kernels;
+}
+struct MXFP8Type {
+    static constexpr TypeKernels kernels = mxfp8_type();
+};
 struct BF16Type {
     static constexpr TypeKernels kernels = bf16_type();
 };
@@ -103,6 +112,20 @@ inline const TypeKernels& type_kernels(int type) {
         case Id::IQ4_NL: return IntegerType<PackIQ4_NL>::kernels;
         case Id::IQ4_XS: return IntegerType<PackIQ4_XS>::kernels;
         case Id::MXFP4: return IntegerType<PackMXFP4>::kernels;
+        case Id::MXFP8: return MXFP8Type::kernels;
+        case Id::AFFINE2_64: return IntegerType<PackAffine<2, 64>>::kernels;
+        case Id::AFFINE3_64: return IntegerType<PackAffine<3, 64>>::kernels;
+        case Id::AFFINE4_64: return IntegerType<PackAffine<4, 64>>::kernels;
+        case Id::AFFINE5_64: return IntegerType<PackAffine<5, 64>>::kernels;
+        case Id::AFFINE6_64: return IntegerType<PackAffine<6, 64>>::kernels;
+        case Id::AFFINE8_64: return IntegerType<PackAffine<8, 64>>::kernels;
+        case Id::AFFINE2_32: return IntegerType<PackAffine<2, 32>>::kernels;
+        case Id::AFFINE3_32: return IntegerType<PackAffine<3, 32>>::kernels;
+        case Id::AFFINE4_32: return IntegerType<PackAffine<4, 32>>::kernels;
+        case Id::AFFINE5_32: return IntegerType<PackAffine<5, 32>>::kernels;
+        case Id::AFFINE6_32: return IntegerType<PackAffine<6, 32>>::kernels;
+        case Id::AFFINE8_32: return IntegerType<PackAffine<8, 32>>::kernels;
+        case Id::AFFINE8_32_F16: return IntegerType<PackAffineHalf>::kernels;
         default: return DecodedType::kernels;
     }
 }
@@ -159,7 +182,11 @@ struct Packing {
         const TypeKernels& kernels = type_kernels(weight->type);
         pack_panel = narrowed ? pack_bf16_panel<F16Rows> : kernels.pack_panel;
         weight->scales = args->scales;
-        finite = std::all_of(weight->scales.begin(), weight->scales.end(), [](float scale) { return F32Element::finite(scale); });
+        weight->row_scales = args->row_scales;
+        const auto all_finite = [](const std::vector<float>& scales) {
+            return std::all_of(scales.begin(), scales.end(), [](float scale) { return F32Element::finite(scale); });
+        };
+        finite = all_finite(weight->scales) && all_finite(weight->row_scales);
         groups = (weight->panels() + kPackedTogether - 1) / kPackedTogether;
         if (pack_panel == nullptr) {
             weight->parts = args->parts;
@@ -261,6 +288,7 @@ public:
             const int64_t down = (weight.rows + kSumColumns - 1) / kSumColumns;
             data_.scales = weight.scales.data() + (expert * down + panel * kPanelRows / kSumColumns) * across;
         }
+        if (!weight.row_scales.empty()) row_scales_ = weight.row_scales.data() + (expert * weight.panels() + panel) * kPanelRows;
     }
 
     // For many tiles, of which `tiles` are multiplied one after the other.
@@ -285,6 +313,9 @@ public:
         } else {
             kernels_->tiles[tile.tokens - 1](data_, columns_, tile, out);
         }
+        if (row_scales_ == nullptr) return;
+        const F32x16 scales = load(row_scales_);
+        for (int t = 0; t < tile.tokens; ++t) store(out + kPanelRows * t, load(out + kPanelRows * t) * scales);
     }
 
     static int64_t scratch_size(const Weight& weight) {
@@ -313,6 +344,7 @@ private:
 
     const TypeKernels* kernels_;
     int64_t columns_;
+    const float* row_scales_ = nullptr;
     PanelData data_{nullptr, nullptr, nullptr}, unfolded_{nullptr, nullptr, nullptr};
 };
 

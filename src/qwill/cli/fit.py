@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 LONGEST = 4 * 262_144  # with YaRN by 4
 ALL = ""
+# Quantizations of others, in the names of repositories.
+_OTHER_FORMATS = re.compile(r"/.*(\dbit|\d-bit|awq|gptq|nvfp4|mxfp\d|int\d|w\da\d|exl\d|hqq|bnb|mlx)", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hardware",
         default="auto",
         metavar="NAME",
-        help='auto: this machine; or such as "RTX 4090 + 256GB RAM", "8x H100"',
+        help='auto: this machine; or such as "2x4090 + 128GB", "EPYC 9654 768GB", "24GB VRAM at 936GB/s + 64GB RAM"',
     )
     cost = parser.add_argument_group("what it costs")
     cost.add_argument("--watts", type=above_zero, metavar="W", help="the machine's power, if not the named one's")
@@ -152,6 +156,12 @@ def _weights(
     quant = (arguments.quant or own).upper()
     there = quantizations(member)
     if not quant:
+        if _OTHER_FORMATS.search(arguments.model):
+            print(
+                f"qwill: fit knows the sizes of releases and GGUF files, not of {cleaned(arguments.model)} before it is"
+                f" downloaded; of {member} this fits:",
+                file=sys.stderr,
+            )
         best = best_quantization(member, machine, wish)
         return best or cached_weights(member, there[-1]), member
     chosen = next((each for each in there if each in (quant, f"UD-{quant}")), None)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qwill.cli.options import add_model_argument, human_bytes
-from qwill.model.config import ModelConfig, model_config
+from qwill.model.config import ModelConfig, RopeConfig, model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
 from qwill.weights.checkpoint import Checkpoint, memory_needed
+from qwill.weights.file_names import part_of
 from qwill.weights.hub import resolve_model
 from qwill.weights.load import open_checkpoint
 from qwill.weights.mapped import mapped_file
@@ -62,9 +63,11 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             "attention": text.layer_types.count("full_attention"),
             "mtp": text.mtp_layers if has_mtp else 0,
         },
+        "draft_head_file": _own_file(checkpoint, "mtp.fc.weight"),
         "hidden_size": text.hidden_size,
         "experts": None if text.moe is None else {"total": text.moe.experts, "active": text.moe.top_k},
         "context": text.max_position_embeddings,
+        "rope": _rope(text.rope),
         "vocabulary": text.vocab_size,
         "tokenizer": _tokenizer(checkpoint),
         "chat_template": "the model's own" if checkpoint.chat_template else "qwill's default",
@@ -100,12 +103,17 @@ def _own_file(checkpoint: Checkpoint, name: str) -> str | None:
     if checkpoint.format == "hf" or name not in checkpoint.tensors:
         return None
     files = [_file_of(checkpoint.tensors.peek(tensor)) for tensor in (name, "embed_tokens.weight")]
-    return None if files[0] == files[1] else str(files[0])
+    return None if part_of(files[0].name).stem == part_of(files[1].name).stem else str(files[0])
 
 
 def _file_of(tensor: Tensor) -> Path:
     """A source is a file and, in parentheses, a name in it."""
     return Path(tensor.source.rpartition(" (")[0])
+
+
+def _rope(rope: RopeConfig) -> dict[str, Any]:
+    yarn = {"factor": rope.yarn_factor, "original_context": rope.yarn_original_context}
+    return {"theta": rope.theta, "yarn": None if rope.yarn_factor is None else yarn}
 
 
 def _tensor_types(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
@@ -146,11 +154,11 @@ def _summary(description: dict[str, Any]) -> "Table":
         "layers": f"{layers['total']}: {layers['gated_delta']} Gated DeltaNet, {layers['attention']} attention",
         "hidden size": str(description["hidden_size"]),
         "experts": f"{experts['active']} of {experts['total']} active" if experts else "none, dense",
-        "context": f"{description['context']:,} tokens",
+        "context": f"{description['context']:,} tokens" + _stretched(description["rope"]["yarn"]),
         "tokenizer": f"{description['tokenizer'] or 'none'}, {description['vocabulary']:,} tokens",
         "chat template": description["chat_template"],
-        "vision": _vision_row(vision) if vision else "none",
-        "draft head (MTP)": f"{layers['mtp']} layer" if layers["mtp"] else "none",
+        "vision": f"{vision['layers']} layers of {vision['hidden_size']}{_in(vision['file'])}" if vision else "none",
+        "draft head (MTP)": f"{layers['mtp']} layer{_in(description['draft_head_file'])}" if layers["mtp"] else "none",
         "weights": f"{human_bytes(description['weight_bytes'])} in {len(description['files'])} file(s)",
         "keys and values": f"{description['kv_bytes_per_token']:,} bytes a token of context, at 16 bits",
         "recurrent state": f"{human_bytes(description['state_bytes'])} a conversation",
@@ -160,9 +168,12 @@ def _summary(description: dict[str, Any]) -> "Table":
     return table
 
 
-def _vision_row(vision: dict[str, Any]) -> str:
-    where = f", in {Path(vision['file']).name}" if vision["file"] else ""
-    return f"{vision['layers']} layers of {vision['hidden_size']}{where}"
+def _in(file: str | None) -> str:
+    return f", in {Path(file).name}" if file else ""
+
+
+def _stretched(yarn: dict[str, Any] | None) -> str:
+    return f" (YaRN {yarn['factor']:g}, from {yarn['original_context']:,})" if yarn else ""
 
 
 def _mix(types: dict[str, dict[str, int]]) -> "Table":

@@ -11,10 +11,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from qwill.cli.printer import CONTROLS
+
+if TYPE_CHECKING:
+    from qwill.cli.typed_ahead import TypedAhead
 
 PROMPT, GOES_ON = ">>> ", "... "
 PASTE_SECONDS = 0.02  # between the lines of a paste, at most
@@ -33,15 +38,19 @@ class Lines:
     def __init__(self, stands_alone: Callable[[str], bool]) -> None:
         self.terminal = sys.stdin.isatty() and sys.stdout.isatty()
         self._stands_alone = stands_alone
-        self._marked = self._edited = self._ended = False
+        self._marked = self._edited = self._libedit = self._ended = False
         self._modes: list[Any] | None = None  # of the terminal, while what is typed is kept
+        self._ahead: TypedAhead | None = None
+        self._whole: list[str] = []  # messages that were pasted while nobody read
+        self._begun = ""
 
     def __enter__(self) -> Self:
         if self.terminal and find_spec("readline"):
             import readline  # gives input() its editing and history
 
             self._edited = True
-            if "libedit" not in (readline.__doc__ or ""):
+            self._libedit = "libedit" in (readline.__doc__ or "")
+            if not self._libedit:
                 # Python turns its setting off. Prompts ask for marks, which then come while the model answers, too.
                 readline.parse_and_bind(r'"\e[200~": bracketed-paste-begin')
                 self._marked = os.environ.get("TERM", "dumb") != "dumb"
@@ -58,6 +67,10 @@ class Lines:
 
     def message(self) -> str | None:
         """The next message, without blank lines around it; None at the end of the input. Raises KeyboardInterrupt."""
+        self._collect()
+        if self._whole:
+            print(f"{PROMPT}{self._whole[0].translate(CONTROLS)}")
+            return _trimmed(self._whole.pop(0))
         lines: list[str] = []
         # Pastes have marks even when the model answers: without them these lines were typed, each a message.
         typed_ahead = self._marked and self._waits(0)
@@ -78,13 +91,12 @@ class Lines:
         if not lines:
             self._ended = False  # a terminal can be read again
             return None
-        text = "\n".join(lines).strip("\r\n")
-        return text.rstrip() if text.strip().count("\n") else text.strip()
+        return _trimmed("\n".join(lines))
 
     def answer(self, question: str) -> str | None:
         """One line, in answer to a question that is asked at a terminal; None at the end of the input."""
         try:
-            return self._line(question).strip()
+            return self._line(question, offer=False).strip()
         except EOFError:
             print()
             return None
@@ -97,12 +109,14 @@ class Lines:
 
         return bool(readline.get_line_buffer())
 
-    def _line(self, prompt: str) -> str:
+    def _line(self, prompt: str, offer: bool = True) -> str:
         if not self.terminal:
             return input()
         self._show_typing()
+        self._begin(self._begun if offer else "")
         try:
-            with _woken():
+            # libedit takes the second interruption of its waiting for the end of the input.
+            with nullcontext() if self._libedit else _woken():
                 return input(prompt + _MARK_PASTES * self._marked)
         finally:
             self._keep_typing()
@@ -121,20 +135,50 @@ class Lines:
             return
         import termios
 
-        self._modes = termios.tcgetattr(sys.stdin)
-        modes = termios.tcgetattr(sys.stdin)
-        # Ctrl-C stays a signal, and throws away nothing of what was typed.
-        modes[3] = modes[3] & ~(termios.ICANON | termios.ECHO) | termios.NOFLSH
-        modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, modes)
+        try:
+            before, modes = termios.tcgetattr(sys.stdin), termios.tcgetattr(sys.stdin)
+            # Ctrl-C stays a signal, and throws away nothing of what was typed.
+            modes[3] = modes[3] & ~(termios.ICANON | termios.ECHO) | termios.NOFLSH
+            modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, modes)
+        except termios.error:  # the terminal is gone
+            return
+        self._modes = before
+        if self._ahead is None:
+            from qwill.cli.typed_ahead import TypedAhead
+
+            self._ahead = TypedAhead()
+        self._ahead.start()
 
     def _show_typing(self) -> None:
         if self._modes is None:
             return
         import termios
 
-        termios.tcsetattr(sys.stdin, termios.TCSANOW, self._modes)
+        self._collect()
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(sys.stdin, termios.TCSANOW, self._modes)
         self._modes = None
+
+    def _collect(self) -> None:
+        """Takes over what was more than the terminal keeps."""
+        if self._ahead is not None:
+            whole, begun = self._ahead.stop()
+            self._whole, self._begun = self._whole + whole, self._begun + begun
+
+    def _begin(self, text: str) -> None:
+        """Puts a text on the next line, to be gone on with."""
+        if self._edited:
+            import readline
+
+            readline.set_startup_hook((lambda: readline.insert_text(text)) if text else None)
+            self._begun = self._begun.removeprefix(text)
+
+
+def _trimmed(text: str) -> str:
+    """Without blank lines around it, and of one line without blanks."""
+    text = text.strip("\r\n")
+    return text.rstrip() if text.strip().count("\n") else text.strip()
 
 
 @contextmanager

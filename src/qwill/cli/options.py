@@ -7,7 +7,7 @@ from qwill.errors import InvalidArgument
 
 MODEL_HELP = (
     "nothing: the built-in demonstration model; a folder or .gguf file; an alias such as qwen3.5:0.8b-q4_k_m;"
-    " or org/name[:QUANT] of the hub"
+    " org/name[:QUANT] of the hub, or a link to it; or ollama:NAME, what Ollama has here"
 )
 
 

@@ -9,7 +9,7 @@ from qwill.answer import Completion, StreamDelta
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 # What could move a terminal's cursor or change its title stays visible instead: everything but tab and newline.
-_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 # What to say of an answer that ended otherwise than by itself or at its limit.
 _ENDINGS = {
     "loop": "the answer repeated itself and was ended",
@@ -54,7 +54,7 @@ class AnswerPrinter:
             self._output.write("\n\n")
         self._kind = delta.kind
         self._set_dim(delta.kind == "reasoning")
-        self._output.write(delta.text.translate(_CONTROLS) if self._terminal else delta.text)
+        self._output.write(delta.text.translate(CONTROLS) if self._terminal else delta.text)
         self._output.flush()
         self._last = delta.text[-1]
 

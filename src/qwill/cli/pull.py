@@ -8,6 +8,7 @@ from qwill.errors import InvalidArgument
 from qwill.weights.download import check_space, download, plan_download
 from qwill.weights.hub import DEMO, existing_path
 from qwill.weights.model_names import aliases, cleaned, hub_model
+from qwill.weights.ollama_store import PREFIX as OLLAMA
 from qwill.weights.repositories import is_adapter
 
 
@@ -28,7 +29,12 @@ def execute(arguments: argparse.Namespace) -> None:
         raise InvalidArgument("the demonstration model came with qwill; start it with: qwill run")
     if existing_path(name):
         raise InvalidArgument(f"{name} is a file or folder here; start it with: qwill run {name}")
-    plan = plan_download(hub_model(name))
+    if name.lower().startswith(OLLAMA):
+        own = name[len(OLLAMA) :]
+        raise InvalidArgument(f"{name}: Ollama's models are read where they lie; get it with: ollama pull {own}")
+    from qwill.weights.look import look  # what opens models takes a while to import
+
+    plan = look(plan_download(hub_model(name)))
     files = "1 file" if len(plan.files) == 1 else f"{len(plan.files)} files"
     print(
         f"{plan.model.repository}: {files}, {human_bytes(plan.total_bytes)},"

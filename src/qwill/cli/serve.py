@@ -12,6 +12,7 @@ from qwill.errors import InvalidArgument
 from qwill.weights.file_names import part_of
 from qwill.weights.hub import existing_path
 from qwill.weights.model_names import short_name
+from qwill.weights.ollama_store import PREFIX as OLLAMA
 
 NAMED = "="
 NO_CACHE = "none"
@@ -171,7 +172,7 @@ def _named(models: list[str]) -> list[tuple[str, str]]:
     named = []
     for text in models:
         name, equals, source = text.partition(NAMED)
-        if not equals:
+        if not equals or "?" in name:  # a link ends in ?download=true
             name, source = _short_name(text), text
         if not name or not source:
             raise InvalidArgument(f"{text!r} is neither MODEL nor NAME=MODEL")
@@ -184,6 +185,7 @@ def _named(models: list[str]) -> list[tuple[str, str]]:
 
 def _short_name(source: str) -> str:
     path = existing_path(source)
+    source = source.removeprefix(OLLAMA)
     return short_name(source) if path is None else part_of(path.resolve().name).stem
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from qwill.convert.complete import check_complete
 from qwill.convert.quantize import CHUNK_VALUES, Progress, in_order
 from qwill.convert.safetensors_writer import FolderWriter, StoredTensor
 from qwill.convert.source import SourceTensor, Watch
@@ -24,6 +25,7 @@ from qwill.weights.assemble import FP8_BLOCK
 from qwill.weights.load import open_checkpoint
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import released_name
+from qwill.weights.packed.mlx import has_mlx_layout
 from qwill.weights.safetensors import read_folder
 from qwill.weights.shapes import text_shapes, vision_shapes
 
@@ -67,11 +69,16 @@ def plan_fp8(folder: Path) -> Fp8Folder:
     """
     if not folder.is_dir():
         raise InvalidArgument(f"{folder}: FP8 is made of a model's folder; that is a file, quantize it to Q8_0 instead")
-    config = open_checkpoint(folder).config
+    checkpoint = open_checkpoint(folder)
+    config = checkpoint.config
     if "quantization_config" in config:
         raise UnsupportedModel(f"{folder}: is quantized already; FP8 is made of a folder in BF16, F16 or F32")
+    raw_tensors = list(read_folder(folder, quiet=True))
+    if has_mlx_layout(raw_tensors):
+        raise UnsupportedModel(f"{folder}: is in MLX's layout; FP8 is made of a folder as transformers writes it")
+    check_complete(checkpoint, "mtp.fc.weight" in checkpoint.tensors)
     nested = "text_config" in config
-    raws = (raw._replace(name=released_name(raw.name, nested)) for raw in read_folder(folder, quiet=True))
+    raws = (raw._replace(name=released_name(raw.name, nested)) for raw in raw_tensors)
     tensors = [converted for raw in raws for converted in _convert(raw)]
     kept = [t.name.removesuffix(".weight") for t, quantized in tensors if not quantized and len(t.shape) > 1]
     config["quantization_config"] = QUANTIZATION | {"modules_to_not_convert": sorted(kept)}

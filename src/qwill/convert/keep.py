@@ -13,13 +13,14 @@ def kept_types(tensors: Sequence[SourceTensor], float_types: Mapping[str, Tensor
     """The type of each tensor: its own, or F32 where that has no smaller form in the order of a GGUF file.
 
     `float_types` are those that an unquantized file has: what is F32 there is so here, since readers expect it. Raises
-    UnsupportedModel for FP8, of which GGUF has no type.
+    UnsupportedModel for a type that GGUF does not have, such as FP8, where it is not F32 there.
     """
     types = {}
     for tensor in tensors:
-        if tensor.type.gguf_id is None:
+        foreign = tensor.type.gguf_id is None
+        floats = float_types[tensor.name] is TYPES["F32"] and (foreign or tensor.type.name in ("F16", "BF16"))
+        if foreign and not floats:
             raise UnsupportedModel(f"{tensor.source}: {tensor.type.name} has no type in GGUF to keep; give --type BF16")
-        floats = float_types[tensor.name] is TYPES["F32"] and tensor.type.name in ("F16", "BF16")
         types[tensor.name] = TYPES["F32"] if floats or not tensor.can_copy(tensor.type) else tensor.type
     return types
 

@@ -15,13 +15,13 @@ from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.importance import Importance
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf import GgufFile
-from qwill.weights.gguf_config import DEFAULT_SECTIONS, SAMPLING_KEYS
+from qwill.weights.gguf_config import SAMPLING_KEYS
 from qwill.weights.gguf_vision import PROJECTOR, VIDEO_COUNTS, VIDEO_PREFIX
+from qwill.weights.rope_settings import rope_settings
 from qwill.weights.shapes import layer_types, positive
 
 QUANTIZATION_VERSION = 2  # of ggml's block layouts, unchanged since 2023
 LAYER_NORM_EPSILON = 1e-6  # of the vision tower; no configuration says it
-ROPE_THETA, ROTARY_SHARE = 1e7, 0.25  # where a configuration leaves them out
 # What describes how a source was quantized, or how its file is laid out: not carried over.
 DROPPED = ("general.file_type", "general.quantization_version", "general.alignment")
 DROPPED_PREFIXES = ("split.", "quantize.")
@@ -220,24 +220,25 @@ def _interval(recurrent: list[bool]) -> int:
 
 
 def _rope(text: dict[str, Any], head_dim: int) -> dict[str, Any]:
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    share = rope.get("partial_rotary_factor", text.get("partial_rotary_factor", ROTARY_SHARE))
+    rope = rope_settings(text)
     keys: dict[str, Any] = {
-        "rope.dimension_count": int(head_dim * share),
-        "rope.dimension_sections": [*rope.get("mrope_section", DEFAULT_SECTIONS), 0],
-        "rope.freq_base": float(rope.get("rope_theta", text.get("rope_theta", ROPE_THETA))),
+        "rope.dimension_count": int(head_dim * rope.rotary_share),
+        "rope.dimension_sections": [*rope.sections, 0],
+        "rope.freq_base": rope.theta,
     }
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in ("default", "mrope", "yarn"):
-        raise UnsupportedModel(f"config.json: rope_type {kind!r} is not supported, only default and yarn")
-    if kind == "yarn":
-        keys["rope.scaling.type"] = "yarn"
-        keys["rope.scaling.factor"] = float(rope["factor"])
-        keys["rope.scaling.original_context_length"] = positive(rope, "original_max_position_embeddings")
-        for key, name in (("attn_factor", "attention_factor"), ("beta_fast", "beta_fast"), ("beta_slow", "beta_slow")):
-            if rope.get(name) is not None:
-                keys[f"rope.scaling.yarn_{key}"] = float(rope[name])
-    return keys
+    if rope.yarn is None:
+        return keys
+    if not rope.yarn.truncate:
+        raise UnsupportedModel("config.json: YaRN with truncate = false cannot be said in GGUF; leave it out")
+    keys |= {
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": rope.yarn.factor,
+        "rope.scaling.original_context_length": rope.yarn.original_context,
+        "rope.scaling.yarn_beta_fast": rope.yarn.beta_fast,
+        "rope.scaling.yarn_beta_slow": rope.yarn.beta_slow,
+    }
+    attention = rope.yarn.attention(rope.yarn.factor)
+    return keys if attention is None else keys | {"rope.scaling.yarn_attn_factor": attention}
 
 
 def _video(settings: Mapping[str, Any]) -> dict[str, Any]:

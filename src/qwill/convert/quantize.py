@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from qwill.convert.complete import check_complete, check_tower
 from qwill.convert.gguf_writer import GgufWriter, TensorInfo, file_bytes
 from qwill.convert.keep import kept_types, with_factors
 from qwill.convert.merge import adapter_files, merged, open_adapters, with_own
@@ -33,6 +34,7 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.adapters.replaced import with_replaced
 from qwill.weights.gguf import GgufFile, read_gguf
 from qwill.weights.gguf_config import MODEL_TYPES
+from qwill.weights.gguf_kinds import other_kind
 from qwill.weights.load import open_checkpoint
 from qwill.weights.ollama_file import common_form
 from qwill.weights.ollama_store import is_manifest, read_manifest
@@ -88,16 +90,12 @@ def plan_model(
         adapters = open_adapters(lora, checkpoint)
         checkpoint = with_replaced(checkpoint, [adapter for adapter, _ in adapters])
         draft_head = draft_head and "mtp.fc.weight" in checkpoint.tensors
+        check_complete(checkpoint, draft_head)
         tensors = merged(list(language_tensors(checkpoint, draft_head)), adapters, checkpoint)
         metadata = language_metadata(checkpoint, file_type, draft_head)
         watch = Watch(folder_files(path))
     else:
         file = _language_file(path)
-        if file.architecture not in MODEL_TYPES:
-            raise UnsupportedModel(
-                f"{path}: architecture {file.architecture!r} is not quantized here; give a model of"
-                f" {' or '.join(MODEL_TYPES)}"
-            )
         tensors = list(gguf_tensors(file, draft_head))
         if lora:
             checkpoint = open_checkpoint(path)
@@ -109,6 +107,8 @@ def plan_model(
     if importance is not None:
         if not any(tensor.name in importance for tensor in tensors):
             raise InvalidArgument(f"{importance.source}: knows none of the tensors of {path}; it is of another model")
+        for tensor in tensors:
+            importance.check(tensor.name, tensor.shape[-1], len(tensor.parts))
         metadata |= importance_metadata(importance)
     blocks = 1 + max(
         (int(tensor.name.split(".")[1]) for tensor in tensors if tensor.name.startswith("blk.")), default=0
@@ -125,7 +125,14 @@ def plan_model(
 
 def _language_file(path: Path) -> GgufFile:
     """A GGUF file with llama.cpp's names and values, which those of Ollama's converter do not have."""
-    form = common_form(read_gguf(read_manifest(path).model if is_manifest(path) else path))
+    file = read_gguf(read_manifest(path).model if is_manifest(path) else path)
+    if what := other_kind(file):
+        architecture = file.metadata.get("general.architecture")
+        before = (
+            "" if architecture in (*MODEL_TYPES, None) else f"architecture {architecture!r} is not quantized here: "
+        )
+        raise UnsupportedModel(f"{path}: {before}{what}")
+    form = common_form(file)
     if not form.v_heads_tiled:
         raise UnsupportedModel(f"{path}: has its V heads in another order than GGUF files have; take another file")
     if form.vision is not None:
@@ -167,6 +174,7 @@ def plan_vision(path: Path, wanted: str = "F16", lora: Sequence[tuple[Path, floa
     adapters = open_adapters(lora, checkpoint)
     checkpoint = with_replaced(checkpoint, [adapter for adapter, _ in adapters])
     metadata = vision_metadata(checkpoint, VISION_FILE_TYPES[wanted])
+    check_tower(checkpoint)
     tensors = merged(list(vision_tensors(checkpoint)), adapters, checkpoint)
     types = {tensor.name: vision_type(tensor.name, tensor.shape, TYPES[wanted]) for tensor in tensors}
     return Conversion(metadata, tensors, types, Watch(folder_files(path)))

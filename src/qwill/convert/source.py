@@ -17,14 +17,14 @@ from qwill.convert.metadata import block_counts
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.assemble import FP8_BLOCK, scales_of
+from qwill.weights.assemble import scales_of
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.finite import is_finite
 from qwill.weights.gguf import GgufFile
 from qwill.weights.lazy import LazyParts
 from qwill.weights.mapped import RawTensor, give_back, read_bytes
 from qwill.weights.names import gguf_name, place_gguf
-from qwill.weights.tensor import Tensor
+from qwill.weights.tensor import Tensor, spread_scales
 from qwill.weights.v_heads import v_head_order
 
 PATCH_EMBEDDING = "visual.patch_embed.proj.weight"
@@ -35,7 +35,7 @@ class SourceTensor:
     """A tensor as a GGUF file will have it, its bytes still where they are.
 
     `name` and `shape` are those in the GGUF file, `canonical` is the model's own name. Each of `parts` (one an expert,
-    else one) holds `rows` rows of `width` values in `type`, with float32 `scales` of 128 x 128 blocks as in `Tensor`.
+    else one) holds `rows` rows of `width` values in `type`, with float32 `scales` as in `Tensor`.
     `row_order` and `column_order` (int64 or None) are the stored row and column at each place; columns that are not in
     the order are left out.
     """
@@ -66,8 +66,7 @@ class SourceTensor:
         values = decode(self.type, rows, (len(rows), self.width))
         if self.scales is not None:
             numbers = np.arange(begin, end) if self.row_order is None else self.row_order[begin:end]
-            spread = np.repeat(self.scales[part], FP8_BLOCK, axis=1)[:, : self.width]
-            values *= spread[numbers // FP8_BLOCK]
+            values *= spread_scales(self.scales[part], (self.rows, self.width), numbers)
         if self.column_order is not None:
             values = np.take(values, self.column_order, axis=1)
         if not np.isfinite(values).all():

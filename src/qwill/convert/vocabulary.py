@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qwill.errors import CheckpointError
+from qwill.text.tokenizer import Tokenizer
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.json_file import read_json
 from qwill.weights.vocabulary import CONTROL_TOKEN, NORMAL_TOKEN, UNUSED_TOKEN, USER_DEFINED_TOKEN
@@ -17,18 +17,14 @@ def vocabulary_metadata(checkpoint: Checkpoint, size: int) -> dict[str, Any]:
     """Tokens by id, merges, types, where to stop, and the chat template, under `tokenizer.`.
 
     `size`: rows of the embedding; those without a token are padding. A folder without tokenizer.json gives nothing.
-    Raises CheckpointError when the tokenizer is no byte-level BPE or does not fit the model.
+    Raises CheckpointError when the tokenizer is none that a model runs with, or has more tokens than that.
     """
     if checkpoint.tokenizer_json is None:
         return {}
+    Tokenizer.from_file(checkpoint.tokenizer_json).check_rows(size, checkpoint.tokenizer_json)
     tokenizer = read_json(checkpoint.tokenizer_json)
-    try:
-        tokens, kinds = _tokens(tokenizer, size)
-        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(
-            f"{checkpoint.tokenizer_json}: is no byte-level BPE of at most {size} tokens; download it again"
-        ) from error
+    tokens, kinds = _tokens(tokenizer, size)
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]
     keys: dict[str, Any] = {
         "model": MODEL,
         "pre": PRE_TOKENIZER,
@@ -50,9 +46,9 @@ def _tokens(tokenizer: dict[str, Any], size: int) -> tuple[list[str], list[int]]
     tokens, kinds = [f"[PAD{number}]" for number in range(size)], [UNUSED_TOKEN] * size
     for token, number in tokenizer["model"]["vocab"].items():
         tokens[number], kinds[number] = token, NORMAL_TOKEN
-    for added in tokenizer["added_tokens"]:
+    for added in tokenizer.get("added_tokens") or []:
         number, token = added["id"], added["content"]
-        control = added["special"] or (token.startswith("<|") and token.endswith("|>"))
+        control = added.get("special") or (token.startswith("<|") and token.endswith("|>"))
         tokens[number], kinds[number] = token, CONTROL_TOKEN if control else USER_DEFINED_TOKEN
     return tokens, kinds
 

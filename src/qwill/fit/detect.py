@@ -1,6 +1,5 @@
 """This machine, as far as it can be read or measured in about two seconds."""
 
-import csv
 import os
 import shutil
 import subprocess
@@ -11,13 +10,13 @@ from pathlib import Path
 
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.disk import read_rate
-from qwill.fit.hardware import ROOT, available_memory, physical_cores
+from qwill.fit.drm import drm_gpus
+from qwill.fit.hardware import ROOT, available_memory, installed_memory, physical_cores
 from qwill.fit.integer_rate import integer_rate
 from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu, known_mac
+from qwill.fit.nvidia import SMI, SMI_CLOCKS, cards, nvidia_gpus, read_chips, unified_gpus
 
-SMI = ("nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader,nounits")
 SMI_SECONDS = 20
-MIB = 1 << 20
 
 
 def this_machine(model_file: Path | None = None, folder: Path | None = None) -> Machine:
@@ -36,26 +35,22 @@ def this_machine(model_file: Path | None = None, folder: Path | None = None) -> 
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """Graphics processors whose bandwidth and rates are known; others are left out."""
+    """Graphics processors whose bandwidth and rates are known or told by their driver; others are left out."""
     if sys.platform == "darwin":
         name = command(("sysctl", "-n", "machdep.cpu.brand_string")).strip()
         memory = command(("sysctl", "-n", "hw.memsize")).strip()
         mac = known_mac(name, int(memory)) if memory.isdigit() else None
         return (mac,) if mac else ()
-    found = nvidia_gpus(command(SMI))
+    found = _nvidia_gpus() or drm_gpus()
     return found or (_torch_gpus() if Path("/dev/kfd").exists() else ())
 
 
-def nvidia_gpus(listing: str) -> tuple[Gpu, ...]:
-    """From the CSV of `nvidia-smi`: a name, free and installed MiB in each line. Other lines are passed over."""
-    found = []
-    for row in csv.reader(listing.splitlines(), skipinitialspace=True):
-        if len(row) != 3 or not (row[1].strip().isdigit() and row[2].strip().isdigit()):
-            continue  # "[N/A]", or a complaint of the driver
-        gpu = known_gpu(row[0], int(row[1]) * MIB, int(row[2]) * MIB)
-        if gpu is not None:
-            found.append(gpu)
-    return tuple(found)
+def _nvidia_gpus() -> tuple[Gpu, ...]:
+    listing = command(SMI)
+    if shared := unified_gpus(listing, installed_memory()):
+        return shared
+    found = nvidia_gpus(listing)
+    return found if len(found) == cards(listing) else nvidia_gpus(listing, command(SMI_CLOCKS), read_chips())
 
 
 def cpu_name(root: Path = ROOT) -> str:

@@ -20,6 +20,7 @@ def available_memory(root: Path = ROOT) -> int:
     for folder in _control_groups(root, "memory"):
         for limit_file, usage_file, cache_key in (
             ("memory.max", "memory.current", "inactive_file"),
+            ("memory.high", "memory.current", "inactive_file"),  # beyond it the kernel slows down whoever asks for more
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             limit, usage = _number(folder / limit_file), _number(folder / usage_file)
@@ -28,6 +29,11 @@ def available_memory(root: Path = ROOT) -> int:
                 cache = _table(folder / "memory.stat").get(cache_key, 0)
                 available = min(available, max(limit - usage + cache, 0))
     return available
+
+
+def installed_memory() -> int:
+    """Bytes of memory that the system has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def physical_cores(root: Path = ROOT) -> int:
@@ -55,7 +61,7 @@ def _mem_available(root: Path) -> int:
     table = _table(root / "proc/meminfo")
     if "MemAvailable:" in table:
         return table["MemAvailable:"] * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return installed_memory()
 
 
 def _affine_cores(root: Path) -> int:

@@ -1,23 +1,24 @@
-"""Machines to estimate for: what holds bytes and computes. Named ones from machines.toml; detect.py describes this one.
+"""Machines to estimate for: what holds bytes and computes. catalogue.py has those with names; detect.py describes this
+one.
 
-A name is made of parts: `RTX 4090`, `8x H100`, `RTX 4090 + 256GB RAM`, `RTX 3090 + RTX 3060 + 192GB RAM`,
-`M3 Ultra 256GB`, `EPYC 9654 + 768GB RAM`.
+A name is made of parts: `RTX 4090`, `8x H100`, `2x4090 + 128GB`, `RTX 3090 + RTX 3060 + 192GB RAM`, `M3 Ultra 256GB`,
+`EPYC 9654 12ch + 768GB RAM`, `24GB VRAM at 936GB/s + 64GB RAM at 80GB/s + 7GB/s disk`.
 """
 
-import re
-import tomllib
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from qwill.errors import InvalidArgument
+from qwill.fit import catalogue
+from qwill.fit.catalogue import HOSTS, MACS, UNIFIED_MACHINES, Entry
+from qwill.fit.spelling import DISK, GIB, RAM, UNIFIED, VRAM, Part, parts, read_part
 
-GIB = 1 << 30
 READ_OF_NOMINAL = 0.8  # what a plain sum reads of a memory's nominal bandwidth: STREAM's usual share
 SYSTEM_BYTES = 4 * GIB  # of a named machine's memory that system and other programs keep
 DISK_BANDWIDTH = 3e9  # of a named machine: an NVMe drive on four lanes of PCIe 3.0
-AUTO, DESKTOP, SERVER = "auto", "desktop", "server"
+# That a card computes for each byte of memory traffic where its memory alone is told; those of an RTX 3090.
+OPERATIONS_A_BYTE = 76
+LONGEST_NAME = 500  # characters
+AUTO, DESKTOP, LAPTOP, SERVER = "auto", "desktop", "laptop", "server"
 WIDEST_DESKTOP = 2  # cards; more of them stand in a server
 
 
@@ -76,115 +77,182 @@ class Machine:
 
 def names() -> list[str]:
     """What `--hardware` knows, without the combinations."""
-    table = _table()
-    return [*table["gpus"], *table["macs"], *(name for name in table["hosts"] if name not in (DESKTOP, SERVER))]
+    return [entry.name for entry in catalogue.entries() if entry.name not in (DESKTOP, LAPTOP, SERVER)]
 
 
 def named_machine(text: str) -> Machine:
-    """The machine of that name. Raises InvalidArgument for what is not known, with all that is."""
-    gpus: list[Gpu] = []
-    host: Host | None = None
-    ram: int | None = None
-    watts = usd = 0.0
-    for word in text.split("+"):
-        count, name = _counted(word.strip())
-        if match := re.fullmatch(r"(\d+)\s*(?:gb|gib)(?:\s*(?:of\s*)?(?:ram|memory))", name, re.IGNORECASE):
-            ram = int(match[1]) * GIB * count
-            continue
-        kind, own_name, own, size = _look_up(name, text)
-        watts += count * own["watts"]
-        usd += count * own["usd"]
-        if kind == "hosts":
-            host = _host(own_name, own)
-            ram = size if size is not None else ram
-        else:
-            gpus += [_gpu(own_name, own, kind == "macs", size)] * count
-    macs = [gpu for gpu in gpus if gpu.unified]
-    if macs and (len(gpus) > 1 or host is not None or ram is not None):
-        raise InvalidArgument(f"{text}: a Mac's memory is one for all; say it so: {macs[0].name} 128GB")
-    if host is None and not macs:
-        around = DESKTOP if len(gpus) <= WIDEST_DESKTOP else SERVER
-        own = _table()["hosts"][around]
-        host, watts, usd = _host(around, own), watts + own["watts"], usd + own["usd"]
-        ram = ram or 0
-    if host is not None:
-        installed = host.memory_bytes if ram is None else ram
-        host = replace(host, memory_bytes=max(installed - SYSTEM_BYTES, min(installed, 1)))
-    return Machine(text.strip(), host, tuple(gpus), watts=watts, usd=usd)
+    """The machine of that name. Raises InvalidArgument for what is not known, with what is near."""
+    if len(text) > LONGEST_NAME:
+        raise InvalidArgument(f"--hardware: {len(text)} characters are too many for a machine's name")
+    told = [read_part(each) for part in parts(text) for each in catalogue.system(part)]
+    if not told:
+        raise _unknown(text, text)
+    machine = _Assembly(text)
+    for part in told:
+        machine.add(part)
+    return machine.finish()
 
 
 def known_gpu(driver_name: str, free: int, installed: int) -> Gpu | None:
-    """The card that a driver calls so, with the memory that is free; None when its rates are not known here.
+    """The card that a driver calls so, with the memory that is free; None when its rates are not known here."""
+    entry = catalogue.by_driver_name(driver_name, installed)
+    return replace(_gpu(entry, None), memory_bytes=free) if entry else None
 
-    A card of a laptop is slower than its name, so it is not known.
-    """
-    words = set(re.findall(r"[a-z0-9]+", driver_name.lower()))
-    if "laptop" in words or "max" in words:
+
+def known_device(device: str, free: int | None, installed: int | None) -> Gpu | None:
+    """The card of that PCI device number, in hexadecimal digits; of several the slowest. None: nobody tells."""
+    found = catalogue.by_device(device, installed)
+    slowest = min(found, key=lambda entry: (entry.row["bandwidth"], entry.row["bf16"]), default=None)
+    if slowest is None:
         return None
-    best: tuple[int, str] | None = None
-    for name, own in _table()["gpus"].items():
-        its = set(re.findall(r"[a-z0-9]+", re.sub(r"\b\d+GB", "", name).lower()))
-        differs = abs(own["memory_gib"] * GIB - installed) / installed
-        if its <= words and differs < 0.15 and (best is None or len(its) > best[0]):
-            best = (len(its), name)
-    return replace(_gpu(best[1], _table()["gpus"][best[1]], False, None), memory_bytes=free) if best else None
+    gpu = _gpu(slowest, None)
+    return replace(gpu, memory_bytes=gpu.memory_bytes if free is None else free)
 
 
 def known_mac(processor: str, installed: int) -> Gpu | None:
     """The graphics processor of a Mac with that processor, such as "Apple M3 Ultra"; None when it is not known here."""
-    macs = _table()["macs"]
-    name = next((name for name in macs if _plain(name) == _plain(processor)), None)
-    return _gpu(name, macs[name], True, installed) if name else None
+    return _known_unified(processor, installed, MACS)
 
 
-@cache
-def _table() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("machines.toml").read_text("utf-8"))
+def known_unified(driver_name: str, installed: int) -> Gpu | None:
+    """The graphics processor that a driver calls so and that has the machine's memory: "NVIDIA GB10"."""
+    return _known_unified(driver_name, installed, UNIFIED_MACHINES)
 
 
-def _counted(word: str) -> tuple[int, str]:
-    match = re.fullmatch(r"(\d{1,3})\s*[x×*]\s*(.+)", word, re.IGNORECASE)
-    return (max(int(match[1]), 1), match[2].strip()) if match else (1, word)
+def _known_unified(name: str, installed: int, kind: str) -> Gpu | None:
+    found = [entry for entry in catalogue.find(Part(1, name.lower(), name)) if entry.kind == kind]
+    return _gpu(found[0], installed) if found else None
 
 
-def _look_up(name: str, whole: str) -> tuple[str, str, dict[str, Any], int | None]:
-    """Kind, name and table of a part of a machine, and the memory that its name says, if that is not the part's own."""
-    for candidate, size in ((name, None), _without_size(name)):
-        for kind, entries in _table().items():
-            for own_name, own in entries.items():
-                if _plain(candidate) in (_plain(own_name), *map(_plain, own.get("also", ()))):
-                    if kind == "gpus" and size is not None and abs(size / GIB - own["memory_gib"]) > 0.15 * size / GIB:
-                        continue  # another card of that name
-                    return kind, own_name, own, size if kind != "gpus" else None
-    raise InvalidArgument(f"--hardware {whole}: {name!r} is not known; there are auto, NGB RAM, {', '.join(names())}")
+@dataclass
+class _Assembly:
+    """A machine while its parts are told. Sizes in bytes, rates in bytes per second."""
+
+    text: str
+    gpus: list[Gpu] = field(default_factory=list)
+    processor: Entry | None = None
+    processors: int = 1
+    unified: Entry | None = None
+    laptop: bool = False
+    ram: int | None = None
+    ram_rate: float | None = None
+    channels: int | None = None
+    speed: int | None = None
+    disk_rate: float = DISK_BANDWIDTH
+    disk_free: int | None = None
+    watts: float = 0.0
+    usd: float = 0.0
+
+    def add(self, part: Part) -> None:
+        if not part.name:
+            self._add_numbers(part)
+            return
+        entry = next(iter(catalogue.find(part)), None)
+        if entry is None:
+            raise _unknown(self.text, part.text, catalogue.near(part))
+        count = max(part.count, 1)
+        self.watts += count * entry.row["watts"]
+        self.usd += count * entry.row["usd"]
+        if entry.kind == HOSTS:
+            self._add_processor(entry, count, part)
+            return
+        own = entry.kind in (MACS, UNIFIED_MACHINES)
+        size = next(iter(part.sizes.values()), None) if own else part.sizes.get(VRAM)
+        gpu = _gpu(entry, size)
+        self.gpus += [replace(gpu, bandwidth=part.rate or gpu.bandwidth, bf16=part.flops or gpu.bf16)] * count
+        self.unified = entry if own else self.unified
+        self.laptop = self.laptop or LAPTOP in entry.name.lower()
+        if not own and RAM in part.sizes:
+            self._add_memory(replace(part, count=1, rate=None))
+
+    def _add_processor(self, entry: Entry, count: int, part: Part) -> None:
+        if self.processor is not None:
+            raise InvalidArgument(f"--hardware {self.text}: there are two kinds of processors; name one")
+        self.processor, self.processors = entry, count
+        self._add_memory(replace(part, count=1))
+
+    def _add_numbers(self, part: Part) -> None:
+        kind = part.kind or next(iter(part.sizes), "")
+        size = part.sizes.get(kind, part.sizes.get(""))
+        if kind == DISK and (part.rate or size):
+            self.disk_rate, self.disk_free = part.rate or self.disk_rate, size or self.disk_free
+        elif kind in (VRAM, UNIFIED) and size:
+            if not part.rate:
+                said = f"{size / GIB:g}GB {kind}"
+                raise InvalidArgument(f"--hardware {self.text}: how fast is it read? Such as {said} at 936GB/s")
+            unified = kind == UNIFIED
+            compute = part.flops or part.rate * OPERATIONS_A_BYTE
+            gpu = Gpu(f"{size / GIB:g}GB {'machine' if unified else 'card'}", size, part.rate, compute, unified=unified)
+            self.gpus += [replace(gpu, memory_bytes=size - SYSTEM_BYTES * unified)] * max(part.count, 1)
+            self.unified = Entry(gpu.name, UNIFIED_MACHINES, {}) if unified else self.unified
+        elif kind in ("", RAM) and (size or part.speed or part.channels):
+            self._add_memory(part)
+        else:
+            raise _unknown(self.text, part.text)
+
+    def _add_memory(self, part: Part) -> None:
+        size = part.sizes.get(RAM, part.sizes.get(""))
+        self.ram = self.ram if size is None else size * max(part.count, 1)
+        self.ram_rate = part.rate or self.ram_rate
+        self.channels, self.speed = part.channels or self.channels, part.speed or self.speed
+
+    def finish(self) -> Machine:
+        host = self._host()
+        return Machine(
+            self.text.strip(), host, tuple(self.gpus), disk_bandwidth=self.disk_rate, disk_free=self.disk_free,
+            watts=self.watts, usd=self.usd,
+        )  # fmt: skip
+
+    def _host(self) -> Host | None:
+        if self.unified is not None:
+            if len(self.gpus) > 1 or self.processor is not None or self.ram is not None:
+                whose = "a Mac's memory" if self.unified.kind == MACS else f"the memory of {self.unified.name}"
+                raise InvalidArgument(f"{self.text}: {whose} is one for all; say it so: {self.unified.name} 128GB")
+            return None
+        entry = self.processor
+        ram = self.ram
+        if entry is None:
+            entry = catalogue.host(LAPTOP if self.laptop else DESKTOP if len(self.gpus) <= WIDEST_DESKTOP else SERVER)
+            ram = ram or 0
+            if not self.laptop:  # whose price and power are told with its card
+                self.watts, self.usd = self.watts + entry.row["watts"], self.usd + entry.row["usd"]
+        host = _host(entry, self.processors, self.channels, self.speed)
+        installed = host.memory_bytes if ram is None else ram
+        left = max(installed - SYSTEM_BYTES, min(installed, 1))
+        return replace(host, memory_bytes=left, bandwidth=self.ram_rate or host.bandwidth)
 
 
-def _without_size(name: str) -> tuple[str, int | None]:
-    match = re.fullmatch(r"(.+?)\s*\b(\d+)\s*(?:gb|gib)", name, re.IGNORECASE)
-    return (match[1], int(match[2]) * GIB) if match else (name, None)
+def _unknown(whole: str, name: str, near: list[str] | None = None) -> InvalidArgument:
+    meant = f"; near it: {', '.join(near)}" if near else ""
+    return InvalidArgument(
+        f"--hardware {whole}: {name!r} is not known; there are auto, cards such as RTX 4090, Macs such as M3 Ultra,"
+        f" processors such as EPYC 9654, 64GB RAM, and any machine by numbers:"
+        f" 24GB VRAM at 936GB/s + 64GB RAM at 80GB/s + 7GB/s disk{meant}"
+    )
 
 
-def _plain(name: str) -> str:
-    """Without makers, product lines, spaces and case."""
-    makers = r"\b(nvidia|geforce|apple|amd|intel|instinct|tesla|mac ?(studio|mini|book( pro| air)?))\b"
-    name = re.sub(makers, "", name.lower())
-    return re.sub(r"rtx|[^a-z0-9+]", "", name)
+def _host(entry: Entry, count: int, channels: int | None, speed: int | None) -> Host:
+    """channels: of each processor."""
+    row = entry.row
+    nominal = count * (channels or row["channels"]) * 8 * (speed or row["speed"]) * 1e6
+    memory = count * int(row["memory_gib"] * GIB)
+    gops = row["gops"] if "gops" in row else row["core_gops"] * row["cores"]
+    return Host(
+        entry.name, row["isa"], count * row["cores"], memory, nominal * READ_OF_NOMINAL, count * gops * 1e9
+    )  # fmt: skip
 
 
-def _host(name: str, own: dict[str, Any]) -> Host:
-    bandwidth = own["bandwidth"] * 1e9 * READ_OF_NOMINAL
-    return Host(name, own["isa"], own["cores"], int(own["memory_gib"] * GIB), bandwidth, own["gops"] * 1e9)
-
-
-def _gpu(name: str, own: dict[str, Any], unified: bool, size: int | None) -> Gpu:
-    memory = int(own["memory_gib"] * GIB) if size is None else size
+def _gpu(entry: Entry, size: int | None) -> Gpu:
+    row = entry.row
+    unified = entry.kind in (MACS, UNIFIED_MACHINES)
+    memory = int(row["memory_gib"] * GIB) if size is None or not unified else size
     return Gpu(
-        name,
+        entry.name,
         memory - SYSTEM_BYTES if unified else memory,
-        own["bandwidth"] * 1e9,
-        own["bf16"] * 1e12,
-        own["fp8"] * 1e12 if "fp8" in own else None,
-        own["int8"] * 1e12 if "int8" in own else None,
-        own.get("link", 0) * 1e9,
+        row["bandwidth"] * 1e9,
+        row["bf16"] * 1e12,
+        row["fp8"] * 1e12 if "fp8" in row else None,
+        row["int8"] * 1e12 if "int8" in row else None,
+        row.get("link", 0) * 1e9,
         unified,
     )

@@ -238,7 +238,8 @@ def _memories(machine: Machine, weights: Weights) -> Iterator[_Memory]:
         reserved = program if gpu.unified else {PROGRAM: count * CARD_BYTES}
         kind = UNIFIED if gpu.unified else GPU
         yield _Memory(kind, cards.name, count * gpu.memory_bytes, cards, reserved, tied)
-    if machine.host is not None and (machine.host.memory_bytes or not groups):
+    shared = any(gpu.unified for gpu in groups)  # that memory is the host's, too
+    if machine.host is not None and not shared and (machine.host.memory_bytes or not groups):
         yield _Memory(RAM, RAM, machine.host.memory_bytes, Cpu(machine.host), program, tied)
 
 

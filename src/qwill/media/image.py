@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 
 from qwill.errors import MediaError
+from qwill.media.file_kinds import HEAD, check_use
 from qwill.media.patches import Patches, PatchSettings, check_aspect, cut_patches
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # What people have; others are refused, for some of Pillow's readers start other programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
+
+# What Pillow's decoders raise on torn or hostile files, found by fuzzing.
+DAMAGES = (OSError, ValueError, SyntaxError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,24 @@ def load_image(source: "str | Path | bytes | Image") -> "Image":
         raise MediaError(f"{name} has more than {limit:,} pixels; scale it down first") from error
     except UnidentifiedImageError as error:
         raise MediaError(f"{name} is not an image; give a JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF file") from error
-    # What Pillow's decoders raise on torn or hostile files, found by fuzzing.
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
+    except DAMAGES as error:
         raise MediaError(f"{name} is a damaged image: {error}") from error
 
 
 def read_source(source: str | Path | bytes, kind: str) -> tuple[Path | io.BytesIO, str]:
-    """What to open, and its name for messages. Raises MediaError when there is no such file."""
+    """What to open, and its name for messages. Raises MediaError when there is no such file, or when its first bytes
+    show that it is something else."""
     if isinstance(source, bytes):
+        check_use(source[:HEAD], kind, f"the {kind}")
         return io.BytesIO(source), f"the {kind}"
     if isinstance(source, str):
         scheme = source[:8].lower()
         if scheme.startswith(("http://", "https://")):
             raise MediaError(f"{source} is not fetched; download it first and give the file")
         if scheme.startswith("data:"):
-            return io.BytesIO(data_bytes(source, kind)), f"the {kind} in a data: address"
+            contents, name = data_bytes(source, kind), f"the {kind} in a data: address"
+            check_use(contents[:HEAD], kind, name)
+            return io.BytesIO(contents), name
         if scheme.startswith("file://"):
             source = unquote_to_bytes(source[len("file://") :]).decode("utf-8", "replace")
     path = Path(source)
@@ -76,7 +83,19 @@ def read_source(source: str | Path | bytes, kind: str) -> tuple[Path | io.BytesI
         raise MediaError(f"{str(path)!r}: no such {kind} file")
     if not path.is_file():
         raise MediaError(f"{path} is not a file; give one {kind}")
+    check_use(read_head(path), kind, str(path))
     return path, str(path)
+
+
+def read_head(opened: Path | io.BytesIO) -> bytes:
+    """The first bytes of a file, HEAD of them or all. Raises MediaError."""
+    if isinstance(opened, io.BytesIO):
+        return bytes(opened.getbuffer()[:HEAD])
+    try:
+        with opened.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise MediaError(f"{opened} cannot be read: {error.strerror}") from error
 
 
 def source_bytes(source: "str | Path | bytes | Image", kind: str) -> bytes:

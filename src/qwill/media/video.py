@@ -1,5 +1,6 @@
 """Videos: choose frames evenly over time, decode them in one pass, cut frame pairs into patches."""
 
+import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qwill.errors import CheckpointError, InvalidArgument, MediaError
-from qwill.media.image import flatten, read_source, resize
+from qwill.media.animation import open_animation
+from qwill.media.file_kinds import is_animation
+from qwill.media.image import flatten, read_head, read_source, resize
 from qwill.media.orientation import display_matrix, upright
 from qwill.media.patches import Patches, PatchSettings, check_aspect, cut_patches
 from qwill.media.timeline import Stamps, Timeline
@@ -137,7 +140,7 @@ def load_video(
     num_frames: int | None = None,
     seconds: float | None = None,
 ) -> VideoFrames:
-    """The frames that the model sees of a video or animated GIF: a path, a `data:` address or the bytes of a file.
+    """The frames that the model sees of a video or animated picture: a path, a `data:` address or the bytes of a file.
 
     Frames are decoded one after the other and only the chosen ones are kept, already at the model's size: memory is
     bound by `settings.max_pixels`, and grows by a few dozen bytes with each frame of the video. They are chosen by the
@@ -147,11 +150,11 @@ def load_video(
     """
     deadline = time.monotonic() + (math.inf if seconds is None else seconds)
     with _video(source) as (container, stream, name):
-        rate = float(stream.average_rate or 0) or UNKNOWN_RATE
         stamps = Stamps(stream.time_base)
         for packet in _until(deadline, container.demux(stream)):
             if packet.size > 0 and not packet.is_discard:
                 stamps.add(packet)
+        rate = float(stream.average_rate or 0) or UNKNOWN_RATE
     for _ in range(2):
         if len(stamps) == 0:
             raise MediaError(f"{name} has no frames")
@@ -179,10 +182,21 @@ def preprocess_video(video: VideoFrames, settings: VideoSettings) -> Patches:
 
 @contextmanager
 def _video(source: str | Path | bytes) -> Iterator[tuple[Any, Any, str]]:
-    """The opened container, its video stream and its name; FFmpeg's errors inside become MediaError."""
+    """The opened container, its video stream and its name. What FFmpeg and Pillow raise inside becomes MediaError."""
+    opened, name = read_source(source, "video")
+    if is_animation(read_head(opened)):
+        with open_animation(opened, name) as animation:
+            _check_pixels(animation.width * animation.height, name)
+            yield animation, animation, name
+    else:
+        with _container(opened, name) as (container, stream):
+            yield container, stream, name
+
+
+@contextmanager
+def _container(opened: Path | io.BytesIO, name: str) -> Iterator[tuple[Any, Any]]:
     import av
 
-    opened, name = read_source(source, "video")
     file = opened.open("rb") if isinstance(opened, Path) else opened
     try:
         # A playlist must not make FFmpeg read other files or addresses.
@@ -192,12 +206,16 @@ def _video(source: str | Path | bytes) -> Iterator[tuple[Any, Any, str]]:
                 raise MediaError(f"{name} has no video in it")
             if stream.codec_context is None:
                 raise MediaError(f"{name} is in a video format that cannot be decoded here; convert it to H.264")
-            if stream.codec_context.width * stream.codec_context.height > MAX_FRAME_PIXELS:
-                raise MediaError(f"{name} has frames of more than {MAX_FRAME_PIXELS:,} pixels; scale it down first")
+            _check_pixels(stream.codec_context.width * stream.codec_context.height, name)
             stream.thread_type = "AUTO"
-            yield container, stream, name
+            yield container, stream
     except av.error.FFmpegError as error:
         raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
+
+
+def _check_pixels(pixels: int, name: str) -> None:
+    if pixels > MAX_FRAME_PIXELS:
+        raise MediaError(f"{name} has frames of more than {MAX_FRAME_PIXELS:,} pixels; scale it down first")
 
 
 def _is_cover(stream: Any) -> bool:

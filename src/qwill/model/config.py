@@ -1,10 +1,11 @@
 """Hyperparameters of a Qwen 3.5 checkpoint, read from a dictionary in the shape of its config.json."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
 from qwill.weights.head import is_tied
+from qwill.weights.rope_settings import rope_settings
 from qwill.weights.shapes import layer_types, positive
 
 MODEL_TYPES = ("qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text")
@@ -23,6 +24,7 @@ class RopeConfig:
     yarn_attention_factor: float | None = None
     yarn_beta_fast: float = 32.0
     yarn_beta_slow: float = 1.0
+    yarn_truncate: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,9 @@ def model_config(config: dict[str, Any], yarn: float | None = None) -> ModelConf
         raise UnsupportedModel(
             f"model_type {model_type!r} is not a Qwen 3.5 model; qwill runs {', '.join(MODEL_TYPES[:2])}"
         )
-    text = config.get("text_config", config)
     vision = config.get("vision_config")
     return ModelConfig(
-        text=_text_config(text, is_tied(config), yarn),
+        text=_text_config(config, yarn),
         vision=_vision_config(vision) if vision else None,
         image_token_id=config.get("image_token_id", 248056),
         video_token_id=config.get("video_token_id", 248057),
@@ -123,7 +124,8 @@ def model_config(config: dict[str, Any], yarn: float | None = None) -> ModelConf
     )
 
 
-def _text_config(text: dict[str, Any], tie: bool, yarn: float | None) -> TextConfig:
+def _text_config(config: dict[str, Any], yarn: float | None) -> TextConfig:
+    text = config.get("text_config", config)
     for key, expected in (("hidden_act", "silu"), ("attention_bias", False), ("attn_output_gate", True)):
         if text.get(key, expected) != expected:
             raise UnsupportedModel(f"config.json: {key} = {text[key]!r} is not supported, only {expected!r}")
@@ -148,7 +150,7 @@ def _text_config(text: dict[str, Any], tie: bool, yarn: float | None) -> TextCon
         if moe.top_k > moe.experts:
             raise CheckpointError(f"config.json: num_experts_per_tok {moe.top_k} exceeds num_experts {moe.experts}")
     max_positions = positive(text, "max_position_embeddings", CONTEXT_WITHOUT_YARN)
-    rope = _rope_config(text, head_dim, max_positions, yarn)
+    rope = _rope_config(config, head_dim, yarn)
     return TextConfig(
         vocab_size=positive(text, "vocab_size"),
         hidden_size=positive(text, "hidden_size"),
@@ -168,33 +170,34 @@ def _text_config(text: dict[str, Any], tie: bool, yarn: float | None) -> TextCon
         max_position_embeddings=max_positions
         if rope.yarn_factor is None
         else max(max_positions, int(rope.yarn_original_context * rope.yarn_factor)),
-        tie_word_embeddings=tie,
+        tie_word_embeddings=is_tied(config),
         mtp_layers=text.get("mtp_num_hidden_layers", 0),
     )
 
 
-def _rope_config(text: dict[str, Any], head_dim: int, max_positions: int, yarn: float | None) -> RopeConfig:
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in ("default", "mrope", "yarn"):
-        raise UnsupportedModel(f"config.json: rope_type {kind!r} is not supported, only default and yarn")
-    fraction = rope.get("partial_rotary_factor", text.get("partial_rotary_factor", 0.25))
-    rotary_dim = int(head_dim * fraction)
-    sections = tuple(rope.get("mrope_section", (11, 11, 10)))
-    if len(sections) != 3 or not rope.get("mrope_interleaved", True):
-        raise UnsupportedModel(f"config.json: mrope_section {list(sections)} must have 3 interleaved parts")
-    factor = yarn if yarn is not None else (float(rope["factor"]) if kind == "yarn" else None)
-    if factor is not None and factor < 1:
-        raise InvalidArgument(f"a YaRN factor of {factor:g} would shorten the context; use 1 to 4")
-    return RopeConfig(
-        theta=float(rope.get("rope_theta", text.get("rope_theta", 1e7))),
-        rotary_dim=rotary_dim,
-        sections=sections,
+def _rope_config(config: dict[str, Any], head_dim: int, wanted: float | None) -> RopeConfig:
+    """`wanted`: the YaRN factor that somebody asked for."""
+    settings = rope_settings(config)
+    if wanted is not None and wanted < 1:
+        raise InvalidArgument(f"a YaRN factor of {wanted:g} would shorten the context; use 1 to 4")
+    rope = RopeConfig(
+        theta=settings.theta,
+        rotary_dim=int(head_dim * settings.rotary_share),
+        sections=settings.sections,
+        yarn_factor=wanted,
+        yarn_original_context=settings.original_context,
+    )
+    yarn = settings.yarn
+    if yarn is None:
+        return rope
+    factor = yarn.factor if wanted is None else wanted
+    return replace(
+        rope,
         yarn_factor=factor,
-        yarn_original_context=int(rope.get("original_max_position_embeddings", max_positions)),
-        yarn_attention_factor=rope.get("attention_factor"),
-        yarn_beta_fast=float(rope.get("beta_fast") or 32.0),
-        yarn_beta_slow=float(rope.get("beta_slow") or 1.0),
+        yarn_attention_factor=yarn.attention(factor),
+        yarn_beta_fast=yarn.beta_fast,
+        yarn_beta_slow=yarn.beta_slow,
+        yarn_truncate=yarn.truncate,
     )
 
 

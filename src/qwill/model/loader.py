@@ -12,7 +12,7 @@ from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES
 from qwill.weights.finite import check_finite
 from qwill.weights.mapped import is_mapped
-from qwill.weights.tensor import Tensor, TensorSet
+from qwill.weights.tensor import Tensor, TensorSet, spread_scales
 
 # Weights are packed so many bytes at a time: few interruptions for Python, some for a progress bar.
 BYTES_TOGETHER = 512 << 20
@@ -121,9 +121,9 @@ class Loader:
         return self._planned.add(table, 0)
 
     def exact_weight(self, name: str, *shape: int) -> Any:
-        """A packed matrix whose inputs are not rounded: of 16-bit floats, widened to float32."""
+        """A packed matrix whose inputs are not rounded: widened to float32 but for FP8."""
         tensor = self._take(name, shape)
-        exact = widened(tensor) if tensor.type.name in ("F16", "BF16") else tensor
+        exact = tensor if tensor.type.name in ("F32", "F8_E4M3") else widened(tensor)
         return self._planned.add(exact, tensor.nbytes)
 
     def finish(self) -> None:
@@ -139,6 +139,8 @@ class Loader:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """A matrix of 16-bit floats as float32."""
+    """A matrix as float32."""
     values = decode(tensor.type, tensor.parts[0], tensor.shape)
-    return replace(tensor, type=TYPES["F32"], parts=(values.reshape(-1).view(np.uint8),))
+    if tensor.scales is not None:
+        values *= spread_scales(tensor.scales[0], tensor.shape)
+    return replace(tensor, type=TYPES["F32"], parts=(values.reshape(-1).view(np.uint8),), scales=None)

@@ -18,9 +18,13 @@ def inverse_frequencies(rope: RopeConfig) -> tuple[np.ndarray, float]:
         rope.rotary_dim * math.log(rope.yarn_original_context / (rotations * 2 * math.pi)) / (2 * math.log(rope.theta))
         for rotations in (rope.yarn_beta_fast, rope.yarn_beta_slow)
     )
-    first, last = max(math.floor(low), 0), min(math.ceil(high), rope.rotary_dim - 1)
-    width = last - first if last > first else 0.001
-    interpolated = np.clip((np.arange(rope.rotary_dim // 2, dtype=np.float32) - first) / np.float32(width), 0, 1)
+    if rope.yarn_truncate:
+        low, high = math.floor(low), math.ceil(high)
+    first, last = max(low, 0), min(high, rope.rotary_dim - 1)
+    width = last - first if last != first else 0.001
+    interpolated = np.clip(
+        (np.arange(rope.rotary_dim // 2, dtype=np.float32) - np.float32(first)) / np.float32(width), 0, 1
+    )
     frequencies = frequencies / np.float32(rope.yarn_factor) * interpolated + frequencies * (1 - interpolated)
     factor = rope.yarn_attention_factor
     if factor is None:

@@ -10,20 +10,26 @@ from qwill._native import decode as decode_blocks
 from qwill.errors import InvalidArgument
 from qwill.quant.types import TensorType
 
-# FP8 has no id in GGUF; the native enumeration gives it this one.
-_F8_E4M3_ID = 100
+# What has no id in GGUF has one in the native enumeration (csrc/formats/decode.h).
+_OWN_IDS = {
+    "F8_E4M3": 100, "MXFP8": 101,
+    "AFFINE2_64": 110, "AFFINE3_64": 111, "AFFINE4_64": 112, "AFFINE5_64": 113, "AFFINE6_64": 114, "AFFINE8_64": 115,
+    "AFFINE2_32": 120, "AFFINE3_32": 121, "AFFINE4_32": 122, "AFFINE5_32": 123, "AFFINE6_32": 124, "AFFINE8_32": 125,
+    "AFFINE8_32_F16": 130,
+}  # fmt: skip
 
 
 def native_id(tensor_type: TensorType) -> int:
     """Id of a type for the native module: the GGUF id where it has one."""
-    return _F8_E4M3_ID if tensor_type.gguf_id is None else tensor_type.gguf_id
+    return _OWN_IDS[tensor_type.name] if tensor_type.gguf_id is None else tensor_type.gguf_id
 
 
 def decode(tensor_type: TensorType, data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Values of a stored tensor as a new float32 array of `shape`.
 
     `data` holds the stored bytes, of any dtype and layout: rows along the last axis of `shape`, each of whole blocks,
-    one after the other. Bit-exact to ggml's decoding (NaN payloads aside). FP8 comes without its block scales.
+    one after the other. Bit-exact to ggml's decoding (NaN payloads aside), of affine types to MLX's in float32. Without
+    the scales that a tensor has beside its blocks.
     """
     rows, columns = math.prod(shape[:-1]), shape[-1]
     stored = np.ascontiguousarray(data).reshape(-1).view(np.uint8)

@@ -51,19 +51,27 @@ class Importance:
         An expert that no token went to gets the mean of the others. Raises CheckpointError when the statistics are of
         a tensor of another shape.
         """
-        found = self.statistics.get(name)
-        if found is None or not found.counts.any():
+        found = self.check(name, columns, experts)
+        if found is None:
             return None
         rows, width = found.sums.shape
         if (rows, width) == (1, experts * columns):
             return (found.sums / found.counts[0]).reshape(experts, columns).astype(np.float32)
-        if width != columns or rows not in (1, experts):
-            raise CheckpointError(
-                f"{self.source}: {name} has statistics of {rows} x {width} columns where the model has"
-                f" {experts} x {columns}; they are of another model"
-            )
         overall = found.sums.sum(axis=0, dtype=np.float64) / found.counts.sum(dtype=np.float64)
         seen = found.counts > 0
         means = np.broadcast_to(overall.astype(np.float32), found.sums.shape).copy()
         means[seen] = found.sums[seen] / found.counts[seen, None]
         return np.broadcast_to(means, (experts, columns)).copy() if rows == 1 else means
+
+    def check(self, name: str, columns: int, experts: int = 1) -> Statistics | None:
+        """What is known of a tensor of that shape, if anything. Raises CheckpointError when it is of another shape."""
+        found = self.statistics.get(name)
+        if found is None or not found.counts.any():
+            return None
+        rows, width = found.sums.shape
+        if (rows, width) != (1, experts * columns) and (width != columns or rows not in (1, experts)):
+            raise CheckpointError(
+                f"{self.source}: {name} has statistics of {rows} x {width} columns where the model has"
+                f" {experts} x {columns}; they are of another model: gather this one's with qwill imatrix"
+            )
+        return found

@@ -1,6 +1,7 @@
 """The one list of tensor types: how many elements a block has and how many bytes it takes.
 
-Ids are those of the GGUF file format (ggml's enumeration); FP8 has none, it comes from safetensors only.
+Ids are those of the GGUF file format (ggml's enumeration); types that come from safetensors only have none. Of these,
+AFFINEb_g are MLX's: codes of b bits, for every g columns a scale and what is added, both in BF16 but where F16 is said.
 """
 
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ TYPES: dict[str, TensorType] = {
         TensorType("IQ1_M", 29, 256, 56),
         TensorType("MXFP4", 39, 32, 17),
         TensorType("NVFP4", 40, 64, 36),
+        TensorType("MXFP8", None, 32, 33),
+        *(TensorType(f"AFFINE{b}_{g}", None, g, 4 + g * b // 8) for g in (64, 32) for b in (2, 3, 4, 5, 6, 8)),
+        TensorType("AFFINE8_32_F16", None, 32, 36),
     )
 }
 

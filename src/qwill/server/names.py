@@ -1,4 +1,4 @@
-"""Under which names clients may ask for the models of a server."""
+"""Under which names clients may ask for the models of a server: their own, aliases, or what each was given as."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -68,6 +68,8 @@ class Names(Generic[M]):
             found = self._own.get(spelled) or self._others.get(spelled)
             if found is not None:
                 return found
+        if found := self._sources.get(name):
+            return found
         if len(name) <= MOST_CHARACTERS and name.isprintable():  # others are nobody's; answers may tell them again
             for pattern, model in self._others.items():
                 if fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(TAG), pattern):

@@ -150,6 +150,15 @@ class Tokenizer:
             normalize=normalize,
         )
 
+    def check_rows(self, rows: int, source: Path) -> None:
+        """Raises CheckpointError when a token has no row among so many of a model's embeddings. `source` is named."""
+        if self.vocab_size > rows:
+            added = (f"{text!r} is number {id}" for text, id in self.added_tokens.items() if id >= rows)
+            raise CheckpointError(
+                f"{source}: is no byte-level BPE of at most {rows} tokens, as many as the embeddings have"
+                f" rows ({next(added, f'they go to {self.vocab_size - 1}')}); take the tokenizer that belongs to them"
+            )
+
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """Token ids of `text`. Added tokens are recognized only with `allow_special`; without it they are ordinary
         text.

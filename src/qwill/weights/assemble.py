@@ -19,6 +19,14 @@ _FLOATS = ("F32", "F16", "BF16")
 _THIRDS = {0, 1, 2}  # parts of a tensor that holds queries, keys and values
 
 
+@dataclass(frozen=True)
+class _Values:
+    """What a file's small values are already: zero-centred norms with their 1, decays -exp(A_log)."""
+
+    norms_with_one: bool
+    decays_made: bool
+
+
 @dataclass
 class _Group:
     """All raw tensors that make up one canonical tensor; key None for a whole one, a number for a part of it."""
@@ -28,11 +36,13 @@ class _Group:
     scales: dict[int | None, RawTensor] = field(default_factory=dict)
 
 
-def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, packed: Iterable[Tensor] = ()) -> TensorSet:
+def assemble_hf(
+    raw_tensors: Iterable[RawTensor], folder: Path, packed: Iterable[Tensor] = (), norms_with_one: bool = False
+) -> TensorSet:
     """The canonical tensors of a safetensors checkpoint; `packed` are those that were read from quantized modules.
 
-    Known buffers are left out. Raises CheckpointError for an unknown or doubled name, a wrong shape or values that are
-    not finite, UnsupportedModel for a foreign dtype.
+    `norms_with_one`: zero-centred norms have their 1 added already. Known buffers are left out. Raises CheckpointError
+    for an unknown or doubled name, a wrong shape or values that are not finite, UnsupportedModel for a foreign dtype.
     """
     placed = []
     for raw in raw_tensors:
@@ -42,7 +52,8 @@ def assemble_hf(raw_tensors: Iterable[RawTensor], folder: Path, packed: Iterable
         if place is None:
             raise _unknown(raw)
         placed.append((raw, place))
-    return _assemble(placed, str(folder), released=True, packed=packed)
+    values = _Values(norms_with_one, decays_made=False)
+    return _assemble(placed, str(folder), values, packed)
 
 
 def assemble_gguf(raw_tensors: Iterable[RawTensor], path: Path, layers: int) -> TensorSet:
@@ -55,7 +66,7 @@ def assemble_gguf(raw_tensors: Iterable[RawTensor], path: Path, layers: int) -> 
         if place is None:
             raise _unknown(raw)
         placed.append((raw, place))
-    tensors = _assemble(placed, str(path), released=False)
+    tensors = _assemble(placed, str(path), _Values(norms_with_one=True, decays_made=True))
     if "mtp.fc.weight" in tensors and "mtp.norm.weight" not in tensors:
         # llama.cpp falls back on the model's own final norm when a file leaves this one out.
         final = tensors.peek("norm.weight")
@@ -78,7 +89,7 @@ def _unknown(raw: RawTensor) -> CheckpointError:
 
 
 def _assemble(
-    placed: list[tuple[RawTensor, Place]], source: str, released: bool, packed: Iterable[Tensor] = ()
+    placed: list[tuple[RawTensor, Place]], source: str, values: _Values, packed: Iterable[Tensor] = ()
 ) -> TensorSet:
     groups: dict[str, _Group] = {}
     for raw, place in placed:
@@ -89,14 +100,14 @@ def _assemble(
         pieces[place.part] = raw
     tensors = {tensor.name: tensor for tensor in packed}
     for name, group in groups.items():
-        for tensor in _convert(name, group, released):
+        for tensor in _convert(name, group, values):
             if tensor.name in tensors:
                 raise CheckpointError(f"{tensor.source}: {tensor.name} is stored twice, in two forms")
             tensors[tensor.name] = tensor
     return TensorSet(tensors, source)
 
 
-def _convert(name: str, group: _Group, released: bool) -> list[Tensor]:
+def _convert(name: str, group: _Group, stored: _Values) -> list[Tensor]:
     if not group.weights:
         raw = next(iter(group.scales.values()))
         raise CheckpointError(f"{raw.source}: the scales have no weight beside them; download the file again")
@@ -116,9 +127,9 @@ def _convert(name: str, group: _Group, released: bool) -> list[Tensor]:
         raise UnsupportedModel(f"{raw.source}: scales on a tensor of this kind are not supported")
     shape = _small_shape(raw, group.kind)
     values = float_values(raw)
-    if released and group.kind is Kind.NORM:
+    if group.kind is Kind.NORM and not stored.norms_with_one:
         values = values + np.float32(1)
-    elif released and group.kind is Kind.DECAY:
+    elif group.kind is Kind.DECAY and not stored.decays_made:
         values = -np.exp(values)
     if not np.isfinite(values).all():
         raise CheckpointError(f"{raw.source}: holds values that are not finite; the checkpoint is damaged")

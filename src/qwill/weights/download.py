@@ -37,7 +37,9 @@ def plan_download(model: HubModel) -> Download:
     """Asks the hub for the model's files. Raises ModelNotFound when there is no such model, QwillError when the hub
     cannot be reached."""
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # each of its retries would be several lines
     with hub_errors(model):
         information = HfApi().model_info(model.repository, revision=model.revision, files_metadata=True)
     present = {
@@ -67,10 +69,9 @@ def download(plan: Download, progress: bool) -> Path:
     progress bars on stderr. Raises QwillError when the connection fails or the disk is full.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
     (enable_progress_bars if progress else disable_progress_bars)()
-    logging.set_verbosity_error()  # each of its retries would be several lines
     repository = plan.model.repository
     with hub_errors(plan.model):
         fetch_files([file for file in plan.files if is_resumable(file)], repository, plan.commit)

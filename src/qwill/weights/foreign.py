@@ -23,6 +23,9 @@ def foreign_content(head: bytes) -> str | None:
         return f"holds an error message of a server ({_line(start)}); {_AGAIN}"
     if start.startswith(b'{"error"'):
         return f"holds an error message of a server ({_line(start)}); {_AGAIN}"
+    # A safetensors file begins with the length of its header, in eight bytes of which the last are zero.
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")) and any(head[4:8]):
+        return "is a pickle or an archive, whatever its name says; convert it to safetensors"
     return None
 
 

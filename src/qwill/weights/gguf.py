@@ -17,8 +17,11 @@ import numpy as np
 
 from qwill._native import read_strings, string_ends
 from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.quant.foreign_types import why_not
 from qwill.quant.types import BY_GGUF_ID
+from qwill.weights.foreign import HEAD_BYTES
 from qwill.weights.mapped import RawTensor, give_back, map_file
+from qwill.weights.no_gguf import NEWEST_VERSION, OLDEST_VERSION, no_gguf, unsupported_version
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 20
@@ -139,13 +142,10 @@ class _Parser:
 
     def parse(self) -> GgufFile:
         if self._take(4) != b"GGUF":
-            raise CheckpointError(f"{self.path}: is no GGUF file; give a .gguf file or a model's folder")
+            raise no_gguf(self.path, bytes(self.buffer[:HEAD_BYTES]))
         version = self._u32()
-        if version not in (2, 3):
-            hint = " (big-endian)" if version and version & 0xFFFF == 0 else ""
-            raise UnsupportedModel(
-                f"{self.path}: GGUF version {version}{hint} is not supported, only 2 and 3; convert it"
-            )
+        if not OLDEST_VERSION <= version <= NEWEST_VERSION:
+            raise unsupported_version(self.path, version)
         tensor_count = self._count("tensors", MAX_TENSORS, 24)
         key_count = self._count("metadata keys", MAX_KEYS, 13)
         metadata: dict[str, Any] = {}
@@ -177,7 +177,7 @@ class _Parser:
         shape = tuple(self._u64() for _ in range(dimensions))[::-1] or (1,)
         type_id, offset = self._u32(), self._u64()
         if type_id not in BY_GGUF_ID:
-            raise UnsupportedModel(f"{self.path}: tensor {name} has type {type_id}, which is not supported")
+            raise UnsupportedModel(f"{self.path}: tensor {name} has type {why_not(type_id)}")
         tensor_type = BY_GGUF_ID[type_id]
         if not all(0 < size < MAX_SIZE for size in shape) or prod(shape) >= MAX_SIZE:
             raise self._damaged(f"tensor {name!r} has the shape {list(shape)}")

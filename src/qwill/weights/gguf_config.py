@@ -32,16 +32,9 @@ MAX_LAYERS = 1000  # no damaged count may build a long list
 def language_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, Any]:
     """`config.json` of a text-only model from the metadata of a `qwen35` or `qwen35moe` file.
 
-    Raises UnsupportedModel for another architecture, CheckpointError for a missing key.
+    Raises CheckpointError for a missing key.
     """
     architecture = file.architecture
-    if architecture not in MODEL_TYPES:
-        what = (
-            "is a vision file, give the language model's" if architecture in ("clip", "mmproj") else "is not supported"
-        )
-        raise UnsupportedModel(
-            f"{file.path}: architecture {architecture!r} {what} (Qwen 3.5: {', '.join(MODEL_TYPES)})"
-        )
     reader = MetadataReader(file, architecture)
     tied = "output.weight" not in file.tensors
     model_type = MODEL_TYPES[architecture]

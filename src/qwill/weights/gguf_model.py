@@ -3,26 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from qwill.errors import CheckpointError
 from qwill.weights.assemble import assemble_gguf
 from qwill.weights.checkpoint import Checkpoint
+from qwill.weights.draft_files import draft_tensors, find_draft_head
 from qwill.weights.gguf import GgufFile, read_gguf
 from qwill.weights.gguf_config import chat_template, generation_config, language_config
+from qwill.weights.gguf_kinds import draft_block, refuse_other_kinds
 from qwill.weights.gguf_vision import add_vision, video_processor
+from qwill.weights.mapped import RawTensor
 from qwill.weights.ollama_file import common_form
 from qwill.weights.recommended import with_recommended
 from qwill.weights.vision_files import find_vision, warn_of_another_model
 from qwill.weights.vocabulary import Vocabulary, read_vocabulary
 
 
-def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
-    """Opens a `.gguf` file, with the vision file `mmproj` or the one found beside it.
+def open_gguf(path: Path, mmproj: Path | None, draft_head: Path | None = None) -> Checkpoint:
+    """Opens a `.gguf` file, with the vision file `mmproj` or the one found beside it, and likewise its draft head.
 
     Raises ModelNotFound, CheckpointError or UnsupportedModel.
     """
     file = read_gguf(path)
-    if file.metadata.get("general.type") == "adapter":
-        raise CheckpointError(f"{path}: is an adapter; give the model that it was made for, and --lora {path}")
+    refuse_other_kinds(file)
     form = common_form(file)
     file = form.model
     vocabulary = read_vocabulary(file) if "tokenizer.ggml.tokens" in file.metadata else None
@@ -30,7 +31,7 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
     image_settings: dict[str, Any] = {}
     video_settings: dict[str, Any] = {}
     vision = _named_vision(mmproj, file) if mmproj is not None else form.vision or find_vision(file, path, config)
-    raw_tensors = list(file.tensors.values())
+    raw_tensors = [*file.tensors.values(), *_draft_head(file, path, config, draft_head)]
     if vision is not None:
         image_settings = add_vision(config, vision)
         video_settings = video_processor(vision, image_settings)
@@ -50,12 +51,23 @@ def open_gguf(path: Path, mmproj: Path | None) -> Checkpoint:
     )
 
 
+def _draft_head(model: GgufFile, path: Path, config: dict[str, Any], named: Path | None) -> list[RawTensor]:
+    """The draft head of another file, for a model that has none of its own; `config` then counts it."""
+    if draft_block(model) is not None:
+        return []
+    tensors = draft_tensors(read_gguf(named), config) if named else find_draft_head(model, path, config)
+    if tensors:
+        config["text_config"]["mtp_num_hidden_layers"] = 1
+    return tensors
+
+
 def _generation_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[str, Any]:
     own = generation_config(file.metadata, vocabulary) if vocabulary else {}
     return with_recommended(own, file.path, [file.metadata.get(f"general.{key}") for key in ("name", "basename")])
 
 
 def _named_vision(mmproj: Path, model: GgufFile) -> GgufFile:
-    vision = read_gguf(mmproj)
+    file = read_gguf(mmproj)
+    vision = (common_form(file).vision if "general.architecture" in file.metadata else None) or file
     warn_of_another_model(vision, model)
     return vision

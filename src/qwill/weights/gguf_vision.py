@@ -13,6 +13,7 @@ import numpy as np
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.gguf import GgufFile
 from qwill.weights.gguf_config import MEDIA_TOKENS
+from qwill.weights.gguf_kinds import VISION_ARCHITECTURES, other_kind
 from qwill.weights.gguf_metadata import MetadataReader
 
 VIDEO_PREFIX = "qwill.video"
@@ -21,14 +22,18 @@ TEMPORAL_PATCH_SIZE = 2  # the format holds exactly two time slices of the patch
 PROJECTOR = "qwen3vl_merger"
 
 
-def _projector(file: GgufFile) -> Any:
-    return file.metadata.get("clip.projector_type", file.metadata.get("clip.vision.projector_type"))
+def _projector(file: GgufFile) -> str | None:
+    value = file.metadata.get("clip.projector_type", file.metadata.get("clip.vision.projector_type"))
+    return value if isinstance(value, str) else None
 
 
 def other_model(file: GgufFile, config: dict[str, Any]) -> str | None:
     """Why an mmproj file is of another family, or of a model of another width; None when it may be this model's."""
     if (projector := _projector(file)) != PROJECTOR:
-        return f"vision projector {projector!r} is not supported, only {PROJECTOR}"
+        what = other_kind(file) or "it is a language model; give it as MODEL, and an mmproj file here"
+        if file.metadata.get("general.architecture") in VISION_ARCHITECTURES:
+            what = "it is of another family"
+        return f"vision projector {projector!r} is not supported, only {PROJECTOR}: {what}"
     width, hidden_size = (
         MetadataReader(file, "clip.vision").integer("projection_dim"),
         config["text_config"]["hidden_size"],

@@ -8,7 +8,7 @@ import numpy as np
 from qwill.quant.codecs import decode
 from qwill.weights.lazy import ROWS_TOGETHER, LazyParts
 from qwill.weights.mapped import give_back
-from qwill.weights.tensor import Tensor, TensorSet
+from qwill.weights.tensor import Tensor, TensorSet, spread_scales
 
 log = logging.getLogger("qwill")
 
@@ -16,7 +16,6 @@ HEAD, EMBEDDINGS = "lm_head.weight", "embed_tokens.weight"
 TIE = "tie_word_embeddings"
 # Values compared together: few enough that the first difference is soon found.
 _CHUNK_VALUES = 1 << 20
-_SCALE_BLOCK = 128
 
 
 def is_tied(config: dict[str, Any]) -> bool:
@@ -73,8 +72,7 @@ def same_values(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape:
         return False
     rows, columns = one.shape
-    step = max(_CHUNK_VALUES // columns // _SCALE_BLOCK, 1) * _SCALE_BLOCK
-    assert step % ROWS_TOGETHER == 0, step
+    step = max(_CHUNK_VALUES // columns // ROWS_TOGETHER, 1) * ROWS_TOGETHER
     for begin in reversed(range(0, rows, step)):
         end = min(begin + step, rows)
         data, other_data = _stored(one, begin, end), _stored(other, begin, end)
@@ -95,10 +93,8 @@ def _stored(tensor: Tensor, begin: int, end: int) -> np.ndarray:
 
 
 def _values(tensor: Tensor, data: np.ndarray, begin: int, end: int) -> np.ndarray:
-    """float32 [end - begin, columns] of rows that begin with a block of scales."""
+    """float32 [end - begin, columns]"""
     values = decode(tensor.type, data, (end - begin, tensor.shape[1]))
     if tensor.scales is not None:
-        scales = tensor.scales[0][begin // _SCALE_BLOCK : -(-end // _SCALE_BLOCK)]
-        spread = scales.repeat(_SCALE_BLOCK, axis=0)[: end - begin].repeat(_SCALE_BLOCK, axis=1)
-        values *= spread[:, : tensor.shape[1]]
+        values *= spread_scales(tensor.scales[0], tensor.shape, np.arange(begin, end))
     return values

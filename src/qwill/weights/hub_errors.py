@@ -41,9 +41,7 @@ def hub_errors(model: HubModel) -> Iterator[None]:
     except DisabledRepoError as error:
         raise ModelNotFound(f"{repository}: the hub has closed this repository; take another one") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelNotFound(
-            f"{model.name}: the hub has no repository {repository}, or it is private; for a private one: hf auth login"
-        ) from error
+        raise _no_repository(model) from error
     except RevisionNotFoundError as error:
         if model.revision is None:
             raise QwillError(f"{repository} changed while it was loaded; {again}") from error
@@ -71,15 +69,26 @@ def hub_errors(model: HubModel) -> Iterator[None]:
         raise QwillError(f"{repository}: the download ended too early; {KEPT}, {again}") from error
 
 
+def _no_repository(model: HubModel) -> ModelNotFound:
+    repository = model.repository
+    return ModelNotFound(
+        f"{model.name}: the hub has no repository {repository}, or it is private; for a private one: hf auth login"
+    )
+
+
 def _unreachable(model: HubModel) -> str:
     return f"{model.repository}: the hub cannot be reached; check the network and try again, {KEPT}"
 
 
 def _of_status(model: HubModel, error: Exception) -> QwillError:
     """By the status that the hub answered."""
+    from huggingface_hub import get_token
+
     response = getattr(error, "response", None)
     status = response.status_code if response is not None else None
     repository, again = model.repository, f"{KEPT}, go on with: qwill pull {model.name}"
+    if status == 401 and get_token() is None:
+        return _no_repository(model)
     if status == 401:
         return UserError(f"{repository}: the hub does not accept the token of this machine (401): hf auth login")
     if status == 403:

@@ -6,10 +6,11 @@ so are the 9B and the 397B, and one size of 3.5 and 3.6.
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from qwill.weights.file_names import subject_of
 from qwill.weights.gguf import GgufFile
+from qwill.weights.model_names import RELEASES
 
 _OWN = ("general.name", "general.basename", "general.finetune", "general.size_label")
 _BASE = re.compile(r"general\.base_model\.\d+\.(name|repo_url)")
@@ -17,7 +18,8 @@ _BASE = re.compile(r"general\.base_model\.\d+\.(name|repo_url)")
 _SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bt])(?![a-z0-9])")
 _TOWER_SIZE = re.compile(r"\d+(\.\d+)?m")
 _VERSION = re.compile(r"qwen[-_ ]?(\d(?:\.\d+)?)(?![\w.])")
-SAME_SIZE = 0.1  # where a name has no size the converter counts: the 4B is 4.2B so
+# Where a name has no size the converter counts, to two digits: the 4B is 4.2B or 4.3B so, and the 27B is 27B.
+SAME_SIZE, SAME_LARGE_SIZE, LARGE = 0.08, 0.01, 10
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,7 @@ class Identity:
     @cached_property
     def sizes(self) -> frozenset[float]:
         """Billions of parameters."""
-        found = (match.groups() for text in self.own + self.base for match in _SIZE.finditer(text))
-        return frozenset(float(number) * (1000 if unit == "t" else 1) for number, unit in found)
+        return frozenset(size for text in self.own + self.base for size in _sizes(text))
 
     @cached_property
     def versions(self) -> frozenset[str]:
@@ -44,8 +45,9 @@ class Identity:
         return frozenset(word for text in self.own for word in text.split("-") if not _TOWER_SIZE.fullmatch(word))
 
     def contradicts(self, other: "Identity") -> bool:
-        """Whether both name a size or a version of the family and have none in common."""
-        if self.sizes and other.sizes and not any(_alike(a, b) for a in self.sizes for b in other.sizes):
+        """Whether both name members of the family, or versions of it, and have none in common."""
+        own, others = (set(filter(_is_members, identity.sizes)) for identity in (self, other))
+        if own and others and not any(_alike(a, b) for a in own for b in others):
             return True
         return bool(self.versions and other.versions and not self.versions & other.versions)
 
@@ -73,9 +75,24 @@ def _subjects(texts: list[str]) -> tuple[str, ...]:
     return tuple(subject for subject in dict.fromkeys(subjects) if subject)
 
 
+def _sizes(text: str) -> list[float]:
+    found = (match.groups() for match in _SIZE.finditer(text))
+    return [float(number) * (1000 if unit == "t" else 1) for number, unit in found]
+
+
+@cache
+def _members() -> tuple[float, ...]:
+    return tuple(size for release in RELEASES.values() for size in _sizes(release.lower()))
+
+
+def _is_members(size: float) -> bool:
+    """Whether a member has that size: those that were pruned or merged have others, and keep a member's tower."""
+    return any(_alike(size, member) for member in _members())
+
+
 def _likeness(words: frozenset[str], others: frozenset[str]) -> float:
     return len(words & others) / len(words | others) if words | others else 0.0
 
 
 def _alike(a: float, b: float) -> bool:
-    return abs(a - b) <= SAME_SIZE * max(a, b)
+    return abs(a - b) <= (SAME_SIZE if min(a, b) < LARGE else SAME_LARGE_SIZE) * max(a, b)

@@ -6,8 +6,9 @@ from pathlib import Path
 from qwill.errors import CheckpointError, ModelNotFound
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folder import open_folder
+from qwill.weights.folder_kinds import an_adapter, is_adapter_file
 from qwill.weights.gguf_model import open_gguf
-from qwill.weights.ollama_store import is_manifest, read_manifest
+from qwill.weights.ollama_store import is_manifest, read_manifest, vision_of_blob
 
 
 def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
@@ -24,15 +25,17 @@ def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
         raise ModelNotFound(f"{path}: no such file or folder")
     if is_manifest(path):
         return _open_stored(path, mmproj)
-    if path.suffix == ".safetensors":
+    if is_adapter_file(path):
+        raise an_adapter(path.parent)
+    if path.suffix in (".safetensors", ".json"):
         raise CheckpointError(f"{path}: give the folder that holds it, with its config.json: {path.parent}")
-    return open_gguf(path, mmproj)
+    return open_gguf(path, mmproj or vision_of_blob(path))
 
 
 def _open_stored(path: Path, mmproj: Path | None) -> Checkpoint:
     """A model in Ollama's store, by its manifest, whose parameters are its defaults for sampling."""
     stored = read_manifest(path)
-    checkpoint = open_gguf(stored.model, mmproj or stored.vision)
+    checkpoint = open_gguf(stored.model, mmproj or stored.vision, stored.draft_head)
     settings = checkpoint.generation_config | stored.sampling
     if "temperature" in stored.sampling:
         settings.pop("do_sample", None)

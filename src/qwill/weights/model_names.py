@@ -41,12 +41,20 @@ _ENDING = re.compile(r"[-:_ ]([\w.:-]*\w)", re.ASCII)
 _IN_NAME = re.compile(r"qwen[-_ ]?(3\.\d+)[-_: ](\d+(?:\.\d+)?[bt])(?![a-z0-9])", re.IGNORECASE | re.ASCII)
 _FAMILY = re.compile(r"qwen[-_ ]?3\.[5-9]\b", re.IGNORECASE)
 _REPOSITORY = re.compile(
-    r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<path>(?:/[^/:@?#]+)*)(?::(?P<tag>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?",
+    r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?P<path>(?:/[^/:@?#]+)*)(?::(?P<tag>[\w.-]+))?(?:@(?P<revision>(?!.*\.\.)\w[\w./-]*))?",
     re.ASCII,
 )
 _TAG = re.compile(r"[\w.-]+", re.ASCII)
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z+.-]*)://", re.IGNORECASE)
 _QUOTES = "\"'`“”‘’«»<> \t\r\n"
+_MARKDOWN = re.compile(r"\[[^]]*\]\((.+)\)")
+# Commands of other programs, as model pages show them; `hf download` has the file as a word of its own.
+_COMMAND = re.compile(
+    r"(?:ollama (?:run|pull)|(?:hf|huggingface-cli) download|llama-(?:cli|server) -hf|vllm serve|lms get|git clone)\s+"
+    r"(\S+)(?:\s+([^-\s]\S*\.gguf))?",
+    re.IGNORECASE,
+)
+_SSH = re.compile(r"(?:ssh://)?git@(hf\.co|huggingface\.co)[:/]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,14 @@ def hub_model(name: str) -> HubModel:
 
 
 def cleaned(name: str) -> str:
-    """A name without what is pasted around it: blanks, quotes, a slash at the end."""
+    """A name without what is pasted around it: blanks, quotes, a command, a slash or comma at the end."""
     text = name.strip(_QUOTES)
-    return text.rstrip("/") or text
+    if match := _MARKDOWN.fullmatch(text):
+        text = match[1]
+    if match := _COMMAND.fullmatch(text):
+        text = f"{match[1]}/{match[2]}" if match[2] else match[1]
+    text = _SSH.sub(r"\1/", text)
+    return text.rstrip("/.,;)").removesuffix(".git") or text
 
 
 def family_member(name: str) -> tuple[str, str]:
@@ -217,18 +230,20 @@ def _link_path(text: str) -> tuple[str, dict[str, list[str]]] | None:
         return unquote(text[scheme.end() :]), {}
     try:
         parts = urlsplit(text if scheme else f"https://{text}")
+        hosts = [*HUB_HOSTS, urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc.lower()]
     except ValueError:
         return None
-    hosts = [*HUB_HOSTS, urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc.lower()]
     if parts.netloc.lower().removeprefix("www.") not in filter(None, hosts):
         return None
-    return unquote(parts.path).strip("/"), parse_qs(parts.query)
+    return re.sub("/+", "/", unquote(parts.path)).strip("/"), parse_qs(parts.query)
 
 
 def _linked(name: str, path: str, query: dict[str, list[str]]) -> HubModel:
     """The model of a link's path: org/name, or what stands behind it on the hub's pages of a repository."""
     path = path.removeprefix("api/").removeprefix("models/")
     parts = path.split("/")
+    if parts[0].lower() in HUB_HOSTS:  # pasted behind another link's beginning
+        return _linked(name, "/".join(parts[1:]), query)
     if parts[0] in ("datasets", "spaces", "collections", "papers", "docs", "blog", "buckets"):
         raise ModelNotFound(f"{cleaned(name)}: is no model's page; give the model's, as org/name")
     match = _REPOSITORY.fullmatch("/".join(parts[:2]))
@@ -250,8 +265,12 @@ def _linked(name: str, path: str, query: dict[str, list[str]]) -> HubModel:
     model = _of_repository("", repository, inside or None, tag, revision)
     own = model.repository + (f"/{model.path}" if model.path else "") + (f":{model.quant}" if model.quant else "")
     own += f"@{model.revision}" if model.revision else ""
+    if not _REPOSITORY.fullmatch(own):
+        raise ModelNotFound(f"{cleaned(name)}: names no file or revision that can be; give the model as org/name")
     if model.path and not model.path.lower().endswith(_MODEL_ENDINGS):  # a folder, which only a link can name
         own = f"hf.co/{model.repository}/tree/{model.revision or 'main'}/{model.path}"
+    elif model.repository.lower().endswith(_MODEL_ENDINGS):  # which would be a path without its host
+        own = f"hf.co/{own}"
     return HubModel(own, model.repository, model.quant, model.path, model.revision)
 
 

@@ -116,6 +116,7 @@ VISION_BLOCK = tuple(
 # Wrappers before a released name, in any number and order: whole models have `model.language_model.`, text-only ones
 # `model.`; the rest comes from trainers, compilers and exporters. What stands behind them says the place by itself.
 _WRAPPERS = re.compile(r"(?:(?:model|language_model|module|base_model|transformer)\.)+")
+_MLX_TOWER = "vision_tower."
 _COMPILED = "_orig_mod."  # of torch.compile, before the name of any part
 
 # Buffers that some checkpoints carry and that follow from the configuration.
@@ -153,6 +154,7 @@ def place_hf(name: str) -> Place | None:
         if expert := _HF_EXPERT.fullmatch(rest):
             stem, number, projection = expert.groups()
             return Place(f"{prefix}{stem}{projection}", Kind.EXPERTS, int(number), is_scale)
+        rest = rest.replace("mlp.switch_mlp.", "mlp.experts.", 1)  # MLX's name
         if rest.startswith("mlp.experts."):
             rest = rest.removesuffix(".weight")
         return _placed(_HF_LAYER_ROWS.get(rest), prefix, None, is_scale)
@@ -227,7 +229,8 @@ def strip_prefix(name: str) -> str:
     """A name of a safetensors checkpoint without what wrappers of the model put before it."""
     name = name.replace(_COMPILED, "")
     wrappers = _WRAPPERS.match(name)
-    return name[wrappers.end() :] if wrappers else name
+    name = name[wrappers.end() :] if wrappers else name
+    return "visual." + name.removeprefix(_MLX_TOWER) if name.startswith(_MLX_TOWER) else name
 
 
 def belongs_to_draft_head(name: str) -> bool:

@@ -2,8 +2,8 @@
 
 Until May 2026 it wrote one file: text model, draft head (`mtp.*`) and vision tower (`v.*`), the latter two under names
 of the release, the tower's settings under `ARCHITECTURE.vision.`. `ssm_dt` has no `.bias`; queries, keys and values of
-the tower are three matrices; V heads are tiled where `ssm.v_head_reordered` says so. Norms of the text model have their
-1 added, those of the draft head's frame do not. Read from its `convert/convert_qwen3next.go`, and from how its
+the tower are three matrices; V heads are tiled unless `ssm.v_head_reordered` denies it. Norms of the text model have
+their 1 added, those of the draft head's frame do not. Read from its `convert/convert_qwen3next.go`, and from how its
 `llama/compat` reads such files. Later files have the common form.
 """
 
@@ -21,6 +21,7 @@ from qwill.weights.gguf import GgufFile
 from qwill.weights.gguf_config import MODEL_TYPES
 from qwill.weights.gguf_vision import PROJECTOR
 from qwill.weights.mapped import RawTensor
+from qwill.weights.names import gguf_name, place_hf
 
 VISION_PREFIXES = ("v.", "mm.")
 # Parts of names in Ollama's files, and what others have there.
@@ -36,15 +37,10 @@ _VISION_KEYS = {
     "image_mean": "image_mean", "image_std": "image_std",
     "shortest_edge": "image_min_pixels", "longest_edge": "image_max_pixels",
 }  # fmt: skip
-# Of the draft head's frame. All of these norms, and none else of the file, are sure to be without their 1.
-_FRAME = {
-    "mtp.fc.weight": "nextn.eh_proj.weight",
-    "mtp.pre_fc_norm_embedding.weight": "nextn.enorm.weight",
-    "mtp.pre_fc_norm_hidden.weight": "nextn.hnorm.weight",
-    "mtp.norm.weight": "nextn.shared_head_norm.weight",
-}
 _DRAFT_LAYER = re.compile(r"mtp\.layers\.0\.(.+)")
+# Norms of the draft head behind `blk.N.`: of its layer, and of its frame, which are sure to be without their 1.
 _LAYER_NORM = re.compile(r"(attn_norm|post_attention_norm|attn_q_norm|attn_k_norm)\.weight")
+_FRAME_NORM = re.compile(r"nextn\.(enorm|hnorm|shared_head_norm)\.weight")
 _UINT32 = 4  # as a type of metadata
 
 
@@ -69,7 +65,7 @@ def common_form(file: GgufFile) -> CommonForm:
     ):
         return CommonForm(file)
     model = _with_draft_head(file, _model_tensors(file))
-    tiled = not old or file.metadata.get(f"{architecture}.ssm.v_head_reordered") is True
+    tiled = file.metadata.get(f"{architecture}.ssm.v_head_reordered") is not False
     return CommonForm(model, _vision(file), tiled)
 
 
@@ -96,7 +92,8 @@ def _with_draft_head(file: GgufFile, tensors: dict[str, RawTensor]) -> GgufFile:
     encoded = {key: value for key, value in file.encoded.items() if key in metadata}
     head = [raw for name, raw in file.tensors.items() if name.startswith("mtp.")]
     layers = metadata.get(f"{prefix}.block_count")
-    if head and type(layers) is int and not metadata.get(f"{prefix}.nextn_predict_layers"):
+    drafting = metadata.get(f"{prefix}.nextn_predict_layers", 0)
+    if head and type(layers) is int and type(drafting) is int and not drafting and layers + 1 < 1 << 32:
         for raw in _draft_tensors(head, layers, tensors):
             tensors[raw.name] = _gate_row(raw)
         for key, count in ((f"{prefix}.block_count", layers + 1), (f"{prefix}.nextn_predict_layers", 1)):
@@ -107,19 +104,21 @@ def _with_draft_head(file: GgufFile, tensors: dict[str, RawTensor]) -> GgufFile:
 
 def _draft_tensors(head: list[RawTensor], layers: int, model: dict[str, RawTensor]) -> Iterable[RawTensor]:
     """`mtp.*` under the names of block number `layers`, norms with their 1."""
-    added = _have_their_one(head, model)
-    for raw in head:
-        if frame := _FRAME.get(raw.name):
-            yield (
-                _plus_one(raw, f"blk.{layers}.{frame}")
-                if frame.endswith("norm.weight")
-                else raw._replace(name=f"blk.{layers}.{frame}")
-            )
-        elif match := _DRAFT_LAYER.fullmatch(raw.name):
-            name = f"blk.{layers}.{match[1]}"
-            yield raw._replace(name=name) if added or not _LAYER_NORM.fullmatch(match[1]) else _plus_one(raw, name)
-        else:
-            yield raw  # which has no place in a model, and the error names it
+    named = [raw._replace(name=_draft_name(raw.name, layers)) for raw in head]
+    added = _have_their_one(named, model)
+    for raw in named:
+        part = raw.name.removeprefix(f"blk.{layers}.")
+        bare = _FRAME_NORM.fullmatch(part) or (not added and _LAYER_NORM.fullmatch(part))
+        yield _plus_one(raw) if bare else raw
+
+
+def _draft_name(name: str, layers: int) -> str:
+    """Ollama leaves the released names of the head's frame, and of its layer those that have no place of their own."""
+    place = place_hf(name)
+    if place is not None and place.part is None and not place.is_scale:
+        return gguf_name(place.name, layers)
+    match = _DRAFT_LAYER.fullmatch(name)
+    return f"blk.{layers}.{match[1]}" if match else name
 
 
 def _have_their_one(head: list[RawTensor], model: dict[str, RawTensor]) -> bool:
@@ -130,17 +129,17 @@ def _have_their_one(head: list[RawTensor], model: dict[str, RawTensor]) -> bool:
     """
     distances = []
     for raw in head:
-        match = _DRAFT_LAYER.fullmatch(raw.name)
-        if match and _LAYER_NORM.fullmatch(match[1]):
-            own = [float_values(other).mean() for name, other in model.items() if name.endswith(f".{match[1]}")]
+        ending = raw.name.partition(".")[2].partition(".")[2]
+        if _LAYER_NORM.fullmatch(ending):
+            own = [float_values(other).mean() for name, other in model.items() if name.endswith(f".{ending}")]
             if own:
                 distances.append(float_values(raw).mean() - np.mean(own))
     return not distances or float(np.mean(distances)) > -0.5
 
 
-def _plus_one(raw: RawTensor, name: str) -> RawTensor:
+def _plus_one(raw: RawTensor) -> RawTensor:
     values = float_values(raw) + np.float32(1)
-    return RawTensor(name, "F32", raw.shape, values.view(np.uint8), raw.file)
+    return RawTensor(raw.name, "F32", raw.shape, values.view(np.uint8), raw.file)
 
 
 def _vision(file: GgufFile) -> GgufFile | None:

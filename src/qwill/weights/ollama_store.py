@@ -97,6 +97,23 @@ def read_manifest(path: Path) -> StoredModel:
     return StoredModel(models[0], vision[0] if vision else None, drafts[0] if drafts else None, sampling)
 
 
+def vision_of_blob(path: Path) -> Path | None:
+    """The vision file that the store has with a model's blob, for those who give the blob itself; None when it has none
+    or the path is no blob's."""
+    path = path.absolute()
+    if path.parent.name != "blobs" or not (match := _DIGEST.fullmatch(path.name)):
+        return None
+    try:
+        for manifest in _manifests(path.parent.parent):
+            digests = {kind: digest for kind, digest, _ in _layers(manifest)}
+            vision = path.with_name(f"sha256-{digests.get('projector', '')}")
+            if digests.get("model") == match[1].lower() and vision.is_file():
+                return vision
+    except (OSError, CheckpointError) as error:
+        log.warning("the vision file of %s is not looked for: %s", path, error)
+    return None
+
+
 def _stores() -> list[Path]:
     own = os.environ.get("OLLAMA_MODELS")
     stores = [Path(own).expanduser()] if own else []

@@ -34,6 +34,8 @@ _SCALES: dict[str, tuple[tuple[int, float], ...]] = {
     "IQ2_XXS": ((0, 1 / 53.3),),
 }
 _MXFP4_LEVELS = 5.85  # root mean square of its 16 levels, twice the values of the format
+_MXFP8_LEVELS = 100.1  # of all numbers of E4M3
+_MXFP8_UNIT = 127
 _MXFP4_UNIT = 128  # the exponent's code at which a level counts as it is
 
 
@@ -45,8 +47,8 @@ def random_blocks(
 ) -> np.ndarray:
     """Stored bytes, flat uint8, of `elements` values of about that standard deviation and a mean near 0.
 
-    MXFP4 has powers of two for scales, so its deviation may be off by a factor of √2. Types: F32, F16, BF16 and those
-    of `_SCALES`.
+    MXFP4 and MXFP8 have powers of two for scales, so their deviation may be off by a factor of √2. Types: F32, F16,
+    BF16, those of `_SCALES` and all that MLX has.
     """
     if tensor_type.name in ("F32", "F16", "BF16"):
         values = rng.standard_normal(elements, np.float32) * np.float32(standard_deviation)
@@ -61,6 +63,16 @@ def random_blocks(
     blocks = stored.reshape(-1, tensor_type.block_bytes)
     if tensor_type.name == "MXFP4":
         blocks[:, 0] = _MXFP4_UNIT + round(math.log2(standard_deviation / _MXFP4_LEVELS))
+    elif tensor_type.name == "MXFP8":
+        blocks[:, 1:][(blocks[:, 1:] & 0x7F) == 0x7F] = 0  # NaN
+        blocks[:, 0] = _MXFP8_UNIT + round(math.log2(standard_deviation / _MXFP8_LEVELS))
+    elif tensor_type.name.startswith("AFFINE"):
+        codes = 1 << int(tensor_type.name.removeprefix("AFFINE")[0])
+        scale = standard_deviation / math.sqrt((codes**2 - 1) / 12)
+        for offset, number in ((0, scale), (2, -(codes - 1) / 2 * scale)):
+            half = np.array([number], np.float16).view(np.uint8)
+            brain = np.array([number], np.float32).view(np.uint8)[2:]
+            blocks[:, offset : offset + 2] = half if tensor_type.name.endswith("F16") else brain
     else:
         for offset, share in _SCALES[tensor_type.name]:
             blocks[:, offset : offset + 2] = np.array([standard_deviation * share], np.float16).view(np.uint8)

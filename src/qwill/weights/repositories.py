@@ -110,8 +110,8 @@ def _adapter(files: Sequence[str]) -> list[str]:
 
 
 def _tensors(files: Sequence[str]) -> list[str]:
-    """The safetensors of a folder that is a model."""
-    if "config.json" not in files and ADAPTER_CONFIG in files:
+    """The safetensors of a folder that is a model; without a configuration only where there is nothing else."""
+    if "config.json" not in files and (ADAPTER_CONFIG in files or gguf_groups(files)):
         return []
     return [file for file in files if file.endswith(".safetensors") and "/" not in file and not _BESIDE.match(file)]
 

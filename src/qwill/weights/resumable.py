@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from qwill.errors import QwillError
 from qwill.weights.hub import cache_folder, repository_folder
 
 log = logging.getLogger("qwill.weights")
 
 MOST_BYTES = 50_000_000_000  # of a file that the hub hands out in one piece
 FILES_AT_A_TIME = 4
+_MOST_TRIES = 1000
 _CHUNK_BYTES = 1 << 24
 
 
@@ -113,24 +115,49 @@ def _partial(blob: Path) -> Path:
 
 
 def _load(file: RemoteFile, address: str, part: Path, stop: threading.Event) -> None:
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    with part.open("ab") as target:
-        if target.tell() > file.size:
-            target.truncate(0)
-        resumed = target.tell()
-        sink: Any = _Target(target, stop)
-        http_get(address, sink, resume_size=resumed, headers=build_hf_headers(), expected_size=file.size)
+    resumed = _append(file, address, part, stop)
     with part.open("rb") as source:
         whole = _sha256(source) == file.sha256
     if whole:
         return
     part.unlink()
     if not resumed:
-        raise OSError(f"{file.name}: the hub sent other bytes than it promised")
+        raise QwillError(f"{file.name}: the hub sent other bytes than it announced; try again later")
     log.warning("%s: what an earlier try had loaded is damaged; it is loaded anew", file.name)
     _load(file, address, part, stop)
+
+
+def _append(file: RemoteFile, address: str, part: Path, stop: threading.Event) -> int:
+    """Loads what is missing of a file, trying again where that brings it forward. Returns how much was there."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    with part.open("ab") as target:
+        _empty_if_longer(target, file.size)
+        first = target.tell()
+        for _ in range(_MOST_TRIES):
+            begin = target.tell()
+            sink: Any = _Target(target, stop)
+            try:
+                http_get(address, sink, resume_size=begin, headers=build_hf_headers(), expected_size=file.size)
+                return first
+            except (HTTPError, OSError) as error:
+                if isinstance(error, HfHubHTTPError) or getattr(error, "errno", None) is not None:
+                    raise
+                # Too much is of a server that sends the whole file when it is asked for the rest.
+                emptied = _empty_if_longer(target, file.size)
+                if target.tell() <= begin and not (emptied and begin):
+                    raise  # nothing came
+    raise QwillError(f"{file.name}: the connection breaks again and again; try again later")
+
+
+def _empty_if_longer(target: BinaryIO, size: int) -> bool:
+    if target.tell() <= size:
+        return False
+    target.seek(0)
+    target.truncate()
+    return True
 
 
 def _sha256(source: BinaryIO) -> str:

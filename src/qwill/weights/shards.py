@@ -11,6 +11,16 @@ from qwill.weights.json_file import read_json
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 ADAPTERS = ("adapter_model", "adapters.")  # peft's, and MLX's
+OTHER_FORMATS = {
+    "*.onnx": "a model for ONNX Runtime",
+    "openvino_model.*": "a model for OpenVINO",
+    "rank*.engine": "an engine of TensorRT-LLM",
+    "*.mlpackage": "a model for Core ML",
+    "*.litertlm": "a model for LiteRT",
+    "*.mnn": "a model for MNN",
+    "tf_model.h5": "a model for TensorFlow",
+    "flax_model*.msgpack": "a model for Flax",
+}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors")
@@ -115,8 +125,10 @@ def read_index(index: Path) -> dict[str, str]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
         raise CheckpointError(f"{index}: has no weight_map from tensors to files")
-    for file in places.values():
-        if Path(file).name != file:
+    for name, file in places.items():
+        if not name.isprintable():
+            raise CheckpointError(f"{index}: names a tensor {name!r}; the index is damaged, download it again")
+        if Path(file).name != file or not file.isprintable():
             raise CheckpointError(f"{index}: shard {file!r} is not a plain file name")
     return places
 
@@ -156,18 +168,19 @@ def _no_weights(folder: Path, adapters: list[str]) -> CheckpointError:
     if adapters:
         return CheckpointError(
             f"{folder / adapters[0]}: is a LoRA adapter, and there is no model beside it; give the model that it was"
-            f" trained on, with --lora {folder}"
+            f" trained on and --lora {folder}"
         )
     if (folder / INDEX_NAME).is_file():
         missing = next(iter(read_index(folder / INDEX_NAME).values()))
         return CheckpointError(f"{folder}: {missing} is missing, {INDEX_NAME} names it; download the model again")
-    gguf = model_ggufs(folder)
-    if gguf:
+    if gguf := model_ggufs(folder):
         return CheckpointError(f"{folder}: has no {SINGLE_NAME}; {give_gguf(folder, gguf)}")
-    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
-    if pickles:
+    for pattern, what in OTHER_FORMATS.items():
+        if found := sorted(file.name for file in folder.glob(pattern)):
+            return UnsupportedModel(f"{folder}: {found[0]} is {what}; take a release in safetensors or GGUF")
+    if pickles := sorted(file.name for pattern in PICKLES for file in folder.glob(pattern)):
         return UnsupportedModel(
-            f"{folder}: {pickles[0]} is a pickle, which could run anything; convert it to {SINGLE_NAME}, as"
+            f"{folder}: {pickles[0]} is a pickle, which can hold any program; convert it to {SINGLE_NAME}, as"
             " transformers' save_pretrained does"
         )
     return CheckpointError(f"{folder}: has neither {SINGLE_NAME} nor {INDEX_NAME}; download the model again")

@@ -48,7 +48,8 @@ class Tensor:
 
     `shape` is row-major ([rows, columns], or [experts, rows, columns]). `parts` are contiguous uint8 views, one per
     expert for three-dimensional tensors, otherwise one; LazyParts where the file has them in another layout. `scales`
-    (FP8 and NVFP4) holds, per part, the float32 factor of each 128 x 128 block; in NVFP4 all of a part are the same.
+    holds, per part, the float32 factors that its values have beside their blocks: of each block of 128 x 128 (FP8 and
+    NVFP4; in NVFP4 all of a part are the same), or [rows, 1], of each row (`row_scaled` tells them apart).
     `source` names the file and the name in it, for error messages.
     """
 
@@ -86,6 +87,26 @@ class Tensor:
         if len(self.parts) == 1:
             return self.parts[0].view(np.float32).reshape(self.shape)
         return np.stack([part.view(np.float32).reshape(self.shape[1:]) for part in self.parts])
+
+
+SCALE_BLOCK = 128
+
+
+def row_scaled(scales: np.ndarray, rows: int) -> bool:
+    """Whether the scales of a part are those of its rows. Of one row in one block they are both."""
+    return scales.shape == (rows, 1)
+
+
+def spread_scales(scales: np.ndarray, shape: tuple[int, ...], numbers: np.ndarray | None = None) -> np.ndarray:
+    """What the values of some rows of a part [rows, columns] are multiplied by: float32 [rows, columns] or [rows, 1].
+
+    `numbers` are those of the rows; None: all.
+    """
+    rows, columns = shape
+    numbers = np.arange(rows) if numbers is None else numbers
+    if row_scaled(scales, rows):
+        return scales[numbers]
+    return np.repeat(scales, SCALE_BLOCK, axis=1)[numbers // SCALE_BLOCK, :columns]
 
 
 class TensorSet:

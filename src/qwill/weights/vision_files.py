@@ -17,6 +17,7 @@ from qwill.errors import CheckpointError, UserError
 from qwill.weights.assemble import assemble_gguf
 from qwill.weights.file_names import FileKind, kind_of, quantization_in, quantization_of
 from qwill.weights.gguf import GgufFile, read_gguf
+from qwill.weights.gguf_metadata import MetadataReader
 from qwill.weights.gguf_vision import add_vision, other_model
 from qwill.weights.identity import Identity, identity_of
 from qwill.weights.repositories import PREFERRED_VISION
@@ -109,7 +110,7 @@ def _of_another(candidate: _Candidate, own: Identity, config: dict[str, Any]) ->
         return reason
     if candidate.identity.contradicts(own):
         return f"of {candidate.identity}, the model is {own}"
-    text, blocks = config["text_config"], candidate.file.metadata.get("clip.vision.block_count")
+    text, blocks = config["text_config"], MetadataReader(candidate.file, "clip.vision").integer("block_count")
     wanted = TOWER_BLOCKS.get((text["hidden_size"], text["num_hidden_layers"]))
     if wanted and blocks != wanted:
         return f"has {blocks} blocks, the tower of this member {wanted}"

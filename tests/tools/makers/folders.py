@@ -1,12 +1,13 @@
 """What the makers of quantized folders share: the tool's own values are stored beside what it writes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-VALUES = "values.safetensors"
+Tensors = dict[str, torch.Tensor]
 
 
 def store_values(
@@ -15,7 +16,7 @@ def store_values(
     """Writes the values of all parameters in float32 under their names; `dequantized` gives those of a quantized
     module's weight, and None for others.
     """
-    values: dict[str, torch.Tensor] = {}
+    values: Tensors = {}
     for name, module in model.named_modules():
         weight = dequantized(module)
         if weight is not None:
@@ -26,5 +27,27 @@ def store_values(
     write_values(folder, values)
 
 
+def store_values_of_files(folder: Path, dequantized: Callable[[Tensors], torch.Tensor | None]) -> None:
+    """The same from the tensors of a folder's files: `dequantized` is given those of a module, by the ends of their
+    names.
+    """
+    modules: dict[str, Tensors] = defaultdict(dict)
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, tensor in load_file(file).items():
+            modules[name.rpartition(".")[0]][name.rpartition(".")[2]] = tensor
+    values: Tensors = {}
+    for name, tensors in modules.items():
+        weight = dequantized(tensors)
+        if weight is None:
+            values |= {f"{name}.{part}": tensor.float() for part, tensor in tensors.items()}
+        else:
+            values[f"{name}.weight"] = weight.float()
+            if "bias" in tensors:
+                values[f"{name}.bias"] = tensors["bias"].float()
+    write_values(folder, values)
+
+
 def write_values(folder: Path, values: Mapping[str, torch.Tensor]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in values.items()}, folder / VALUES)
+    """Beside the folder, as FOLDER-values.safetensors."""
+    path = folder.with_name(f"{folder.name}-values.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in values.items()}, path)

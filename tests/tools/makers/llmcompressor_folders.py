@@ -5,21 +5,17 @@ Its AWQ wants an accelerator, and its SpinQuant does not know the family. Both e
 
 import json
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import torch
-from compressed_tensors.compressors import BaseCompressor
-from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+from compressed import dequantized
 from compressed_tensors.quantization import QuantizationScheme
-from compressed_tensors.quantization.lifecycle.forward import dequantize
 from datasets import Dataset
-from folders import write_values
+from folders import store_values_of_files
 from llmcompressor import oneshot
 from llmcompressor.modifiers import Modifier
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
-from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 KEPT = ["lm_head", "re:.*visual.*", "re:.*mlp.gate$", "re:.*mlp.shared_expert_gate$", "re:.*in_proj_[ab]$"]
@@ -42,35 +38,12 @@ def recipes() -> dict[str, list[Modifier]]:
     }
 
 
-FLOATS = (torch.bfloat16, torch.float16)
-
-
-def dequantized(tensors: dict[str, torch.Tensor], scheme: QuantizationScheme, form: str) -> torch.Tensor:
-    """A module's weight by the library, which computes in the type of its scales: here float32."""
-    tensors = {name: each.float() if each.dtype in FLOATS else each for name, each in tensors.items()}
-    if form != "nvfp4-pack-quantized":
-        weight: torch.Tensor = BaseCompressor.get_value_from_registry(form).decompress(tensors, scheme)["weight"]
-        return weight
-    packed = tensors["weight_packed"]
-    codes = unpack_fp4_from_uint8(packed, packed.shape[0], 2 * packed.shape[1], dtype=torch.float32)
-    scale, factor = tensors["weight_scale"].float(), tensors["weight_global_scale"]
-    return dequantize(codes, scale, args=scheme.weights, global_scale=factor, dtype=torch.float32)
-
-
-def store_values(folder: Path) -> None:
-    modules: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
-    for file in sorted(folder.glob("*.safetensors")):
-        for name, tensor in load_file(file).items():
-            modules[name.rpartition(".")[0]][name.rpartition(".")[2]] = tensor
+def store(folder: Path) -> None:
     (group,) = json.loads((folder / "config.json").read_text())["quantization_config"]["config_groups"].values()
     scheme = QuantizationScheme(**group)
-    values = {}
-    for name, tensors in modules.items():
-        if "weight_scale" in tensors:
-            values[f"{name}.weight"] = dequantized(tensors, scheme, group["format"]).float()
-        else:
-            values |= {f"{name}.{part}": tensor.float() for part, tensor in tensors.items()}
-    write_values(folder, values)
+    store_values_of_files(
+        folder, lambda tensors: dequantized(tensors, scheme, group["format"]) if "weight_scale" in tensors else None
+    )
 
 
 def main() -> None:
@@ -85,7 +58,7 @@ def main() -> None:
             texts_of = {"dataset": texts, "max_seq_length": 64, "num_calibration_samples": 8, "processor": tokenizer}
             oneshot(model=model, recipe=recipe, **texts_of)
             model.save_pretrained(folder, save_compressed=True)
-            store_values(folder)
+            store(folder)
 
 
 main()

@@ -6,7 +6,7 @@ from qwill._native import Cpu
 from qwill.ops.arrays import empty
 from qwill.quant.codecs import native_id
 from qwill.weights.mapped import give_back
-from qwill.weights.tensor import Tensor
+from qwill.weights.tensor import Tensor, spread_scales
 
 # Looked up before pages are given back. A system maps 64 KiB around each, where its cache has large pages up to 2 MiB.
 ROWS_TOGETHER = 64
@@ -26,5 +26,5 @@ def embedding(cpu: Cpu, table: Tensor, ids: np.ndarray) -> np.ndarray:
         cpu.embedding(native_id(table.type), table.parts[0], rows, row_bytes, ids[some], out[some])
         give_back(table.parts[0])
     if table.scales is not None:
-        out *= np.repeat(table.scales[0], 128, axis=1)[ids // 128, :columns]
+        out *= spread_scales(table.scales[0], table.shape, ids)
     return out

@@ -14,7 +14,7 @@ from qwill.errors import CheckpointError
 from qwill.ops.arrays import empty
 from qwill.quant.codecs import native_id
 from qwill.weights.mapped import is_mapped
-from qwill.weights.tensor import Tensor
+from qwill.weights.tensor import Tensor, row_scaled
 
 _ACTIVATIONS = {"none": 0, "gelu_tanh": 1, "gelu": 2, "silu": 3}
 
@@ -23,10 +23,15 @@ def plan(tensor: Tensor) -> Weight:
     """A weight that `pack_planned` has yet to lay out."""
     rows, columns = tensor.shape[-2:]
     scales = [np.ascontiguousarray(part, np.float32) for part in tensor.scales or ()]
+    by_row = bool(scales) and all(row_scaled(part, rows) for part in scales)
+    row_scales = [part.reshape(-1) for part in scales] if by_row else []
     row_bytes = tensor.type.row_bytes(columns)
     parts = tensor.in_memory().parts
     mapped = all(is_mapped(part) for part in parts)
-    return plan_weight(tensor.type.name, native_id(tensor.type), parts, rows, columns, row_bytes, scales, mapped)
+    blocks = [] if by_row else scales
+    return plan_weight(
+        tensor.type.name, native_id(tensor.type), parts, rows, columns, row_bytes, blocks, row_scales, mapped
+    )
 
 
 def pack_planned(cpu: Cpu, planned: Sequence[tuple[Weight, Tensor]]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from qwill.ops.activations import ACTIVATIONS, silu
 from qwill.ops.norm.reference import rms_norm
 from qwill.quant import codecs
-from qwill.weights.tensor import Tensor
+from qwill.weights.tensor import Tensor, spread_scales
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,13 @@ class ReferenceWeight:
 
 
 def pack(tensor: Tensor) -> ReferenceWeight:
-    """Decodes every element. FP8 blocks of 128 x 128 are multiplied by their scales."""
+    """Decodes every element, and multiplies by the scales of rows or of blocks of 128 x 128."""
     shape = tensor.shape[-2:]
     parts = []
     for index, part in enumerate(tensor.parts):
         decoded = codecs.decode(tensor.type, part, shape)
         if tensor.scales is not None:
-            blocks = np.repeat(np.repeat(tensor.scales[index], 128, axis=0), 128, axis=1)
-            decoded = decoded * blocks[: shape[0], : shape[1]]
+            decoded = decoded * spread_scales(tensor.scales[index], shape)
         parts.append(decoded)
     return ReferenceWeight(np.stack(parts) if len(tensor.shape) == 3 else parts[0])
 

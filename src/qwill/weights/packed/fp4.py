@@ -9,6 +9,7 @@ Two codes lie in a byte, the earlier column in its lower half.
             weight_scale               U8 [rows, columns / 32], E8M0: 2^(scale - 127)
             or, as gpt-oss has it,     X_blocks U8 [experts, rows, columns / 32, 16]
                                        X_scales U8 [experts, rows, columns / 32]
+    W4A8_NVFP4_FP8 of modelopt is NVFP4 with a weight_scale [rows, columns / 32].
 
 The layouts were read from compressed-tensors 0.20 (`compressors/nvfp4`, `mxfp4`), llama.cpp's `conversion/base.py`,
 transformers' `integrations/mxfp4.py` and vLLM's `quark_ocp_mx.py`.
@@ -91,6 +92,8 @@ def nvfp4_matrix(module: Module, ending: str) -> Fp4Matrix:
     """The matrix of a module whose codes are named `ending`. Raises CheckpointError when something does not fit."""
     codes, scale = module.get(ending, ("U8",), 2), module.get(".weight_scale", ("F8_E4M3",), 2)
     rows, columns = codes.shape[0], 2 * codes.shape[1]
+    if scale.shape == (rows, columns / MXFP4_GROUP):  # modelopt's W4A8_NVFP4_FP8: a scale for two groups
+        scale = scale._replace(shape=(rows, columns // NVFP4_GROUP), data=np.repeat(scale.data, 2))
     require_shape(scale, (rows, -(-columns // NVFP4_GROUP)), codes)
     if columns % NVFP4_GROUP:
         raise CheckpointError(f"{codes.source}: {columns} columns are no whole groups of {NVFP4_GROUP}")

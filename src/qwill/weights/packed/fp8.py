@@ -1,10 +1,8 @@
 """Eight-bit floats with their scale beside them: `float-quantized` of compressed-tensors, FP8 of modelopt and Quark.
 
-    weight        F8_E4M3 [rows, columns]
-    weight_scale  one number for all, [rows] or [rows, 1] one for each row, or [ceil(rows / 128), ceil(columns / 128)]
-
-`Tensor` holds a scale for each block of 128 x 128, so one for all and those of blocks stay FP8. With scales by row the
-values are multiplied out to F32: no type with so many digits is smaller.
+weight        F8_E4M3 [rows, columns]
+weight_scale  one number for all, [rows] or [rows, 1] one for each row, or [ceil(rows / 128), ceil(columns / 128)];
+              modelopt has the last as [ceil(rows / 128), 1, ceil(columns / 128), 1]
 """
 
 from collections.abc import Sequence
@@ -13,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from qwill.errors import CheckpointError
-from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import FP8_BLOCK, float_values
 from qwill.weights.packed.matrix import Module, uniform_scales
@@ -21,32 +18,25 @@ from qwill.weights.packed.matrix import Module, uniform_scales
 
 @dataclass(frozen=True)
 class Fp8Matrix:
-    """A matrix of E4M3 values; either `scales` of blocks (or None: all are 1) or `row_scales` float32 [rows, 1]."""
+    """A matrix of E4M3 values; `scales` as in `Tensor`, of one part, or None: all are 1."""
 
     shape: tuple[int, int]
     source: str
     data: np.ndarray
     scales: np.ndarray | None
-    row_scales: np.ndarray | None
 
     @property
     def type(self) -> TensorType:
-        return TYPES["F8_E4M3" if self.row_scales is None else "F32"]
+        return TYPES["F8_E4M3"]
 
     @property
     def stored(self) -> Sequence[np.ndarray]:
         return (self.data,)
 
     def encode(self, rows: slice, tensor_type: TensorType, out: np.ndarray) -> None:
-        """Fills out, uint8 [rows, row bytes], with the file's own bytes, or with F32 multiplied by the rows' scales."""
-        stored = self.data.reshape(self.shape)[rows]
-        if tensor_type is TYPES["F8_E4M3"]:
-            out[:] = stored
-            return
-        assert self.row_scales is not None, self.source
-        with np.errstate(over="ignore"):  # infinities are found when the matrix is packed
-            values = decode(TYPES["F8_E4M3"], stored, stored.shape) * self.row_scales[rows]
-        out[:] = values.view(np.uint8)
+        """Fills out, uint8 [rows, row bytes], with the file's own bytes."""
+        assert tensor_type is TYPES["F8_E4M3"], tensor_type.name
+        out[:] = self.data.reshape(self.shape)[rows]
 
 
 def fp8_matrix(module: Module) -> Fp8Matrix:
@@ -60,15 +50,14 @@ def fp8_matrix(module: Module) -> Fp8Matrix:
     if not np.isfinite(values).all():
         raise CheckpointError(f"{raw.source}: holds values that are not finite; the checkpoint is damaged")
     blocks = tuple(-(-size // FP8_BLOCK) for size in shape)
-    scales, row_scales = None, None
     if len(values) == 1 and len(raw.shape) <= 2:
         scales = uniform_scales(shape, float(values[0]))
-    elif raw.shape == blocks:
+    elif raw.shape in (blocks, (blocks[0], 1, blocks[1], 1)):
         scales = values.reshape(blocks)
     elif raw.shape in ((shape[0],), (shape[0], 1)):
-        row_scales = values.reshape(-1, 1)
+        scales = values.reshape(-1, 1)
     else:
         raise CheckpointError(
             f"{raw.source}: has shape {list(raw.shape)}; {list(shape)} has one scale, {shape[0]} or {list(blocks)}"
         )
-    return Fp8Matrix(shape, weight.source, weight.data, scales, row_scales)
+    return Fp8Matrix(shape, weight.source, weight.data, scales)

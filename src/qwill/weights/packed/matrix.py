@@ -65,6 +65,20 @@ class Module:
         return raw
 
 
+def parts_of(module: Module) -> list[Module]:
+    """The modules of each expert where tensors have those of all, [experts, ...]. Raises CheckpointError otherwise."""
+    raws = list(module.tensors.values())
+    experts = raws[0].shape[0] if raws[0].shape else 0
+    for raw in raws:
+        if not raw.shape or raw.shape[0] != experts or 0 in raw.shape:
+            raise CheckpointError(f"{raw.source}: has shape {list(raw.shape)}, which is not that of {experts} experts")
+    split = {
+        ending: [raw._replace(shape=raw.shape[1:], data=data) for data in raw.data.reshape(experts, -1)]
+        for ending, raw in module.tensors.items()
+    }
+    return [Module(module.name, {ending: raws[number] for ending, raws in split.items()}) for number in range(experts)]
+
+
 def require_shape(raw: RawTensor, shape: tuple[int, ...], beside: RawTensor) -> None:
     """Raises CheckpointError when a tensor does not fit the one that says how large the matrix is."""
     if raw.shape != shape:

@@ -9,8 +9,10 @@ from typing import Any
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.mapped import RawTensor
 from qwill.weights.packed import awq, bitsandbytes, compressed, gptq, torchao
+from qwill.weights.packed.floats import with_channel_factors
 from qwill.weights.packed.fp4 import mxfp4_matrix, nvfp4_matrix
 from qwill.weights.packed.fp8 import fp8_matrix
+from qwill.weights.packed.int4_rows import int4_rows_matrix
 from qwill.weights.packed.matrix import Module, PackedMatrix
 from qwill.weights.packed.mxfp8 import SCALE_DTYPES, mxfp8_matrix
 from qwill.weights.packed.refused import refusal
@@ -20,9 +22,14 @@ from qwill.weights.packed.refused import refusal
 UNUSED_ENDINGS = (
     ".input_scale", ".input_global_scale", ".input_zero_point", ".output_scale", ".k_scale", ".v_scale", ".q_scale",
 )  # fmt: skip
-# A factor for each input channel, by which nothing here multiplies activations.
+# A factor for each input channel, of modelopt.
 _CHANNEL_FACTORS = ".pre_quant_scale"
 _WEIGHT = ".weight"
+_COMPRESSED_ENDINGS = (
+    ".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx", ".weight_global_scale",
+)  # fmt: skip
+# What AutoRound writes with the tensors of compressed-tensors: eight-bit floats, MXFP4, MXFP8 and NVFP4.
+_AUTO_ROUND_FLOATS = ("fp", "mx_fp", "nv_fp")
 
 
 @dataclass(frozen=True)
@@ -30,13 +37,15 @@ class Scheme:
     """How quantized matrices are stored.
 
     `endings` of a module's tensors; one that has any of them is quantized, and then its `.weight` belongs to it too.
-    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used.
+    `read` gives the matrix. Where `fused`, a module has the matrices of all experts, and `read` is not used; where
+    `stacked`, a module of experts has one matrix behind the other, each of which `read` reads.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[[Module], PackedMatrix]
     fused: bool = False
+    stacked: bool = False
 
     def ending_of(self, name: str) -> str | None:
         """Which of the endings a tensor's name has."""
@@ -91,9 +100,16 @@ def _awq(folder: Path, quantization: dict[str, Any]) -> Scheme:
 
 
 def _auto_round(folder: Path, quantization: dict[str, Any]) -> Scheme:
-    """AutoRound writes the layouts of others; bits may differ by module."""
+    """AutoRound writes the layouts of others; bits may differ by module. `fake` is nothing quantized at all."""
+    numbers = str(quantization.get("data_type", "int"))
+    if numbers in _AUTO_ROUND_FLOATS:
+        return Scheme(f"AutoRound, {numbers}", _COMPRESSED_ENDINGS, partial(_compressed_matrix, bits=[]))
+    if numbers != "int":
+        raise UnsupportedModel(
+            f"{folder}: AutoRound's data_type {numbers!r} is not supported, only int, {', '.join(_AUTO_ROUND_FLOATS)}"
+        )
     form = quantization.get("packing_format", "auto_round:auto_gptq")
-    if form == "auto_round:auto_gptq":
+    if form in ("auto_round:auto_gptq", "auto_round:gptqmodel", "auto_round:fake"):
         read = partial(gptq.gptq_matrix, second_version=False, bits=None)
         return Scheme("AutoRound, GPTQ", gptq.ENDINGS, read)
     if form == "auto_round:auto_awq":
@@ -115,11 +131,7 @@ def _compressed_tensors(folder: Path, quantization: dict[str, Any]) -> Scheme:
         raise UnsupportedModel(f"{folder}: transform_config (rotated weights) is not supported")
     possible = {each.get("num_bits") for each in weights if each.get("type", "int") == "int"}
     bits = sorted(each for each in possible if type(each) is int and 1 <= each <= 8)
-    endings = (
-        ".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx",
-        ".weight_global_scale",
-    )  # fmt: skip
-    return Scheme("compressed-tensors", endings, partial(_compressed_matrix, bits=bits))
+    return Scheme("compressed-tensors", _COMPRESSED_ENDINGS, partial(_compressed_matrix, bits=bits))
 
 
 def _compressed_matrix(module: Module, bits: list[int]) -> PackedMatrix:
@@ -138,7 +150,8 @@ def _by_dtype(module: Module) -> PackedMatrix:
     """A module whose `.weight` has scales beside it: its dtypes say the scheme."""
     factors = module.tensors.get(_CHANNEL_FACTORS)
     if factors is not None:
-        raise UnsupportedModel(f"{factors.source}: factors of input channels (NVFP4_AWQ and others) are not supported")
+        tensors = {ending: raw for ending, raw in module.tensors.items() if ending != _CHANNEL_FACTORS}
+        return with_channel_factors(_by_dtype(Module(module.name, tensors)), factors)
     weight = module.tensors.get(_WEIGHT)
     if weight is None:
         raise CheckpointError(f"{module.source}: has no {module.name}{_WEIGHT} beside it; download the model again")
@@ -153,6 +166,9 @@ def _by_dtype(module: Module) -> PackedMatrix:
 
 
 def _four_bit(module: Module, ending: str) -> PackedMatrix:
+    scale = module.tensors.get(".weight_scale")
+    if ending == _WEIGHT and scale is not None and scale.dtype in compressed.SCALE_DTYPES:
+        return int4_rows_matrix(module)
     return mxfp4_matrix(module, ending) if _has_exponents(module) else nvfp4_matrix(module, ending)
 
 

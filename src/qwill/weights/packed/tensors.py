@@ -15,9 +15,9 @@ from qwill.weights.lazy import LazyParts
 from qwill.weights.mapped import RawTensor, give_back
 from qwill.weights.names import Kind, Place, place_hf
 from qwill.weights.packed.fp4 import half_rows, mxfp4_experts
-from qwill.weights.packed.matrix import Module, PackedMatrix, encoded
+from qwill.weights.packed.matrix import Module, PackedMatrix, encoded, parts_of
 from qwill.weights.packed.schemes import UNUSED_ENDINGS, Scheme
-from qwill.weights.tensor import Tensor
+from qwill.weights.tensor import SCALE_BLOCK, Tensor, row_scaled, spread_scales
 
 log = logging.getLogger("qwill")
 
@@ -73,6 +73,8 @@ def _gather(raw_tensors: Iterable[RawTensor], scheme: Scheme) -> tuple[list[RawT
 
 def _matrices(module: Module, place: Place, scheme: Scheme) -> list[tuple[str, int | None, PackedMatrix]]:
     """The matrices of a module: canonical name, number of the expert or None, matrix."""
+    if scheme.stacked and place.kind is Kind.EXPERTS and place.part is None:
+        return [(place.name, number, scheme.read(part)) for number, part in enumerate(parts_of(module))]
     if not scheme.fused:
         if place.kind not in (Kind.MATRIX, Kind.EXPERTS, Kind.GATE_ROW) or (
             place.kind is Kind.EXPERTS and place.part is None
@@ -113,8 +115,7 @@ def _lazy(name: str, shape: tuple[int, ...], matrices: Sequence[PackedMatrix]) -
     tensor_type = _common_type(matrices)
     scales = None
     if tensor_type is not TYPES["F32"] and any(matrix.scales is not None for matrix in matrices):
-        blocks = tuple(-(-size // 128) for size in shape[-2:])
-        scales = tuple(np.ones(blocks, np.float32) if matrix.scales is None else matrix.scales for matrix in matrices)
+        scales = _common_scales(matrices)
     parts: Sequence[np.ndarray]
     if tensor_type is TYPES["F8_E4M3"]:  # they lie so in the file
         parts = tuple(array for matrix in matrices for array in matrix.stored)
@@ -122,6 +123,22 @@ def _lazy(name: str, shape: tuple[int, ...], matrices: Sequence[PackedMatrix]) -
         makers = [partial(_encoded, matrix, tensor_type) for matrix in matrices]
         parts = LazyParts(makers, shape[-2], [array for matrix in matrices for array in matrix.stored])
     return Tensor(name, shape, tensor_type, parts, matrices[0].source, scales)
+
+
+def _common_scales(matrices: Sequence[PackedMatrix]) -> tuple[np.ndarray, ...]:
+    """Scales of all parts, where some have none of their own; of rows where any has those."""
+    rows, columns = matrices[0].shape
+    by_row = any(matrix.scales is not None and row_scaled(matrix.scales, rows) for matrix in matrices)
+    shape = (rows, 1) if by_row else tuple(-(-size // SCALE_BLOCK) for size in (rows, columns))
+    result = []
+    for matrix in matrices:
+        scales = np.ones(shape, np.float32) if matrix.scales is None else matrix.scales
+        if scales.shape != shape:
+            if (scales != scales.flat[0]).any():
+                raise UnsupportedModel(f"{matrix.source}: experts have scales of rows and of blocks")
+            scales = np.full(shape, scales.flat[0])
+        result.append(scales)
+    return tuple(result)
 
 
 def _encoded(matrix: PackedMatrix, tensor_type: TensorType, begin: int, end: int) -> np.ndarray:
@@ -139,7 +156,7 @@ def _small(name: str, matrix: PackedMatrix) -> Tensor:
         raise CheckpointError(f"{matrix.source}: has {matrix.shape[0]} rows, expected one")
     values = decode(matrix.type, encoded(matrix, matrix.type), matrix.shape)
     if matrix.scales is not None and matrix.type is not TYPES["F32"]:
-        values *= np.repeat(matrix.scales, 128, axis=1)[:, : matrix.shape[1]]
+        values *= spread_scales(matrix.scales, matrix.shape)
     if not np.isfinite(values).all():
         raise CheckpointError(f"{matrix.source}: holds values that are not finite; the checkpoint is damaged")
     return Tensor(name, matrix.shape, TYPES["F32"], (values.reshape(-1).view(np.uint8),), matrix.source)

@@ -27,7 +27,7 @@ class Hub:
     failing_files: int | None = None  # answer requests for files so, but not those for descriptions
     headers: dict[str, str] = field(default_factory=dict)  # of such answers
     cut_after: int | None = None  # bytes of a file after which the connection breaks, once
-    cut_always: bool = False  # ... or always
+    fail_after_cut: int | None = None  # what becomes of `failing_files` then
     short_by: int = 0  # bytes that a file is said to have less than the description promised
     redirect: bool = False  # files are handed out at another address
     no_ranges: bool = False  # whole files whatever is asked
@@ -37,8 +37,9 @@ class Hub:
 
     def files(self, repository: str, revision: str) -> dict[str, bytes] | None:
         """Those of a branch or commit; None when there is none of that name."""
-        if revision in self.revisions:
-            return self.revisions[revision]
+        for name, files in self.revisions.items():
+            if revision in (name, commit_of(name)):
+                return files
         return self.repositories.get(repository) if revision in ("", "main", self.commit) else None
 
 
@@ -78,7 +79,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._send(200, {"Content-Type": "application/json"}, json.dumps(tree).encode(), body)
             else:
                 siblings = [_sibling(name, data) for name, data in files.items()]
-                commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else hub.commit
+                commit = hub.commit if revision in ("", "main") else commit_of(revision)
                 answer = json.dumps({"id": repository, "modelId": repository, "sha": commit, "siblings": siblings})
                 self._send(200, {"Content-Type": "application/json"}, answer.encode(), body)
 
@@ -107,7 +108,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 status, headers["Content-Range"] = 206, f"bytes {start}-{end - 1}/{len(data)}"
             cut = None
             if body and name.endswith(LARGE) and hub.cut_after is not None:
-                cut, hub.cut_after = hub.cut_after, hub.cut_after if hub.cut_always else None
+                cut, hub.cut_after, hub.failing_files = hub.cut_after, None, hub.fail_after_cut
             self._send(status, headers, data[start:end], body, cut)
 
         def _send(
@@ -130,9 +131,14 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def commit_of(revision: str) -> str:
+    """The commit that a branch or tag is."""
+    return revision if re.fullmatch(r"[0-9a-f]{40}", revision) else hashlib.sha1(revision.encode()).hexdigest()
+
+
 def _names(name: str, data: bytes, revision: str) -> dict[str, str]:
     """Headers that tell which bytes these are."""
-    commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else COMMIT
+    commit = COMMIT if revision == "main" else commit_of(revision)
     if name.endswith(LARGE):
         return {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{sha256(data)}"', "X-Linked-Size": str(len(data))}
     return {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(data).hexdigest()}"'}
