@@ -99,7 +99,7 @@ struct LowRankPart {
     float* out;  // [tokens, rows]; no other part adds to the same rows of it
 };
 
-// Parts of the same x; those of the same rows stand side by side.
+// Parts of the same x.
 struct LowRankArgs {
     const float* x;     // [tokens, columns]
     const float* norm;  // as in LinearArgs

@@ -10,11 +10,14 @@ from qwill.weights.adapters.adapter import Adapter
 from qwill.weights.adapters.load import open_adapter
 from qwill.weights.adapters.replaced import with_replaced
 from qwill.weights.adapters.spec import Given, Spec, check_scale, read_specs
+from qwill.weights.adapters.vision import TOWER, with_vision
 from qwill.weights.checkpoint import Checkpoint
 
 # What a request asks for: an adapter's name, or names with scales, which come on top of what changes all answers; or
 # scales by numbers, in the order in which they were given, which are all that changes its own.
 Asked = str | Mapping[str, float] | Mapping[int, float] | None
+
+MOST_KNOWN = 256  # sets with their scales that are remembered
 
 
 class Adapters:
@@ -29,8 +32,10 @@ class Adapters:
         for spec, adapter in zip(self._specs, self._opened, strict=True):
             _check_supported(spec, adapter)
         self._base = checkpoint
-        self.checkpoint = with_replaced(checkpoint, self._opened)
+        scaled = [(adapter, spec.scale) for spec, adapter in zip(self._specs, self._opened, strict=True)]
+        self.checkpoint = with_vision(with_replaced(checkpoint, self._opened), scaled)
         self._loaded: list[LoadedAdapter] = []
+        self._known: dict[tuple[tuple[int, float], ...], Applied] = {}
         self._all = NOTHING
 
     @property
@@ -62,9 +67,8 @@ class Adapters:
                 there = f"there is {', '.join(self.names)}" if self.names else "none has a name"
                 raise InvalidArgument(f"lora {name!r}: no such adapter here of {len(self._specs)}; {there}")
         if scales and not all(isinstance(name, str) for name in scales):
-            return Applied(
-                tuple((self._loaded[number], float(scale or 0)) for number, scale in sorted(scales.items()) if scale)
-            )
+            numbered = sorted(scales.items())
+            return self._one([(self._loaded[number], float(scale)) for number, scale in numbered if scale])
         return self._applied(scales)
 
     def _applied(self, scales: Mapping[str, float | None]) -> Applied:
@@ -74,19 +78,27 @@ class Adapters:
             if spec.name is None or spec.name in scales:
                 own = None if spec.name is None else scales[spec.name]
                 parts.append((adapter, spec.scale if own is None else float(own)))
-        return Applied(tuple(parts))
+        return self._one(parts)
+
+    def _one(self, parts: list[tuple[LoadedAdapter, float]]) -> Applied:
+        """The same object for the same set: what is computed together knows it by that."""
+        key = tuple((id(adapter), scale) for adapter, scale in parts)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            found = self._known[key] = Applied(tuple(parts))
+        return found
 
 
 def _check_supported(spec: Spec, adapter: Adapter) -> None:
-    for name, matrix in adapter.low_rank.items():
-        if name.startswith(("visual.", "mtp.")):
-            raise UnsupportedModel(
-                f"{matrix.source}: changes the vision tower, which is not done while answers are computed; merge it"
-                " with qwill quantize --lora"
-            )
-    if spec.name is not None and adapter.replaced:
-        some = next(iter(adapter.replaced.values()))
+    """What changes the model itself cannot be asked for by name. Raises UnsupportedModel."""
+    if spec.name is None:
+        return
+    sources = [tensor.source for tensor in adapter.replaced.values()]
+    sources += [matrix.source for name, matrix in adapter.low_rank.items() if name.startswith(TOWER)]
+    if sources:
         raise UnsupportedModel(
-            f"{some.source}: stands in place of a whole tensor of the model, so all answers have it; give"
-            f" {spec.path} without a name, or merge it with qwill quantize --lora"
+            f"{sources[0]}: changes the vision tower or a whole tensor, which all answers share; give it no name,"
+            " or merge it with qwill quantize --lora"
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,6 +15,12 @@ from qwill.weights.adapters.adapter import Adapter, LowRank
 from qwill.weights.adapters.lengths import Lengths, lengths_of
 from qwill.weights.head import EMBEDDINGS
 from qwill.weights.tensor import Tensor, TensorSet
+
+# Matrices that are multiplied by the same, by the last part of their names.
+_INPUTS = {
+    "q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "in_proj_qkv": "in_proj", "in_proj_z": "in_proj",
+    "in_proj_b": "in_proj", "in_proj_a": "in_proj", "gate_proj": "gate_up", "up_proj": "gate_up",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,19 +88,36 @@ class LoadedAdapter:
             return lengths_of(base.peek(name if name in base else EMBEDDINGS), matrix, by_columns=name == EMBEDDINGS)
 
         self.embeddings: LoadedEmbeddings | None = None
+        if (table := adapter.low_rank.get(EMBEDDINGS)) is not None:
+            packed = pack(EMBEDDINGS, table.a.T, table.source)
+            self.embeddings = LoadedEmbeddings(table, packed, lengths(EMBEDDINGS, table))
+        merged = {EMBEDDINGS, *(name for name in adapter.low_rank if name.startswith("visual."))}
         self.matrices: dict[str, LoadedMatrix] = {}
-        for name, matrix in adapter.low_rank.items():
-            if name == EMBEDDINGS:
-                packed = pack(name, matrix.a.T, matrix.source)
-                self.embeddings = LoadedEmbeddings(matrix, packed, lengths(name, matrix))
-                continue
-            a, b = pack(name, matrix.a, matrix.source), pack(name, matrix.b, matrix.source)
-            self.matrices[name] = LoadedMatrix(a, b, matrix.bias, lengths(name, matrix))
+        for names in _in_order_of_use(name for name in adapter.low_rank if name not in merged):
+            matrices = [adapter.low_rank[name] for name in names]
+            a = [pack(name, matrix.a, matrix.source) for name, matrix in zip(names, matrices, strict=True)]
+            b = [pack(name, matrix.b, matrix.source) for name, matrix in zip(names, matrices, strict=True)]
+            for name, matrix, its_a, its_b in zip(names, matrices, a, b, strict=True):
+                self.matrices[name] = LoadedMatrix(its_a, its_b, matrix.bias, lengths(name, matrix))
         self.rows = {
             name: LoadedRows(rows.ids, rows.values, pack(name, rows.values, rows.source))
             for name, rows in adapter.rows.items()
         }
         operations.pack_planned(planned)
+
+
+def _in_order_of_use(names: Iterable[str]) -> list[list[str]]:
+    """Matrices of one input together, one layer after the other: what is read in a row is to lie in a row."""
+
+    def stage(name: str) -> tuple[int, str, str]:
+        number = name.split(".")[1]
+        block, _, last = name.removesuffix(".weight").rpartition(".")
+        return int(number) if number.isdigit() else -1, block, _INPUTS.get(last, last)
+
+    together: dict[tuple[int, str, str], list[str]] = {}
+    for name in names:
+        together.setdefault(stage(name), []).append(name)
+    return [together[key] for key in sorted(together)]
 
 
 @dataclass(frozen=True, eq=False)

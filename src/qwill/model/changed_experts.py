@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qwill.model.adapters import Applied, Span
-from qwill.model.projections import add_low_rank
+from qwill.model.projections import Additions
 from qwill.ops import Operations
 from qwill.ops.activations import sigmoid
 from qwill.ops.moe.reference import route
@@ -22,6 +22,8 @@ class SharedExpert:
         self.gate_name = f"{prefix}shared_expert_gate.weight"
         self._weights = weights
         self._gate = gate
+        self._additions = [Additions(operations, [name]) for name in self.names]
+        self._added_to_gate = Additions(operations, [self.gate_name])
 
     def __call__(self, normed: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
         """normed [tokens, hidden] → [tokens, hidden], its gate applied."""
@@ -29,14 +31,14 @@ class SharedExpert:
 
         def product(x: np.ndarray, number: int) -> np.ndarray:
             out = ops.linear(x, self._weights[number])
-            add_low_rank(ops, [self.names[number]], x, [out], spans)
+            self._additions[number].to([out], x, spans)
             return out
 
         inner = product(normed, 0)
         ops.silu_product(inner, product(normed, 1))
         # One row's sum at a time, so that other rows make no difference.
         opened = (normed * self._gate).sum(axis=1, keepdims=True)
-        add_low_rank(ops, [self.gate_name], normed, [opened], spans)
+        self._added_to_gate.to([opened], normed, spans)
         return sigmoid(opened) * product(inner, 2)
 
 
@@ -51,12 +53,13 @@ class RoutedExperts:
         self._router = router
         self._top_k = top_k
         self._weights = weights
+        self._added_to_router = Additions(operations, [self.router_name])
 
     def __call__(self, normed: np.ndarray, applied: Applied) -> np.ndarray:
         """normed [tokens, hidden] → [tokens, hidden]. A token's sum runs over its experts in ascending order."""
         ops = self._operations
         logits = ops.linear(normed, self._router)
-        add_low_rank(ops, [self.router_name], normed, [logits], [Span(0, len(normed), applied)])
+        self._added_to_router.to([logits], normed, [Span(0, len(normed), applied)])
         experts, weights = route(logits, self._top_k)
         out = np.zeros_like(normed)
         for expert in np.unique(experts):

@@ -8,7 +8,7 @@ from qwill.model.adapters import Applied, Span
 from qwill.model.changed_experts import RoutedExperts, SharedExpert
 from qwill.model.config import MoeConfig, TextConfig
 from qwill.model.loader import Loader
-from qwill.model.projections import OutputProjection, Projections, is_changed
+from qwill.model.projections import OutputProjection, Projections
 
 
 def feed_forward(loader: Loader, config: TextConfig) -> "SwiGLU | MixtureOfExperts":
@@ -32,7 +32,7 @@ class SwiGLU:
     def add_to(self, hidden: np.ndarray, adapted: Sequence[Span]) -> None:
         """hidden [tokens, hidden_size] += ffn(norm(hidden))."""
         ops = self._operations
-        if not is_changed([*self._gate_up.names, self._down.name], adapted):
+        if not (self._gate_up.additions.turns(adapted) or self._down.additions.turns(adapted)):
             ops.swiglu_add(hidden, self._norm, self._eps, *self._gate_up.weights, self._down.weight)
             return
         gate, up = self._gate_up(hidden, adapted)

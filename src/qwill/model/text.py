@@ -12,7 +12,7 @@ from qwill.model.config import TextConfig
 from qwill.model.feed_forward import feed_forward
 from qwill.model.gated_delta import GatedDeltaNet
 from qwill.model.loader import Loader
-from qwill.model.projections import add_low_rank
+from qwill.model.projections import Additions
 from qwill.model.rope import TextRope
 from qwill.weights.head import EMBEDDINGS, HEAD
 
@@ -36,6 +36,7 @@ class TextModel:
             self._head = loader.weight("lm_head.weight", config.vocab_size, config.hidden_size)
         else:
             self._head = loader.tied_weight(self._embeddings)
+        self._added_to_head = Additions(loader.operations, [HEAD])
         self._layers = []
         for index, kind in enumerate(config.layer_types):
             own = loader.scope(f"layers.{index}")
@@ -83,7 +84,7 @@ class TextModel:
                 tokens = adapter.rows.get(HEAD)
                 if tokens is not None:
                     logits[span.rows, tokens.ids] = self._operations.linear(hidden[span.rows], tokens.packed)
-        add_low_rank(self._operations, [HEAD], hidden, [logits], adapted)
+        self._added_to_head.to([logits], hidden, adapted)
         return logits
 
     def draft_logits(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

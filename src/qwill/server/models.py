@@ -63,7 +63,7 @@ class Models:
         aliases, default: see `Names`. Raises InvalidArgument for an alias of no model.
         """
         adapters = {name: model.name for model in served for name in model.adapters}
-        self.names = Names(served, {**(aliases or {}), **adapters}, default)
+        self.names = Names(served, aliases or {}, default, adapters)
         self._max_waiting = max_waiting
         self._budget = budget
         self._idle_seconds = idle_seconds

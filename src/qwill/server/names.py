@@ -9,6 +9,7 @@ from qwill.errors import InvalidArgument, ModelNotFound
 TAG = ":latest"  # Ollama's names have one
 MOST_CHARACTERS = 256  # of a name that nobody was given
 WILDCARDS = frozenset("*?[")
+_NONE: Mapping[str, str] = {}
 
 
 class Model(Protocol):
@@ -24,21 +25,29 @@ M = TypeVar("M", bound=Model)
 
 
 class Names(Generic[M]):
-    """Models by their own names, then by aliases. A server of one model answers to any name."""
+    """Models by their own names, then by those of their adapters and by aliases. A server of one model answers to any
+    name, unless it has adapters: a name that is written wrong would be answered by the model without one.
+    """
 
-    def __init__(self, served: Sequence[M], aliases: Mapping[str, str], default: str | None) -> None:
+    def __init__(
+        self, served: Sequence[M], aliases: Mapping[str, str], default: str | None, adapters: Mapping[str, str] = _NONE
+    ) -> None:
         """aliases: other names, which may have wildcards, and whose they are: names or sources of models. default: the
         model for requests that name none, or one that nobody knows; by default the first one, for the former alone.
 
-        Raises InvalidArgument for an alias or a default of no model, and for an alias that is a model's own name.
+        adapters: names of adapters, and whose they are. Raises InvalidArgument for an alias or a default of no model,
+        and for an alias or an adapter that has another one's name.
         """
         self._own = {model.name: model for model in served}
         self._sources = {model.source: model for model in reversed(served)}
         self._others = {name: self._model(f"--alias {name}={model}", model) for name, model in aliases.items()}
         for name in self._own.keys() & self._others.keys():
             raise InvalidArgument(f"--alias {name}: a model has that name; take another one")
+        for name in adapters.keys() & (self._own.keys() | self._others.keys()):
+            raise InvalidArgument(f"--lora {name}=...: a model or an alias has that name; take another one")
+        self._others = {name: self._own[model] for name, model in adapters.items()} | self._others
         self._first = served[0] if default is None else self._model(f"--default {default}", default)
-        self._answers_all = default is not None or len(served) == 1
+        self._answers_all = default is not None or (len(served) == 1 and not adapters)
 
     @property
     def served(self) -> list[M]:

@@ -83,11 +83,11 @@ def check_configuration(folder: Path) -> None:
     """Raises what `open_folder` would for the JSON files alone: for another architecture or a foreign quantization."""
     config, text = _configuration(folder)
     quantization = _quantization(folder, config, text)
-    if "quantization" in config and "quant_method" not in (quantization or {}):
-        mlx.mlx_scheme(config)  # only MLX writes it so
-    elif quantization is not None and quantization.get("quant_method") == "fp8":
+    if quantization is None or ("quantization" in config and "quant_method" not in quantization):
+        return  # only MLX writes the latter, and its schemes are told by the tensors
+    if quantization.get("quant_method") == "fp8":
         _check_fp8(folder, quantization)
-    elif quantization is not None:
+    else:
         read_scheme(folder, quantization)
 
 

@@ -87,12 +87,8 @@ def silu_product(cpu: Cpu, gate: np.ndarray, up: np.ndarray) -> None:
 
 
 def low_rank_add(
-    cpu: Cpu,
-    x: np.ndarray,
-    scale: np.ndarray | None,
-    eps: float,
-    parts: Sequence[tuple[Weight, Weight, np.ndarray, int, int, float]],
-) -> None:
-    """out[first:last] += factor * b (a n[first:last]) for each part (a, b, out, first, last, factor), in two jobs."""
-    a, b, outs, firsts, lasts, factors = zip(*parts, strict=True)
+    cpu: Cpu, x: np.ndarray, scale: np.ndarray | None, eps: float, a: Sequence[Weight], b: Sequence[Weight],
+    outs: Sequence[np.ndarray], firsts: Sequence[int], lasts: Sequence[int], factors: Sequence[float],
+) -> None:  # fmt: skip
+    """For each i: outs[i][first:last] += factor * b (a n[first:last]), n = rms_norm(x), or x. All in two jobs."""
     cpu.low_rank(x, scale, eps, a, b, outs, firsts, lasts, factors)

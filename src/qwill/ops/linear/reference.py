@@ -95,16 +95,15 @@ def silu_product(gate: np.ndarray, up: np.ndarray) -> None:
 
 
 def low_rank_add(
-    x: np.ndarray,
-    scale: np.ndarray | None,
-    eps: float,
-    parts: Sequence[tuple[ReferenceWeight, ReferenceWeight, np.ndarray, int, int, float]],
-) -> None:
-    """out[first:last] += factor * b (a n[first:last]) for each part (a, b, out, first, last, factor), in place.
+    x: np.ndarray, scale: np.ndarray | None, eps: float, a: Sequence[ReferenceWeight], b: Sequence[ReferenceWeight],
+    outs: Sequence[np.ndarray], firsts: Sequence[int], lasts: Sequence[int], factors: Sequence[float],
+) -> None:  # fmt: skip
+    """For each i: outs[i][first:last] += factor * b (a n[first:last]), in place; first, last and factor are the i-th.
 
-    x [tokens, cols], n = rms_norm(x), or x where there is no scale; a [rank, cols] and b [rows, rank] F32 matrices; out
-    [tokens, rows]. Parts of the same rows stand side by side; no two add to the same rows of the same out.
+    x [tokens, cols], n = rms_norm(x), or x where there is no scale; a [rank, cols] and b [rows, rank] F32 matrices;
+    outs [tokens, rows of each]. No two add to the same rows of the same output.
     """
     n = x if scale is None else rms_norm(x, scale, eps)
-    for a, b, out, first, last, factor in parts:
-        out[first:last] += linear(linear(n[first:last], a) * np.float32(factor), b)
+    for i, out in enumerate(outs):
+        rows = slice(firsts[i], lasts[i])
+        out[rows] += linear(linear(n[rows], a[i]) * np.float32(factors[i]), b[i])
