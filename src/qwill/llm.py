@@ -114,7 +114,9 @@ class LLM:
         cache_tokens = self.max_context if cache_tokens is None else max(cache_tokens, self.max_context)
         self._kv_type = kv_type = options.kv_type(kv, self.checkpoint, self.config)
         self._drafts = drafts = options.drafts(speculative)
-        options.check_memory(self.checkpoint, self.config, kv_type, self.max_context, cache_tokens, max_sequences)
+        options.check_memory(
+            self.checkpoint, self.config, kv_type, self.max_context, cache_tokens, max_sequences, self.adapters.nbytes
+        )
         if operations is None:
             operations = native_operations(physical_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads

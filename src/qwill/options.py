@@ -55,10 +55,10 @@ def snapshot_bytes(prefix_cache: bool | int) -> int:
 
 def check_memory(
     checkpoint: Checkpoint, config: ModelConfig, kv_type: TensorType,
-    max_context: int, cache_tokens: int, max_sequences: int,
+    max_context: int, cache_tokens: int, max_sequences: int, adapters: int = 0,
 ) -> None:  # fmt: skip
-    """Raises NotEnoughMemory when weights and caches would not fit."""
-    weights = memory_needed(checkpoint)
+    """Raises NotEnoughMemory when weights, so many bytes of adapters, and caches would not fit."""
+    weights = memory_needed(checkpoint) + adapters
     cache = cache_bytes(config.text, cache_tokens // PAGE_SIZE + 1, PAGE_SIZE, max_sequences, kv_type, MOST_LAID_BY)
     available = available_memory()
     if weights + cache > available:
