@@ -13,7 +13,7 @@ from hub_server import Hub
 from qwill.errors import CheckpointError, ModelNotFound, QwillError, UnsupportedModel
 from qwill.weights.hub import look as looking
 from qwill.weights.hub.cache import resolve_model
-from qwill.weights.hub.download import download, plan_download
+from qwill.weights.hub.download import Download, download, plan_download
 from qwill.weights.hub.look import look
 from qwill.weights.naming.models import hub_model
 
@@ -144,7 +144,7 @@ def test_a_hub_without_ranges_is_not_looked_at(hub: Hub, caplog: pytest.LogCaptu
 
 def folder(**config: object) -> dict[str, bytes]:
     described = {"model_type": "qwen3_5", "text_config": {}} | config
-    return {"config.json": json.dumps(described).encode(), "model.safetensors": bytes(1000)}
+    return {"config.json": json.dumps(described).encode(), "model.safetensors": bytes(1000), "tokenizer.json": b"{}"}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,61 @@ def test_a_folder_that_can(hub: Hub) -> None:
     for number, config in enumerate(configs):
         hub.repositories["o/m"] = folder(**config)
         hub.commit = str(number) * 40
-        assert [file.name for file in plan("o/m").files] == ["model.safetensors", "config.json"]
+        assert names_of(plan("o/m")) == ["model.safetensors", "config.json", "tokenizer.json"]
+
+
+def names_of(looked: Download) -> list[str]:
+    return [file.name for file in looked.files]
+
+
+def index(*files: str) -> bytes:
+    return json.dumps({"weight_map": {f"tensor {number}": file for number, file in enumerate(files)}}).encode()
+
+
+def test_a_folder_without_a_tokenizer(hub: Hub) -> None:
+    hub.repositories["o/m"] = folder()
+    del hub.repositories["o/m"]["tokenizer.json"]
+    with pytest.raises(UnsupportedModel, match=r"^o/m: has no tokenizer\.json.*; take another repository$"):
+        plan("o/m")
+    hub.repositories["o/m"]["m-Q4_0.gguf"] = DEMO
+    with pytest.raises(UnsupportedModel, match=r"; of that repository this can be run: qwill pull o/m:Q4_0$"):
+        plan("o/m")
+
+
+def test_a_gguf_file_without_a_tokenizer(hub: Hub, tmp_path: Path, dense: TinyCheckpoint) -> None:
+    save_gguf(tmp_path / "m-F32.gguf", dense, vocabulary=False)
+    hub.repositories["o/m-GGUF"] = {"m-F32.gguf": (tmp_path / "m-F32.gguf").read_bytes()}
+    with pytest.raises(UnsupportedModel, match=r"^o/m-GGUF/m-F32\.gguf: has no tokenizer inside"):
+        plan("o/m-GGUF")
+
+
+SHARDS = tuple(f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize("with_index", [False, True])
+def test_shards_that_the_repository_lacks(hub: Hub, with_index: bool) -> None:
+    """They would be partly downloaded for ever."""
+    files = folder()
+    del files["model.safetensors"]
+    files |= {SHARDS[0]: bytes(10), SHARDS[2]: bytes(10)}
+    if with_index:
+        files["model.safetensors.index.json"] = index(*SHARDS)
+    hub.repositories["o/m"] = files
+    with pytest.raises(CheckpointError, match=rf"^o/m: {SHARDS[1]} is missing.*; take another repository$"):
+        plan("o/m")
+    files[SHARDS[1]] = bytes(10)
+    assert [name for name in names_of(plan("o/m")) if name in SHARDS] == list(SHARDS)
+
+
+@pytest.mark.parametrize("content", [index("model.safetensors", "gone.safetensors"), index(*SHARDS), b"[]", b"{"])
+def test_an_index_that_names_other_files_is_left_out(hub: Hub, content: bytes) -> None:
+    hub.repositories["o/m"] = folder() | {"model.safetensors.index.json": content}
+    assert names_of(plan("o/m")) == ["model.safetensors", "config.json", "tokenizer.json"]
+    path = download(plan("o/m"), progress=False)
+    assert path == resolve_model("o/m")
+    whole = {"model.safetensors.index.json": index("model.safetensors")}
+    hub.repositories["o/whole"] = folder() | whole
+    assert {*whole} <= {*names_of(plan("o/whole"))}
 
 
 def test_weights_without_a_configuration(hub: Hub) -> None:

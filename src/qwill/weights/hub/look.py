@@ -13,6 +13,7 @@ from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.weights.adapters.peft_config import read_peft_config
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folders.folder import check_configuration
+from qwill.weights.folders.shards import INDEX_NAME, read_index, weight_files
 from qwill.weights.gguf.model import open_gguf
 from qwill.weights.hub.cache import cache_folder
 from qwill.weights.hub.download import Download
@@ -25,6 +26,7 @@ from qwill.weights.naming.repositories import (
     GgufGroup,
     draft_head_beside,
     gguf_groups,
+    is_adapter,
 )
 
 log = logging.getLogger("qwill.weights")
@@ -33,6 +35,8 @@ log = logging.getLogger("qwill.weights")
 _FIRST_BYTES, _LATER_BYTES = 16 << 20, 1 << 20
 _TRIES = 3  # each four times as long
 _OTHERS = 3  # files that are looked at when the wanted one cannot be run
+TOKENIZER = "tokenizer.json"
+INDEX_ENDING = ".safetensors.index.json"
 _CONFIGURATIONS = ("config.json", "hf_quant_config.json", ADAPTER_CONFIG)
 
 
@@ -51,11 +55,13 @@ def look(plan: Download) -> Download:
     first = plan.files[0].name
     if not first.lower().endswith(".gguf"):
         _look_at_folder(plan)
-        return plan
+        return plan if is_adapter(file.name for file in plan.files) else _look_at_names(plan)
     if kind_of(first) is not FileKind.MODEL:
         return plan  # an adapter or a draft head, which is judged beside its model
     weights = [file for file in plan.files if kind_of(file.name) is FileKind.MODEL]
     checkpoint = _look_at_gguf(plan, weights)
+    if checkpoint is not None and checkpoint.vocabulary is None:
+        raise UnsupportedModel(f"{plan.model.repository}/{first}: has no tokenizer inside{_instead(plan, [first])}")
     if checkpoint is None or "mtp.fc.weight" in checkpoint.tensors:
         return plan
     present = {file.name: file for file in plan.present}
@@ -84,6 +90,32 @@ def _look_at_folder(plan: Download) -> None:
                 read_peft_config(folder)
     except CheckpointError as error:
         raise type(error)(f"{error}{_instead(plan, [])}") from error
+
+
+def _look_at_names(plan: Download) -> Download:
+    """Checks that a folder will be whole with what the repository has; returns its plan without an index that names
+    other files, with which it would seem to be partly downloaded for ever."""
+    names = [file.name for file in plan.files]
+    if TOKENIZER not in names:
+        instead = _instead(plan, []) or "; take another repository"
+        raise UnsupportedModel(
+            f"{plan.model.repository}: has no {TOKENIZER}, and none can be made of what it has{instead}"
+        )
+    with tempfile.TemporaryDirectory(prefix="qwill-") as above:
+        folder = Path(above)
+        for file in plan.files:
+            content = _beginning(plan, file, file.size) if file.name.endswith(INDEX_ENDING) else b""
+            (folder / file.name).write_bytes(content)
+        try:
+            with _named_as(str(folder), plan.model.repository):
+                weight_files(folder)
+        except CheckpointError as error:
+            raise type(error)(str(error).replace("download the model again", "take another repository")) from error
+        try:
+            stale = INDEX_NAME in names and not set(read_index(folder / INDEX_NAME).values()) <= set(names)
+        except CheckpointError:
+            stale = True
+    return replace(plan, files=tuple(file for file in plan.files if not stale or file.name != INDEX_NAME))
 
 
 def _look_at_gguf(plan: Download, weights: Sequence[RemoteFile]) -> Checkpoint | None:
