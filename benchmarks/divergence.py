@@ -25,7 +25,7 @@ from training.tasks import text  # noqa: E402
 
 from qwill import LLM  # noqa: E402
 from qwill.compare import divergence, log_probabilities  # noqa: E402
-from qwill.weights.hub import resolve_model  # noqa: E402
+from qwill.weights.hub.cache import resolve_model  # noqa: E402
 
 TYPES = ("BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "IQ4_NL", "Q3_K_M", "Q2_K", "MXFP4_MOE")
 LONGEST = 1024  # tokens, the model's context

@@ -34,7 +34,7 @@ from qwill.fit.weights import PARTS, checkpoint_weights
 from qwill.model.loader import MADE_TOGETHER
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.load import open_checkpoint
-from qwill.weights.model_names import family_member
+from qwill.weights.naming.models import family_member
 from qwill.weights.random import random_checkpoint
 
 PROMPT, ANSWER = 512, 32

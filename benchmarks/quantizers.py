@@ -28,7 +28,7 @@ from qwill.importance import gather, observed
 from qwill.quant.importance import Importance, Statistics
 from qwill.quant.recipes import DYNAMIC, STOCK, Recipe, load_recipe
 from qwill.quant.types import TYPES
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 
 DOCS = Path(__file__).parents[1] / "docs"
 SHOWN_BYTES = 13_000_000  # 16-bit files are far to the right

@@ -47,7 +47,7 @@ def start(arguments: list[str], environment: dict[str, str]) -> Start:
 
 def tensor_bytes(model: str) -> int:
     from qwill.weights.checkpoint import memory_needed
-    from qwill.weights.hub import resolve_model
+    from qwill.weights.hub.cache import resolve_model
     from qwill.weights.load import open_checkpoint
 
     return memory_needed(open_checkpoint(resolve_model(model)))

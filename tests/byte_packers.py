@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import torch
-from packers import Packed, Packer, even, four_bits, mx_exponents, nvfp4, whole_numbers
+from packers import Packed, Packer, even, four_bits, into_words, mx_exponents, nvfp4, whole_numbers
 
 # Four bits stand for any numbers.
 TABLE = torch.linspace(-1, 1, 16) ** 3
@@ -118,6 +118,26 @@ def int4_rows(group: int = 32, dtype: torch.dtype = torch.bfloat16, second: bool
         signed = (codes - 8) & 15
         tensors = {".weight": (signed[0::2] | signed[1::2] << 4).to(torch.uint8), ".weight_scale": scales}
         return tensors | ({".weight_scale_2": torch.tensor(0.25)} if second else {}), values
+
+    return pack
+
+
+def quark(symmetric: bool = True, reorder: bool = True, group: int = 32) -> Packer:
+    """AWQ's shape: int4 with signed codes and zeros, or uint4."""
+
+    def in_words(codes: torch.Tensor) -> torch.Tensor:
+        order = [0, 2, 4, 6, 1, 3, 5, 7] if reorder else list(range(8))
+        return into_words(codes.reshape(len(codes), -1, 8)[..., order].reshape(codes.shape), 4)
+
+    def pack(weight: torch.Tensor) -> Packed:
+        codes, scales, zeros, values = whole_numbers(weight, 4, even(weight.shape[1], group), symmetric, torch.bfloat16)
+        if symmetric:
+            codes, zeros = (codes - 8) & 15, torch.zeros_like(zeros)
+        return {
+            ".weight": in_words(codes.T),
+            ".weight_zero_point": in_words(zeros.T),
+            ".weight_scale": scales.T,
+        }, values
 
     return pack
 

@@ -7,7 +7,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 
 
 def write_gguf_adapter(

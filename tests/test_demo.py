@@ -10,7 +10,7 @@ from qwill.cli.inspect import describe
 from qwill.engine.sampling_params import SamplingParams
 from qwill.media.image import ImageSettings
 from qwill.media.video import VideoSettings
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 
 RED_CIRCLE = Path(__file__).parents[1] / "docs" / "red_circle.png"
 

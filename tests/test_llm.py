@@ -24,7 +24,7 @@ from qwill.errors import (
     UnsupportedModel,
 )
 from qwill.prompt import PromptOptions
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12)

@@ -32,7 +32,7 @@ from qwill.speed import (
     weight_bytes_per_token,
 )
 from qwill.weights.checkpoint import memory_needed
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 from qwill.weights.random import random_checkpoint
 

@@ -35,7 +35,7 @@ from qwill.text.tokenizer import Tokenizer
 from qwill.weights.adapters.spec import Given
 from qwill.weights.checkpoint import Checkpoint, memory_needed
 from qwill.weights.fingerprint import fingerprint
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 
 COUNTED = 2**20  # tokens of a prompt that is only counted, as many as any member of the family may be asked to read

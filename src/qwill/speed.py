@@ -26,7 +26,7 @@ from qwill.model.config import TextConfig, model_config
 from qwill.quant.recipes import load_recipe, names
 from qwill.quant.types import TensorType
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.model_names import family_member
+from qwill.weights.naming.models import family_member
 from qwill.weights.random import DEFAULT_MIX, plan, random_checkpoint
 
 MAX_SEQUENCES = TOKEN_BUDGET // 2  # half of every step is left for prompts while the others wait for the last one

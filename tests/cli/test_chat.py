@@ -18,7 +18,7 @@ from qwill import LLM, SamplingParams
 from qwill.cli.chat import EXAMPLES, LEAVING, NAMES, PICTURE_EXAMPLE, REAL_MODEL, WELCOME
 from qwill.cli.conversation import Conversation, user_message
 from qwill.cli.printer import AnswerPrinter
-from qwill.weights.model_names import hub_model
+from qwill.weights.naming.models import hub_model
 
 Talk = Callable[..., Result]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qwill import cli
-from qwill.weights.model_names import aliases
+from qwill.weights.naming.models import aliases
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -16,9 +16,9 @@ from qwill.model.batch import cache_bytes
 from qwill.model.config import model_config
 from qwill.quant.types import TYPES
 from qwill.weights.checkpoint import memory_needed
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
-from qwill.weights.model_names import RELEASES
+from qwill.weights.naming.models import RELEASES
 
 KEYS = {
     "fits", "file_bytes", "memory_bytes", "placement", "limits",

@@ -11,7 +11,7 @@ from hub_server import Hub, serve
 
 from qwill.cli.serve import _named
 from qwill.errors import InvalidArgument
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 
 DEMO = resolve_model("demo")
 VISION = DEMO.with_name("mmproj-demo.gguf")

@@ -7,9 +7,9 @@ from conftest import Run, run_process
 
 from qwill.cli import pull
 from qwill.errors import QwillError
-from qwill.weights.download import Download
-from qwill.weights.model_names import HubModel
-from qwill.weights.resumable import RemoteFile
+from qwill.weights.hub.download import Download
+from qwill.weights.hub.resumable import RemoteFile
+from qwill.weights.naming.models import HubModel
 
 
 @pytest.fixture

@@ -114,14 +114,14 @@ def test_loops_are_stopped_when_asked(run: Run) -> None:
 
 def test_options_reach_the_loader(run: Run, model: list[FakeLLM]) -> None:
     options = ("--ctx", "77", "--threads", "3", "--kv", "f16", "--yarn", "2", "--mmproj", "eyes.gguf",
-               "--drafts", "3", "--cache", "here")  # fmt: skip
+               "--drafts", "3", "--cache", "here", "--lora", "a=0.5", "--lora", "b")  # fmt: skip
     assert run("run", "some-model", "-p", "hi", *options).code == 0
     assert run("run", "-p", "hi").code == 0
     assert (model[0].model, model[1].model) == ("some-model", "demo")
     assert (model[1].options["speculative"], model[1].options["disk_cache"]) == (True, None)
     assert model[0].options == {
         "max_context": 77, "threads": 3, "kv": "f16", "yarn": 2.0, "mmproj": "eyes.gguf", "max_sequences": 1,
-        "speculative": 3, "disk_cache": "here",
+        "speculative": 3, "disk_cache": "here", "lora": ["a=0.5", "b"],
     }  # fmt: skip
 
 

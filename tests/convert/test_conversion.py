@@ -26,7 +26,7 @@ from qwill.quant.recipes import Recipe, load_recipe
 from qwill.quant.types import TYPES
 from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.text.tokenizer import Tokenizer
-from qwill.weights.gguf import read_gguf
+from qwill.weights.gguf.file import read_gguf
 from qwill.weights.load import open_checkpoint
 
 VOCAB = 288

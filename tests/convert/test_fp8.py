@@ -16,8 +16,8 @@ from qwill.convert import fp8
 from qwill.convert.fp8 import plan_fp8, write_fp8
 from qwill.convert.safetensors_writer import FolderWriter, StoredTensor
 from qwill.errors import InvalidArgument, UnsupportedModel
+from qwill.weights.folders.safetensors import read_folder
 from qwill.weights.load import open_checkpoint
-from qwill.weights.safetensors import read_folder
 
 SHARD = 100_000
 

@@ -15,7 +15,8 @@ from qwill.convert import output
 from qwill.convert.gguf_writer import GgufWriter, TensorInfo, file_bytes, part_paths
 from qwill.errors import InvalidArgument, UserError
 from qwill.quant.types import BY_GGUF_ID, TYPES
-from qwill.weights.gguf import StringArray, read_gguf
+from qwill.weights.gguf.file import read_gguf
+from qwill.weights.string_array import StringArray
 
 F32 = TYPES["F32"]
 WORDS = st.text(max_size=9, alphabet=st.characters(codec="utf-8"))

@@ -15,7 +15,7 @@ from gguf_checkpoints import save_gguf
 from qwill.convert.source import SourceTensor, Watch, gguf_tensors, language_tensors, vision_tensors
 from qwill.errors import CheckpointError
 from qwill.quant.types import TYPES
-from qwill.weights.gguf import read_gguf
+from qwill.weights.gguf.file import read_gguf
 from qwill.weights.load import open_checkpoint
 
 # Heads are whole blocks of 32, so that a column of blocks can move; 3 V heads for each K head.

@@ -18,9 +18,9 @@ from qwill.fit.weights import (
 )
 from qwill.model.config import model_config
 from qwill.model.parameters import parameter_count
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
-from qwill.weights.model_names import family_member
+from qwill.weights.naming.models import family_member
 
 # Published files without vision tower; the same for all members is tests/convert's matter.
 PUBLISHED_Q8_0 = {

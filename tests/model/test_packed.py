@@ -68,7 +68,8 @@ CASES = {
     "fp8": case(
         WIDE, packers.fp8(), packers.compressed_config("float-quantized", num_bits=8, type="float"), types="F8_E4M3"
     ),
-    "fp8-channels": case(DENSE, packers.fp8("channel"), packers.compressed_config("float-quantized"), types="F8_E4M3"),
+    "mxfp8": case(WIDE, packers.mxfp8(), {"quant_method": "modelopt", "quant_algo": "MXFP8"}, types="MXFP8"),
+    "fp8-channels": case(WIDE, packers.fp8("channel"), packers.compressed_config("float-quantized"), types="F8_E4M3"),
 }
 
 
@@ -107,7 +108,7 @@ def test_logits_are_those_of_the_dequantized_weights(name: str, tmp_path: Path) 
     assert {tensor.type.name for tensor in ours.checkpoint.tensors} == CASES[name].types
 
 
-@pytest.mark.parametrize("name", ["nvfp4-modelopt", "fp8", "fp8-channels"])
+@pytest.mark.parametrize("name", ["nvfp4-modelopt", "fp8", "fp8-channels", "mxfp8"])
 def test_native_logits(name: str, tmp_path: Path) -> None:
     """Types whose activations no kernel rounds; NVFP4 is read from what was made for it as long as the model lives."""
     quantized, plain = write_pair(tmp_path, CASES[name], 3)

@@ -11,7 +11,7 @@ from gguf_checkpoints import save_as_float32
 from PIL import Image, ImageDraw
 
 from qwill import LLM, SamplingParams
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 
 pytestmark = pytest.mark.peer
 QUESTIONS = ("Hello!", "What is 17 + 25?", "Say good night in Italian.", "Repeat: moon fig tree 83", "Reverse: k x b")

@@ -12,7 +12,7 @@ from qwill.llm import LLM
 from qwill.prompt import PromptOptions
 from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 from server.asking import send
 from server.dialects import CHAT, DIALECTS, MESSAGES, OLLAMA, RESPONSES, ask_of, body_of, prompt_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qwill.server.models import Served
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from server.anthropic_parts import PICTURE
 from server.asking import send
 from server.dialects import CHAT, DIALECTS, LIMITS, MESSAGES, OLLAMA, RESPONSES

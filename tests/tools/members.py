@@ -49,18 +49,18 @@ class Made:
     folder: Path
 
 
-def made_by(environment: str, maker: str, folder: Path, *, mtp: bool = False) -> Made:
+def made_by(environment: str, maker: str, folder: Path, *, mtp: bool = False, vision: bool = True) -> Made:
     """Fresh members, and what a maker makes of them. Arguments of the maker: where to, then the members' folders."""
     seed = int(np.random.default_rng().integers(2**31))
     print("seed", seed)
-    sources = save_members(folder / "sources", seed, mtp)
+    sources = save_members(folder / "sources", seed, mtp, vision)
     print(make(environment, maker, folder / "made", *sources.values()))
     return Made(sources, folder / "made")
 
 
-def save_members(folder: Path, seed: int, mtp: bool) -> dict[str, Path]:
-    """Each member as a folder in the released layout, in BF16 with a vision tower; `mtp`: and a draft head."""
+def save_members(folder: Path, seed: int, mtp: bool, vision: bool) -> dict[str, Path]:
+    """Each member as a folder in the released layout, in BF16; `mtp`: with a draft head, `vision`: with a tower."""
     for name, own in MEMBERS.items():
-        config = tiny_config(vision=True, vision_overrides=TOWER, **SIZES, **own)
+        config = tiny_config(vision=vision, vision_overrides=TOWER, **SIZES, **own)
         save_hf(folder / name, config, dtype=torch.bfloat16, seed=seed, mtp=mtp, tokenizer=True)
     return {name: folder / name for name in MEMBERS}

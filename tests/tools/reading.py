@@ -1,5 +1,6 @@
 """What qwill reads in a quantizer's folder, beside the values that the quantizer itself makes of it."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,5 +60,6 @@ def assert_reads(source: Path, made: Path, types: Iterable[str], units: int = 0)
 
 
 def transformers_model(folder: Path) -> torch.nn.Module:
-    model = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    return model.eval()
+    whole = "vision_config" in json.loads((folder / "config.json").read_text())
+    kind = transformers.AutoModelForImageTextToText if whole else transformers.AutoModelForCausalLM
+    return kind.from_pretrained(folder, dtype=torch.float32).eval()

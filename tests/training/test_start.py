@@ -13,7 +13,7 @@ from training.model import initialize
 from training.start import start_from, tokenizer_of
 from training.train import build_model
 
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 
 
 def test_weights_come_back_as_they_were_exported(folder: Path, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from qwill.weights.folders.safetensors import read_safetensors
 from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
-from qwill.weights.safetensors import read_safetensors
 from qwill.weights.tensor import Tensor
 
 NAME = "model.layers.3.self_attn.o_proj"

@@ -12,10 +12,10 @@ from hub_server import COMMIT, Hub, sha256
 from huggingface_hub import constants
 
 from qwill.errors import ModelNotFound, QwillError, UserError
-from qwill.weights import resumable
-from qwill.weights.download import check_space, download, plan_download
-from qwill.weights.hub import repository_folder, resolve_model
-from qwill.weights.model_names import hub_model
+from qwill.weights.hub import resumable
+from qwill.weights.hub.cache import repository_folder, resolve_model
+from qwill.weights.hub.download import check_space, download, plan_download
+from qwill.weights.naming.models import hub_model
 
 pytest_plugins = ("hub_fixture",)
 

@@ -17,8 +17,8 @@ from ollama_stores import put_model
 from qwill import LLM, SamplingParams
 from qwill.cli import main
 from qwill.errors import CheckpointError, QwillError, UnsupportedModel
-from qwill.weights import ollama_store
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub import ollama_store
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 
 COUNTS = ("block_count", "nextn_predict_layers")

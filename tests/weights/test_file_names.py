@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwill.weights.file_names import FileKind, Part, is_old_part, kind_of, part_of, quantization_of, subject_of
+from qwill.weights.naming.files import FileKind, Part, is_old_part, kind_of, part_of, quantization_of, subject_of
 
 KINDS = {
     FileKind.MODEL: [

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel, UserError
 from qwill.quant.types import BY_GGUF_ID
-from qwill.weights.gguf import StringArray, read_gguf
+from qwill.weights.gguf.file import read_gguf
+from qwill.weights.gguf.vocabulary import read_vocabulary
 from qwill.weights.mapped import RawTensor
-from qwill.weights.vocabulary import read_vocabulary
+from qwill.weights.string_array import StringArray
 
 SCALARS = {
     "uint8": 200, "int8": -100, "uint16": 60_000, "int16": -30_000, "uint32": 4_000_000_000, "int32": -2_000_000_000,

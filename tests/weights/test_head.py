@@ -24,9 +24,9 @@ from qwill.model.config import model_config
 from qwill.model.parameters import parameter_count
 from qwill.quant.recipes import load_recipe
 from qwill.quant.types import TYPES
-from qwill.weights import head
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.head import same_values
+from qwill.weights.folders import head
+from qwill.weights.folders.head import same_values
 from qwill.weights.load import open_checkpoint
 from qwill.weights.tensor import Tensor
 

@@ -9,8 +9,8 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from qwill.errors import CheckpointError, ModelNotFound
-from qwill.weights import hub
-from qwill.weights.hub import find_snapshot, resolve_model
+from qwill.weights.hub import cache as hub
+from qwill.weights.hub.cache import find_snapshot, resolve_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -73,9 +73,8 @@ def test_an_existing_path_comes_before_the_hub(cache: Path, tmp_path: Path, monk
 
 
 def test_the_demonstration_model_is_the_embedded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "weights").mkdir()
     (tmp_path / "demo").mkdir()
-    monkeypatch.setattr(hub, "__file__", str(tmp_path / "weights" / "hub.py"))
+    monkeypatch.setattr(hub, "__file__", str(tmp_path / "weights" / "hub" / "cache.py"))
     with pytest.raises(ModelNotFound, match="install qwill again"):
         resolve_model()
     file = tmp_path / "demo" / "demo.gguf"

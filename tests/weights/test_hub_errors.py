@@ -5,8 +5,8 @@ from hub_server import Hub
 from huggingface_hub import constants
 
 from qwill.errors import ModelNotFound, QwillError, UserError
-from qwill.weights.download import download, plan_download
-from qwill.weights.model_names import HubModel, hub_model
+from qwill.weights.hub.download import download, plan_download
+from qwill.weights.naming.models import HubModel, hub_model
 
 pytest_plugins = ("hub_fixture",)
 

@@ -11,11 +11,11 @@ from gguf_checkpoints import save_gguf
 from hub_server import Hub
 
 from qwill.errors import CheckpointError, ModelNotFound, QwillError, UnsupportedModel
-from qwill.weights import look as looking
-from qwill.weights.download import download, plan_download
-from qwill.weights.hub import resolve_model
-from qwill.weights.look import look
-from qwill.weights.model_names import hub_model
+from qwill.weights.hub import look as looking
+from qwill.weights.hub.cache import resolve_model
+from qwill.weights.hub.download import download, plan_download
+from qwill.weights.hub.look import look
+from qwill.weights.naming.models import hub_model
 
 pytest_plugins = ("hub_fixture",)
 

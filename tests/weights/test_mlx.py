@@ -184,6 +184,21 @@ def test_a_module_that_the_configuration_does_not_know(base: TinyCheckpoint, tmp
         open_checkpoint(folder)
 
 
+def test_patch_embeddings_by_their_channels(tmp_path: Path) -> None:
+    """First already, as in a tower that was copied, or neither first nor last."""
+    source = save_hf(tmp_path / "released", tiny_config(vision=True, **DENSE), seed=6)
+    name = "vision_tower.patch_embed.proj.weight"
+    state = mlx.mlx_layout(source.state)
+    patches = []
+    for order in ((0, 1, 2, 3, 4), (0, 4, 1, 2, 3)):
+        folder = folder_of(source, tmp_path / "mlx", state | {name: state[name].permute(order)})
+        patches.append(pack(open_checkpoint(folder).tensors.peek("visual.patch_embed.proj.weight")).array)
+    np.testing.assert_array_equal(*patches)
+    mlx.write(folder, state | {name: state[name].permute(0, 1, 2, 4, 3)})
+    with pytest.raises(CheckpointError, match=r"patch_embed.*has shape \[32, 2, 16, 3, 16\].* 3 channels"):
+        open_checkpoint(folder)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_only_sound_errors_come_out(data: st.DataObject, base: TinyCheckpoint, tmp_path: Path) -> None:

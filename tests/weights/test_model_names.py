@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from qwill.errors import ModelNotFound
 from qwill.fit.family import members
-from qwill.weights.model_names import (
+from qwill.weights.naming.models import (
     NOT_RELEASED_IN_FP8,
     RELEASES,
     HubModel,

@@ -17,10 +17,10 @@ from ollama_stores import put_model
 from qwill.cli import main
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import CheckpointError, ModelNotFound, QwillError, UnsupportedModel
-from qwill.weights import ollama_store
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub import ollama_store
+from qwill.weights.hub.cache import resolve_model
+from qwill.weights.hub.ollama_store import read_manifest
 from qwill.weights.load import open_checkpoint
-from qwill.weights.ollama_store import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,6 @@ def test_what_does_not_fit_is_named(number: int, tmp_path: Path) -> None:
         (PACK | {"config_groups": {"group_0": 3}}, "has no config_groups"),
         (PACK | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparse-24-bitmask"),
         (PACK | {"transform_config": {"config_groups": {"u": {}}}}, "rotated weights"),
-        ({"quant_method": "hqq"}, "quantization 'hqq' is not supported; use the BF16"),
         ({"bits": 4}, "quantization None is not supported"),
     ],
 )

@@ -65,6 +65,11 @@ def pack_of(bits: int) -> dict[str, Any]:
     return packers.compressed_config("pack-quantized", num_bits=bits, type="int", strategy="group", group_size=32)
 
 
+def quark_config(dtype: str, method: str = "reorder") -> dict[str, Any]:
+    weight = {"dtype": dtype, "qscheme": "per_group", "group_size": 32}
+    return {"quant_method": "quark", "export": {"pack_method": method}, "global_quant_config": {"weight": weight}}
+
+
 def torchao_config(dtype: str = "int8") -> dict[str, Any]:
     said = {"weight_dtype": {"_type": "torch.dtype", "_data": dtype}}
     return {"quant_method": "torchao", "quant_type": {"default": {"_type": "IntxWeightOnlyConfig", "_data": said}}}
@@ -82,6 +87,8 @@ CASES: dict[str, tuple[packers.Packer, dict[str, Any], str]] = {
     "gptq-groups-of-16": (packers.gptq(group=16), gptq_config(), "F32"),
     "gptq-bf16": (packers.gptq(dtype=BRAIN), gptq_config(), "Q4_0"),
     "gptq-f32": (packers.gptq(dtype=SINGLE), gptq_config(), "F32"),
+    "gptq-f32-whole-rows": (packers.gptq(group=-1, dtype=SINGLE), gptq_config(), "Q4_0"),
+    "gptq-8-f32-whole-rows": (packers.gptq(8, group=-1, dtype=SINGLE), gptq_config(8), "Q8_0"),
     "gptq-2": (packers.gptq(2), gptq_config(2), "Q4_0"),
     "gptq-3": (packers.gptq(3), gptq_config(3), "Q4_0"),
     "gptq-3-asymmetric": (packers.gptq(3, symmetric=False), gptq_config(3), "Q4_0"),
@@ -100,6 +107,8 @@ CASES: dict[str, tuple[packers.Packer, dict[str, Any], str]] = {
     "packed-signed-zeros": (packers.pack_quantized(symmetric=False, signed_zeros=True), PACK, "Q5_0"),
     "packed-g_idx": (packers.pack_quantized(act_order=True), PACK, "F32"),
     "packed-8": (packers.pack_quantized(8, group=-1), PACK8, "Q8_0"),
+    "int8-f32": (packers.int_quantized(dtype=SINGLE), INT8, "Q8_0"),
+    "packed-8-f32": (packers.pack_quantized(8, group=-1, dtype=SINGLE), PACK8, "Q8_0"),
     "packed-8-asymmetric": (packers.pack_quantized(8, symmetric=False), PACK8, "F32"),
     "int8": (packers.int_quantized(), INT8, "Q8_0"),
     "int8-asymmetric": (packers.int_quantized(symmetric=False), INT8, "F32"),
@@ -138,6 +147,9 @@ CASES: dict[str, tuple[packers.Packer, dict[str, Any], str]] = {
     "torchao-mxfp4-plain": (byte_packers.torchao_floats("mxfp4", False), torchao_config(), "MXFP4"),
     "torchao-nvfp4": (byte_packers.torchao_floats("nvfp4", True), torchao_config(), "NVFP4"),
     "torchao-nvfp4-plain": (byte_packers.torchao_floats("nvfp4", False), torchao_config(), "NVFP4"),
+    "quark-int4": (byte_packers.quark(), quark_config("int4"), "Q4_0"),
+    "quark-int4-in-order": (byte_packers.quark(reorder=False), quark_config("int4", "order"), "Q4_0"),
+    "quark-uint4": (byte_packers.quark(symmetric=False), quark_config("uint4"), "Q5_0"),
     "int4-modelopt": (byte_packers.int4_rows(), MODELOPT, "Q4_0"),
     "int4-modelopt-f32": (byte_packers.int4_rows(64, SINGLE), MODELOPT, "F32"),
     "int4-modelopt-w4a8": (byte_packers.int4_rows(second=True), MODELOPT, "Q4_0"),

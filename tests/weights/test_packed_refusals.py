@@ -12,7 +12,7 @@ import pytest
 import torch
 from packed_module import NAME, opened
 from test_packed_errors import ONES, WEIGHT, bytes_of, whole
-from test_packed_matrices import BYTES, MODELOPT, pack_of, torchao_config
+from test_packed_matrices import BYTES, MODELOPT, pack_of, quark_config, torchao_config
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.packed.refused import REFUSED
@@ -116,3 +116,18 @@ def test_some_of_the_advice(tmp_path: Path) -> None:
 def test_auto_rounds_other_numbers_are_named(data_type: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match=f"AutoRound's data_type '{data_type}' is not supported, only int"):
         read_scheme(tmp_path, {"quant_method": "auto-round", "bits": 4, "data_type": data_type})
+
+
+def test_quarks_other_numbers_are_named(tmp_path: Path) -> None:
+    two = {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "int2", "qscheme": "per_group"}}}
+    rows = {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "int4", "qscheme": "per_channel"}}}
+    several = quark_config("int4") | {"layer_quant_config": {"*": quark_config("uint4")["global_quant_config"]}}
+    for quantization, words in (
+        (two, "Quark's int2 per_group is not supported, only int4 or uint4 per_group, int8"),
+        (rows, "Quark's int4 per_channel is not supported"),
+        (several, "Quark's int4 beside uint4 is not supported"),
+    ):
+        with pytest.raises(UnsupportedModel, match=words):
+            read_scheme(tmp_path, quantization)
+    for strange in ({}, {"global_quant_config": None}, {"global_quant_config": {"weight": [1]}}, {"export": 3}):
+        assert read_scheme(tmp_path, {"quant_method": "quark"} | strange).name == "quark"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qwill.engine.sampling_params import DEFAULTS, SamplingParams
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 from qwill.weights.recommended import with_recommended
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwill.errors import ModelNotFound
-from qwill.weights.model_names import HubModel, hub_model
-from qwill.weights.repositories import NotOfThisRepository, choose_files, draft_head_beside, is_adapter
+from qwill.weights.naming.models import HubModel, hub_model
+from qwill.weights.naming.repositories import NotOfThisRepository, choose_files, draft_head_beside, is_adapter
 
 RELEASED_FILES = [
     ".gitattributes", "LICENSE", "README.md", "chat_template.jinja", "config.json", "generation_config.json",

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel, UserError
+from qwill.weights.folders.safetensors import read_safetensors
 from qwill.weights.mapped import RawTensor
-from qwill.weights.safetensors import read_safetensors
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.float8_e4m3fn)
 

@@ -15,7 +15,7 @@ from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.fit.family import distinct_members, family_config
 from qwill.model.config import model_config
 from qwill.model.parameters import parameter_count
-from qwill.weights.gguf import read_gguf
+from qwill.weights.gguf.file import read_gguf
 from qwill.weights.load import open_checkpoint
 from qwill.weights.names import Kind, place_hf
 from qwill.weights.shapes import layer_types, text_shapes, vision_shapes

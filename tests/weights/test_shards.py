@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from qwill.cli.inspect import describe
 from qwill.errors import CheckpointError, QwillError
 from qwill.quant.codecs import decode
+from qwill.weights.folders.safetensors import read_folder
+from qwill.weights.folders.shards import weight_files
 from qwill.weights.load import open_checkpoint
-from qwill.weights.safetensors import read_folder
-from qwill.weights.shards import weight_files
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 Parts = dict[str, dict[str, torch.Tensor]]

@@ -17,9 +17,9 @@ from qwill.cli import main
 from qwill.errors import CheckpointError
 from qwill.fit.family import family_config, members
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.identity import Identity
+from qwill.weights.gguf.identity import Identity
+from qwill.weights.gguf.vision_files import TOWER_BLOCKS
 from qwill.weights.load import open_checkpoint
-from qwill.weights.vision_files import TOWER_BLOCKS
 
 
 @pytest.fixture(scope="module")

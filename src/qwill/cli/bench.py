@@ -9,8 +9,8 @@ from qwill.cli.loading import load_model
 from qwill.cli.options import add_lora_argument, add_model_argument, at_least_one, counts, human_bytes, unnamed
 from qwill.errors import InvalidArgument
 from qwill.quant.recipes import names
-from qwill.weights.hub import DEMO
-from qwill.weights.model_names import RELEASES, family_member
+from qwill.weights.hub.cache import DEMO
+from qwill.weights.naming.models import RELEASES, family_member
 from qwill.weights.random import DEFAULT_MIX
 
 PIPE_WIDTH = 200  # nobody wraps a pipe's lines
@@ -72,7 +72,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def _checkpoint(arguments: argparse.Namespace, cases: list["Case"]) -> "Checkpoint":
     if not arguments.random_weights:
-        from qwill.weights.hub import resolve_model
+        from qwill.weights.hub.cache import resolve_model
         from qwill.weights.load import open_checkpoint
 
         return open_checkpoint(resolve_model(arguments.model))

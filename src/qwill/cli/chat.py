@@ -11,7 +11,7 @@ from qwill.cli.lines import Lines
 from qwill.cli.printer import AnswerPrinter, show_ending
 from qwill.errors import InvalidArgument, QwillError, UserError
 from qwill.media.image import load_image, read_source
-from qwill.weights.hub import DEMO
+from qwill.weights.hub.cache import DEMO
 
 WELCOME = "Type a message; /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves."
 EXAMPLES = ("What is 17 + 25?", "Say thank you in Japanese.", "Sort: 9 41 7 23")

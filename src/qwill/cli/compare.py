@@ -46,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Compares the two and prints a table or an object. Raises QwillError."""
     from qwill.compare import SAMPLE, compare
     from qwill.progress import StagesBar
-    from qwill.weights.hub import resolve_model
+    from qwill.weights.hub.cache import resolve_model
     from qwill.weights.load import open_checkpoint
 
     if arguments.plot is not None:

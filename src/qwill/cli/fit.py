@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from qwill.cli.options import above_zero, at_least_one
 from qwill.errors import InvalidArgument, ModelNotFound
-from qwill.weights.hub import existing_path
-from qwill.weights.model_names import RELEASES, cleaned, family_member
+from qwill.weights.hub.cache import existing_path
+from qwill.weights.naming.models import RELEASES, cleaned, family_member
 
 if TYPE_CHECKING:
     from qwill.fit.costs import Rates
@@ -104,7 +104,7 @@ def _rates(arguments: argparse.Namespace) -> "Rates":
 
 def _own_file(model: str) -> Path | None:
     """What is on this machine under a name, downloaded or not; None for a member by its shapes alone."""
-    from qwill.weights.hub import resolve_model
+    from qwill.weights.hub.cache import resolve_model
 
     if existing := existing_path(model):
         return existing
@@ -128,7 +128,7 @@ def _machine(arguments: argparse.Namespace, file: Path | None) -> "Machine":
 
     if arguments.hardware.lower() == AUTO:
         from qwill.fit.detect import this_machine
-        from qwill.weights.hub import cache_folder
+        from qwill.weights.hub.cache import cache_folder
 
         machine = this_machine(file if file is not None and file.is_file() else None, cache_folder())
     else:
@@ -144,7 +144,7 @@ def _weights(
     from qwill.fit.weights import checkpoint_weights, known_member, quantizations
 
     if file is not None:
-        from qwill.weights.hub import resolve_model
+        from qwill.weights.hub.cache import resolve_model
         from qwill.weights.load import open_checkpoint
 
         if arguments.quant:

@@ -9,10 +9,10 @@ from qwill.cli.options import add_model_argument, human_bytes
 from qwill.model.config import ModelConfig, RopeConfig, model_config
 from qwill.model.parameters import kv_bytes_per_token, parameter_count, state_bytes
 from qwill.weights.checkpoint import Checkpoint, memory_needed
-from qwill.weights.file_names import part_of
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 from qwill.weights.mapped import mapped_file
+from qwill.weights.naming.files import part_of
 from qwill.weights.tensor import Tensor
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ import sys
 
 from qwill.cli.options import human_bytes
 from qwill.errors import InvalidArgument
-from qwill.weights.download import check_space, download, plan_download
-from qwill.weights.hub import DEMO, existing_path
-from qwill.weights.model_names import aliases, cleaned, hub_model
-from qwill.weights.ollama_store import PREFIX as OLLAMA
-from qwill.weights.repositories import is_adapter
+from qwill.weights.hub.cache import DEMO, existing_path
+from qwill.weights.hub.download import check_space, download, plan_download
+from qwill.weights.hub.ollama_store import PREFIX as OLLAMA
+from qwill.weights.naming.models import aliases, cleaned, hub_model
+from qwill.weights.naming.repositories import is_adapter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if name.lower().startswith(OLLAMA):
         own = name[len(OLLAMA) :]
         raise InvalidArgument(f"{name}: Ollama's models are read where they lie; get it with: ollama pull {own}")
-    from qwill.weights.look import look  # what opens models takes a while to import
+    from qwill.weights.hub.look import look  # what opens models takes a while to import
 
     plan = look(plan_download(hub_model(name)))
     files = "1 file" if len(plan.files) == 1 else f"{len(plan.files)} files"

@@ -13,8 +13,8 @@ from qwill.errors import InvalidArgument, ModelNotFound
 from qwill.progress import report_to
 from qwill.quant.recipes import Recipe, load_recipe, names
 from qwill.quant.types import TYPES
-from qwill.weights.hub import resolve_model
-from qwill.weights.model_names import family_member
+from qwill.weights.hub.cache import resolve_model
+from qwill.weights.naming.models import family_member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,10 @@ from typing import Any
 
 from qwill.cli.options import above_zero, at_least, at_least_one, drafts
 from qwill.errors import InvalidArgument
-from qwill.weights.file_names import part_of
-from qwill.weights.hub import existing_path
-from qwill.weights.model_names import short_name
-from qwill.weights.ollama_store import PREFIX as OLLAMA
+from qwill.weights.hub.cache import existing_path
+from qwill.weights.hub.ollama_store import PREFIX as OLLAMA
+from qwill.weights.naming.files import part_of
+from qwill.weights.naming.models import short_name
 
 NAMED = "="
 NO_CACHE = "none"

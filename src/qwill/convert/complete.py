@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from qwill.errors import CheckpointError
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.head import HEAD, TIE
+from qwill.weights.folders.head import HEAD, TIE
 from qwill.weights.shapes import text_shapes, vision_shapes
 
 

@@ -22,11 +22,11 @@ from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
 from qwill.quant import codecs
 from qwill.quant.types import TYPES
 from qwill.weights.assemble import FP8_BLOCK
+from qwill.weights.folders.safetensors import read_folder
 from qwill.weights.load import open_checkpoint
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import released_name
 from qwill.weights.packed.mlx import has_mlx_layout
-from qwill.weights.safetensors import read_folder
 from qwill.weights.shapes import text_shapes, vision_shapes
 
 SHARD_BYTES = 5 * 10**9

@@ -17,7 +17,7 @@ import numpy as np
 from qwill.convert.output import Output
 from qwill.convert.tensor_stream import TensorStream
 from qwill.quant.types import TensorType
-from qwill.weights.gguf import ARRAY, DEFAULT_ALIGNMENT, SCALARS, STRING
+from qwill.weights.gguf.file import ARRAY, DEFAULT_ALIGNMENT, SCALARS, STRING
 
 VERSION = 3
 _TYPE_IDS = {dtype: type_id for type_id, dtype in SCALARS.items()}

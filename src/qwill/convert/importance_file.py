@@ -17,8 +17,9 @@ from qwill.convert.gguf_writer import GgufWriter, TensorInfo
 from qwill.errors import CheckpointError
 from qwill.quant.importance import Importance, Statistics
 from qwill.quant.types import TYPES
-from qwill.weights.gguf import GgufFile, StringArray, read_gguf
+from qwill.weights.gguf.file import GgufFile, read_gguf
 from qwill.weights.mapped import RawTensor, map_file
+from qwill.weights.string_array import StringArray
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"

@@ -15,7 +15,7 @@ from qwill.weights.adapters.adapter import Adapter, LowRank, TokenRows
 from qwill.weights.adapters.lengths import lengths_of
 from qwill.weights.adapters.load import open_adapter
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.head import EMBEDDINGS, HEAD
+from qwill.weights.folders.head import EMBEDDINGS, HEAD
 
 log = logging.getLogger("qwill")
 GATE_UP = "gate_up_proj"

@@ -14,9 +14,9 @@ from qwill.convert.vocabulary import vocabulary_metadata
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.importance import Importance
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.gguf import GgufFile
-from qwill.weights.gguf_config import SAMPLING_KEYS
-from qwill.weights.gguf_vision import PROJECTOR, VIDEO_COUNTS, VIDEO_PREFIX
+from qwill.weights.gguf.config import SAMPLING_KEYS
+from qwill.weights.gguf.file import GgufFile
+from qwill.weights.gguf.vision import PROJECTOR, VIDEO_COUNTS, VIDEO_PREFIX
 from qwill.weights.rope_settings import rope_settings
 from qwill.weights.shapes import layer_types, positive
 

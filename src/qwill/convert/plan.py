@@ -10,8 +10,8 @@ from qwill.convert.quantize import vision_type
 from qwill.errors import UnsupportedModel
 from qwill.quant.recipes import Recipe
 from qwill.quant.types import TYPES, TensorType
-from qwill.weights.gguf import DEFAULT_ALIGNMENT
-from qwill.weights.head import is_tied
+from qwill.weights.folders.head import is_tied
+from qwill.weights.gguf.file import DEFAULT_ALIGNMENT
 from qwill.weights.shapes import typed_shapes, vision_shapes
 
 # Bytes of a published model file that are neither tensors nor their descriptions: 248,320 tokens (4.86 MB), 247,587

@@ -32,12 +32,12 @@ from qwill.quant.importance import Importance
 from qwill.quant.recipes import Recipe, load_recipe
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.adapters.replaced import with_replaced
-from qwill.weights.gguf import GgufFile, read_gguf
-from qwill.weights.gguf_config import MODEL_TYPES
-from qwill.weights.gguf_kinds import other_kind
+from qwill.weights.gguf.config import MODEL_TYPES
+from qwill.weights.gguf.file import GgufFile, read_gguf
+from qwill.weights.gguf.kinds import other_kind
+from qwill.weights.gguf.ollama import common_form
+from qwill.weights.hub.ollama_store import is_manifest, read_manifest
 from qwill.weights.load import open_checkpoint
-from qwill.weights.ollama_file import common_form
-from qwill.weights.ollama_store import is_manifest, read_manifest
 
 CHUNK_VALUES = 1 << 21
 ROWS_TOGETHER = 16  # encoders take so many rows at once

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from qwill.convert.output import Output
 from qwill.convert.tensor_stream import TensorStream
-from qwill.weights.safetensors import DTYPE_BYTES
-from qwill.weights.shards import INDEX_NAME, SINGLE_NAME
+from qwill.weights.folders.safetensors import DTYPE_BYTES
+from qwill.weights.folders.shards import INDEX_NAME, SINGLE_NAME
 
 HEADER_MULTIPLE = 8  # the header is padded with blanks, so that the data begins at a multiple of this
 METADATA = {"format": "pt"}  # what transformers looks for

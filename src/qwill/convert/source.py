@@ -20,7 +20,7 @@ from qwill.quant.types import TYPES, TensorType
 from qwill.weights.assemble import scales_of
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.finite import is_finite
-from qwill.weights.gguf import GgufFile
+from qwill.weights.gguf.file import GgufFile
 from qwill.weights.lazy import LazyParts
 from qwill.weights.mapped import RawTensor, give_back, read_bytes
 from qwill.weights.names import gguf_name, place_gguf

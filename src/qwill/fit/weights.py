@@ -12,8 +12,8 @@ from qwill.model.config import ModelConfig, model_config
 from qwill.quant.recipes import load_recipe
 from qwill.quant.types import TYPES, TensorType
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.model_names import NOT_RELEASED_IN_FP8, named_member
-from qwill.weights.model_names import alias_of as alias_of_release
+from qwill.weights.naming.models import NOT_RELEASED_IN_FP8, named_member
+from qwill.weights.naming.models import alias_of as alias_of_release
 from qwill.weights.shapes import TensorShape, text_shapes, vision_shapes
 
 EMBEDDING, HEAD, MIXERS, FEED_FORWARD = "embedding", "head", "attention and DeltaNet", "feed-forward"

@@ -13,7 +13,7 @@ from qwill.ops import Operations
 from qwill.quant.types import TYPES
 from qwill.weights.adapters.adapter import Adapter, LowRank
 from qwill.weights.adapters.lengths import Lengths, lengths_of
-from qwill.weights.head import EMBEDDINGS
+from qwill.weights.folders.head import EMBEDDINGS
 from qwill.weights.tensor import Tensor, TensorSet
 
 # Matrices that are multiplied by the same, by the last part of their names.

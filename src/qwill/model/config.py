@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qwill.errors import CheckpointError, InvalidArgument, UnsupportedModel
-from qwill.weights.head import is_tied
+from qwill.weights.folders.head import is_tied
 from qwill.weights.rope_settings import rope_settings
 from qwill.weights.shapes import layer_types, positive
 

@@ -14,7 +14,7 @@ from qwill.model.gated_delta import GatedDeltaNet
 from qwill.model.loader import Loader
 from qwill.model.projections import Additions
 from qwill.model.rope import TextRope
-from qwill.weights.head import EMBEDDINGS, HEAD
+from qwill.weights.folders.head import EMBEDDINGS, HEAD
 
 LARGE_VOCABULARY = 32_768
 ADDED_TOKENS = 320  # the family's 33, and the padding of 243 behind them

@@ -16,8 +16,8 @@ from qwill.model.parameters import parameter_count
 from qwill.server.models import Served
 from qwill.text.chat_template import DEFAULT_TEMPLATE
 from qwill.weights.checkpoint import Checkpoint, memory_needed
-from qwill.weights.gguf_config import MODEL_TYPES
-from qwill.weights.hub import resolve_model
+from qwill.weights.gguf.config import MODEL_TYPES
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 
 ARCHITECTURES = {released: name for name, released in MODEL_TYPES.items()}

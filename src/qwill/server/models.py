@@ -13,7 +13,7 @@ from qwill.llm import LLM
 from qwill.server.names import TAG, Names
 from qwill.server.worker import Worker
 from qwill.weights.checkpoint import memory_needed
-from qwill.weights.hub import resolve_model
+from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint
 
 log = logging.getLogger("qwill.server")

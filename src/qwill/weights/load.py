@@ -5,10 +5,10 @@ from pathlib import Path
 
 from qwill.errors import CheckpointError, ModelNotFound
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.folder import open_folder
-from qwill.weights.folder_kinds import an_adapter, is_adapter_file
-from qwill.weights.gguf_model import open_gguf
-from qwill.weights.ollama_store import is_manifest, read_manifest, vision_of_blob
+from qwill.weights.folders.folder import open_folder
+from qwill.weights.folders.kinds import an_adapter, is_adapter_file
+from qwill.weights.gguf.model import open_gguf
+from qwill.weights.hub.ollama_store import is_manifest, read_manifest, vision_of_blob
 
 
 def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qwill.weights.model_names import named_member
+from qwill.weights.naming.models import named_member
 
 # Releases whose recommendation is not that of all others (engine/sampling_params.py), by the beginning of their names.
 SAMPLING: dict[str, dict[str, float | int]] = {

@@ -8,9 +8,9 @@ from typing import Any
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.recipes import Recipe
 from qwill.quant.types import TensorType
-from qwill.weights.gguf_vision import TEMPORAL_PATCH_SIZE
 from qwill.weights.names import gguf_name
 
+TEMPORAL_PATCH_SIZE = 2  # GGUF holds exactly two time slices of the patch embedding
 LAYER_TYPES = ("linear_attention", "full_attention")
 
 

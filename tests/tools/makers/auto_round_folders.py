@@ -4,6 +4,7 @@ Arguments: target, folders.
 """
 
 import json
+import os
 import shutil
 import sys
 from functools import partial
@@ -94,6 +95,8 @@ FLOATS = {
 
 def main() -> None:
     target, *sources = map(Path, sys.argv[1:])
+    target.mkdir(parents=True, exist_ok=True)
+    os.chdir(target)  # it leaves a folder where it runs
     ids = torch.randint(0, 256, (8, 64), generator=torch.Generator().manual_seed(0))
     for source in sources:
         for name, (scheme, form, symmetric) in SCHEMES.items():

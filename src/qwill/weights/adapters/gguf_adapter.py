@@ -11,8 +11,8 @@ from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.codecs import decode
 from qwill.quant.types import TYPES
 from qwill.weights.adapters.adapter import LowRank
-from qwill.weights.gguf import GgufFile
-from qwill.weights.head import EMBEDDINGS
+from qwill.weights.folders.head import EMBEDDINGS
+from qwill.weights.gguf.file import GgufFile
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import Kind, Place, place_gguf
 

@@ -14,9 +14,9 @@ from qwill.weights.adapters.gguf_adapter import is_adapter, read_gguf_adapter
 from qwill.weights.adapters.peft_folder import is_peft_folder, read_peft
 from qwill.weights.assemble import assemble_gguf, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.gguf import read_gguf
-from qwill.weights.gguf_config import MODEL_TYPES
-from qwill.weights.head import EMBEDDINGS, HEAD, same_values
+from qwill.weights.folders.head import EMBEDDINGS, HEAD, same_values
+from qwill.weights.gguf.config import MODEL_TYPES
+from qwill.weights.gguf.file import read_gguf
 from qwill.weights.tensor import Tensor
 from qwill.weights.v_heads import v_head_order
 

@@ -17,9 +17,9 @@ from qwill.weights.adapters.adapter import LowRank, TokenRows
 from qwill.weights.adapters.experts import Shapes, fused_experts, single_experts, split_gate_up
 from qwill.weights.adapters.module import Module
 from qwill.weights.adapters.peft_config import CONFIG_NAME, PeftConfig, read_peft_config
+from qwill.weights.folders.safetensors import read_safetensors
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import Kind, Place, place_hf
-from qwill.weights.safetensors import read_safetensors
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 PREFIX = "base_model.model."

@@ -7,7 +7,7 @@ from typing import Any
 from qwill.errors import InvalidArgument, UnsupportedModel
 from qwill.weights.adapters.adapter import Adapter
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.head import EMBEDDINGS, HEAD, with_tie
+from qwill.weights.folders.head import EMBEDDINGS, HEAD, with_tie
 from qwill.weights.tensor import Tensor, TensorSet
 
 

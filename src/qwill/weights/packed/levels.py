@@ -2,7 +2,8 @@
 
 Such a value is one of Q4_0, Q5_0 or Q8_0 exactly when its level, code - zero, lies between -8 and 7, -16 and 15 or -128
 and 127, its block of 32 columns lies within a group, and its scale is a half-precision number. So 4-bit codes with any
-zero are Q5_0, those whose zero is the middle are Q4_0.
+zero are Q5_0, those whose zero is the middle are Q4_0. Scales of whole rows that are no such numbers are held beside
+the blocks, whose own are 1 then.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,15 +79,21 @@ class Levels:
     zero_range: tuple[int, int]
     nibbles: Callable[[slice], np.ndarray] | None = None
 
-    @property
-    def scales(self) -> None:
-        """There is no factor beside those of the blocks."""
+    @cached_property
+    def scales(self) -> np.ndarray | None:
+        """Those of rows, float32 [rows, 1], where blocks cannot hold them. Raises CheckpointError for no numbers."""
+        if self.scale.is_half or self.scale.groups > 1 or self._block_groups is None:
+            return None
+        scales: np.ndarray = self.scale.of(slice(None)).astype(np.float32)
+        if not np.isfinite(scales).all():
+            raise _not_finite(self.scale.raw)
+        return scales
 
     @cached_property
     def type(self) -> TensorType:
         """Q4_0, Q5_0 or Q8_0 where it holds all values exactly, else F32."""
         smallest, largest = -self.zero_range[1], (1 << self.bits) - 1 - self.zero_range[0]
-        if self._block_groups is not None and self.scale.is_half:
+        if self._block_groups is not None and (self.scale.is_half or self.scales is not None):
             for name, reach in _REACH.items():
                 if -reach <= smallest and largest < reach:
                     return TYPES[name]
@@ -128,7 +135,10 @@ class Levels:
     def _blocks(self, rows: slice, tensor_type: TensorType, out: np.ndarray) -> None:
         """Fills out [rows, blocks, block bytes] with ggml's blocks (csrc/formats/q4.h, q5.h, q8_0.h)."""
         assert self._block_groups is not None, self.source
-        scale = self.scale.of(rows).astype(np.float16, copy=False)
+        if self.scales is not None:
+            scale = np.ones((len(out), 1), np.float16)
+        else:
+            scale = self.scale.of(rows).astype(np.float16, copy=False)
         if not np.isfinite(scale).all():
             raise _not_finite(self.scale.raw)
         out[..., :2] = np.take(scale, self._block_groups, axis=1)[..., None].view(np.uint8)

@@ -59,7 +59,8 @@ def is_mlx_quantized(raw_tensors: Sequence[RawTensor]) -> bool:
 def released_layout(raw_tensors: Sequence[RawTensor], config: Mapping[str, Any], folder: Path) -> list[RawTensor]:
     """The tensors of a folder in MLX's layout, with convolutions as they are released.
 
-    A draft head is left out: no version of MLX says whether its norms have their 1.
+    A draft head is left out: no version of MLX says whether its norms have their 1. Raises CheckpointError for a patch
+    embedding that does not fit the configuration.
     """
     drafts = [raw for raw in raw_tensors if belongs_to_draft_head(raw.name)]
     if drafts:
@@ -75,13 +76,21 @@ def _released(raw: RawTensor, config: Mapping[str, Any]) -> RawTensor:
     if place.kind is Kind.CONV and len(raw.shape) == 3 and raw.shape[2] == 1:
         return raw._replace(shape=raw.shape[:2])
     if place.kind is Kind.PATCH and len(raw.shape) == 5 and raw.dtype in ("F32", "F16", "BF16"):
-        vision = config.get("vision_config")
-        channels = vision.get("in_channels", 3) if isinstance(vision, dict) else 3
-        if raw.shape[4] == channels:
-            numbers = raw.data.view(np.uint32 if raw.dtype == "F32" else np.uint16).reshape(raw.shape)
-            moved = np.ascontiguousarray(np.moveaxis(numbers, 4, 1))
-            return raw._replace(shape=moved.shape, data=moved.reshape(-1).view(np.uint8))
+        return _channels_first(raw, config)
     return raw
+
+
+def _channels_first(raw: RawTensor, config: Mapping[str, Any]) -> RawTensor:
+    """A patch embedding as it is released; mlx-vlm tells by the channels, too, whether one is so already."""
+    vision = config.get("vision_config")
+    channels = vision.get("in_channels", 3) if isinstance(vision, dict) else 3
+    if channels not in (raw.shape[1], raw.shape[4]):
+        raise CheckpointError(f"{raw.source}: has shape {list(raw.shape)}, config.json says {channels} channels")
+    if raw.shape[4] != channels:
+        return raw
+    numbers = raw.data.view(np.uint32 if raw.dtype == "F32" else np.uint16).reshape(raw.shape)
+    moved = np.ascontiguousarray(np.moveaxis(numbers, 4, 1))
+    return raw._replace(shape=moved.shape, data=moved.reshape(-1).view(np.uint8))
 
 
 def mlx_scheme(config: Mapping[str, Any]) -> Scheme:

@@ -32,6 +32,7 @@ REFUSED = {
     "gemma": Refused("a quantization of another family", _ANY_BITS),
     "gguf": Refused("GGUF, whose files are read without a folder", "the .gguf file itself"),
     "higgs": Refused("HIGGS, codebook vectors of rotated weights", _FOUR_BITS),
+    "hqq": Refused("HQQ, codes whose zeros are no whole numbers", _FOUR_BITS),
     "marlin": Refused("Marlin, a layout for one CUDA kernel", _FOUR_BITS),
     "metal": Refused("transformers' Metal layout", "an MLX folder, or a GGUF file of its size"),
     "nvfp4": Refused("transformers' NVFP4, in the order of its kernel", _FOUR_BIT_FLOATS),

@@ -28,6 +28,9 @@ _WEIGHT = ".weight"
 _COMPRESSED_ENDINGS = (
     ".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx", ".weight_global_scale",
 )  # fmt: skip
+# Quark's dtypes of four bits in words, with their qscheme, and those of bytes, whose tensors say the rest.
+_QUARK_FOUR = {("int4", "per_group"), ("uint4", "per_group")}
+_QUARK_EIGHT = ("int8", "fp8_e4m3", "fp4")
 # What AutoRound writes with the tensors of compressed-tensors: eight-bit floats, MXFP4, MXFP8 and NVFP4.
 _AUTO_ROUND_FLOATS = ("fp", "mx_fp", "nv_fp")
 
@@ -68,7 +71,7 @@ def read_scheme(folder: Path, quantization: dict[str, Any]) -> Scheme:
             endings = (".weight_scale", ".weight_scale_2", _CHANNEL_FACTORS)
             return Scheme(method, endings, _by_dtype)
         case "quark":
-            return Scheme(method, (".weight_scale", ".weight_zero_point"), _by_dtype)
+            return _quark(folder, quantization)
         case "mxfp4":
             return Scheme(method, ("_blocks", "_scales"), _by_dtype, fused=True)
         case "bitsandbytes":
@@ -117,6 +120,35 @@ def _auto_round(folder: Path, quantization: dict[str, Any]) -> Scheme:
     raise UnsupportedModel(
         f"{folder}: AutoRound's packing_format {form!r} is not supported, only auto_round:auto_gptq and :auto_awq"
     )
+
+
+def _quark(folder: Path, quantization: dict[str, Any]) -> Scheme:
+    """Four bits lie as AWQ's, signed or not; all else is told by its dtype."""
+    configs = [quantization.get("global_quant_config")]
+    for key in ("layer_quant_config", "layer_type_quant_config"):
+        own = quantization.get(key)
+        configs += own.values() if isinstance(own, dict) else []
+    weights = [config.get("weight") for config in configs if isinstance(config, dict)]
+    said = {(str(one["dtype"]), str(one.get("qscheme"))) for one in weights if isinstance(one, dict) and "dtype" in one}
+    strange = sorted(" ".join(each) for each in said if each not in _QUARK_FOUR and each[0] not in _QUARK_EIGHT)
+    packed = said & _QUARK_FOUR
+    if strange or len(packed) > 1:
+        names = ", ".join(strange) or "int4 beside uint4"
+        raise UnsupportedModel(
+            f"{folder}: Quark's {names} is not supported, only int4 or uint4 per_group, int8, fp8_e4m3 and fp4; use one"
+            " of these, or a GGUF file of its size"
+        )
+    export = quantization.get("export")
+    plain = isinstance(export, dict) and export.get("pack_method") == "order"
+    names_of = (_WEIGHT, ".weight_zero_point", ".weight_scale")
+    order = awq.PLAIN_ORDER if plain else awq.ORDER
+    four_bits = partial(awq.awq_matrix, names=names_of, order=order, signed=("int4", "per_group") in said)
+
+    def read(module: Module) -> PackedMatrix:
+        weight = module.tensors.get(_WEIGHT)
+        return four_bits(module) if packed and weight is not None and weight.dtype == "I32" else _by_dtype(module)
+
+    return Scheme("quark", (".weight_scale", ".weight_zero_point"), read)
 
 
 def _compressed_tensors(folder: Path, quantization: dict[str, Any]) -> Scheme:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwill.errors import QwillError
-from qwill.weights.hub import MAIN, cache_folder, downloaded_model, repository_folder
-from qwill.weights.hub_errors import hub_errors
-from qwill.weights.model_names import HubModel
-from qwill.weights.repositories import choose_files
-from qwill.weights.resumable import RemoteFile, fetch_files, is_resumable
+from qwill.weights.hub.cache import MAIN, cache_folder, downloaded_model, repository_folder
+from qwill.weights.hub.errors import hub_errors
+from qwill.weights.hub.resumable import RemoteFile, fetch_files, is_resumable
+from qwill.weights.naming.models import HubModel
+from qwill.weights.naming.repositories import choose_files
 
 
 @dataclass(frozen=True)

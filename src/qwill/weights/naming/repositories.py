@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from qwill.errors import ModelNotFound
-from qwill.weights.file_names import FileKind, is_old_part, kind_of, part_of, quantization_of, subject_of
-from qwill.weights.model_names import HubModel, plain_quantization
+from qwill.weights.naming.files import FileKind, is_old_part, kind_of, part_of, quantization_of, subject_of
+from qwill.weights.naming.models import HubModel, plain_quantization
 
 # Which one to take when the name does not say; the first that a repository has.
 PREFERRED_QUANTS = ("Q4_K_M", "UD-Q4_K_XL", "Q4_0", "Q8_0")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from qwill.errors import QwillError
-from qwill.weights.hub import cache_folder, repository_folder
+from qwill.weights.hub.cache import cache_folder, repository_folder
 
 log = logging.getLogger("qwill.weights")
 

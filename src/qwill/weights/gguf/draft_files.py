@@ -12,12 +12,12 @@ from typing import Any
 
 from qwill.errors import CheckpointError, UserError
 from qwill.weights.assemble import assemble_gguf
-from qwill.weights.file_names import FileKind, kind_of, part_of, quantization_in, quantization_of
-from qwill.weights.gguf import GgufFile, read_gguf
-from qwill.weights.gguf_kinds import draft_block
-from qwill.weights.identity import identity_of
+from qwill.weights.gguf.file import GgufFile, read_gguf
+from qwill.weights.gguf.identity import identity_of
+from qwill.weights.gguf.kinds import draft_block
 from qwill.weights.mapped import RawTensor
-from qwill.weights.repositories import PREFERRED_DRAFT
+from qwill.weights.naming.files import FileKind, kind_of, part_of, quantization_in, quantization_of
+from qwill.weights.naming.repositories import PREFERRED_DRAFT
 from qwill.weights.shapes import text_shapes
 
 FOLDER = "mtp"

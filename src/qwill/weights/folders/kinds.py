@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel, UserError
+from qwill.weights.folders.shards import ADAPTERS, give_gguf, model_ggufs
 from qwill.weights.json_file import read_json
-from qwill.weights.shards import ADAPTERS, give_gguf, model_ggufs
 
 ADAPTER_CONFIG = "adapter_config.json"
 _PIPELINE, _SENTENCES = "model_index.json", ("modules.json", "config_sentence_transformers.json")

@@ -15,10 +15,10 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
+from qwill.weights.folders.shards import INDEX_NAME, WeightFiles, weight_files
 from qwill.weights.foreign import HEAD_BYTES, foreign_content
 from qwill.weights.mapped import RawTensor, map_file
 from qwill.weights.names import belongs_to_draft_head
-from qwill.weights.shards import INDEX_NAME, WeightFiles, weight_files
 
 log = logging.getLogger("qwill")
 

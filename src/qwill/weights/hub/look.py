@@ -12,14 +12,20 @@ from pathlib import Path
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 from qwill.weights.adapters.peft_config import read_peft_config
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.download import Download
-from qwill.weights.file_names import FileKind, kind_of
-from qwill.weights.folder import check_configuration
-from qwill.weights.gguf_model import open_gguf
-from qwill.weights.hub import cache_folder
-from qwill.weights.hub_errors import hub_errors
-from qwill.weights.repositories import ADAPTER_CONFIG, PREFERRED_QUANTS, GgufGroup, draft_head_beside, gguf_groups
-from qwill.weights.resumable import RemoteFile
+from qwill.weights.folders.folder import check_configuration
+from qwill.weights.gguf.model import open_gguf
+from qwill.weights.hub.cache import cache_folder
+from qwill.weights.hub.download import Download
+from qwill.weights.hub.errors import hub_errors
+from qwill.weights.hub.resumable import RemoteFile
+from qwill.weights.naming.files import FileKind, kind_of
+from qwill.weights.naming.repositories import (
+    ADAPTER_CONFIG,
+    PREFERRED_QUANTS,
+    GgufGroup,
+    draft_head_beside,
+    gguf_groups,
+)
 
 log = logging.getLogger("qwill.weights")
 

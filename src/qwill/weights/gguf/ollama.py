@@ -17,9 +17,9 @@ import numpy as np
 
 from qwill.errors import CheckpointError
 from qwill.weights.assemble import float_values
-from qwill.weights.gguf import GgufFile
-from qwill.weights.gguf_config import MODEL_TYPES
-from qwill.weights.gguf_vision import PROJECTOR
+from qwill.weights.gguf.config import MODEL_TYPES
+from qwill.weights.gguf.file import GgufFile
+from qwill.weights.gguf.vision import PROJECTOR
 from qwill.weights.mapped import RawTensor
 from qwill.weights.names import gguf_name, place_hf
 

@@ -5,16 +5,17 @@ from typing import Any
 
 from qwill.weights.assemble import assemble_gguf
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.draft_files import draft_tensors, find_draft_head
-from qwill.weights.gguf import GgufFile, read_gguf
-from qwill.weights.gguf_config import chat_template, generation_config, language_config
-from qwill.weights.gguf_kinds import draft_block, refuse_other_kinds
-from qwill.weights.gguf_vision import add_vision, video_processor
+from qwill.weights.gguf.config import chat_template, generation_config, language_config
+from qwill.weights.gguf.draft_files import draft_tensors, find_draft_head
+from qwill.weights.gguf.file import GgufFile, read_gguf
+from qwill.weights.gguf.kinds import draft_block, refuse_other_kinds
+from qwill.weights.gguf.ollama import common_form
+from qwill.weights.gguf.vision import add_vision, video_processor
+from qwill.weights.gguf.vision_files import find_vision, warn_of_another_model
+from qwill.weights.gguf.vocabulary import read_vocabulary
 from qwill.weights.mapped import RawTensor
-from qwill.weights.ollama_file import common_form
 from qwill.weights.recommended import with_recommended
-from qwill.weights.vision_files import find_vision, warn_of_another_model
-from qwill.weights.vocabulary import Vocabulary, read_vocabulary
+from qwill.weights.vocabulary import Vocabulary
 
 
 def open_gguf(path: Path, mmproj: Path | None, draft_head: Path | None = None) -> Checkpoint:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
-from qwill.weights.gguf import GgufFile
-from qwill.weights.gguf_config import MEDIA_TOKENS
-from qwill.weights.gguf_kinds import VISION_ARCHITECTURES, other_kind
-from qwill.weights.gguf_metadata import MetadataReader
+from qwill.weights.gguf.config import MEDIA_TOKENS
+from qwill.weights.gguf.file import GgufFile
+from qwill.weights.gguf.kinds import VISION_ARCHITECTURES, other_kind
+from qwill.weights.gguf.metadata import MetadataReader
+from qwill.weights.shapes import TEMPORAL_PATCH_SIZE
 
 VIDEO_PREFIX = "qwill.video"
 VIDEO_COUNTS = ("min_pixels", "max_pixels", "min_frames", "max_frames")
-TEMPORAL_PATCH_SIZE = 2  # the format holds exactly two time slices of the patch embedding
 PROJECTOR = "qwen3vl_merger"
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from qwill.errors import CheckpointError, UserError
 from qwill.weights.assemble import assemble_gguf
-from qwill.weights.file_names import FileKind, kind_of, quantization_in, quantization_of
-from qwill.weights.gguf import GgufFile, read_gguf
-from qwill.weights.gguf_metadata import MetadataReader
-from qwill.weights.gguf_vision import add_vision, other_model
-from qwill.weights.identity import Identity, identity_of
-from qwill.weights.repositories import PREFERRED_VISION
+from qwill.weights.gguf.file import GgufFile, read_gguf
+from qwill.weights.gguf.identity import Identity, identity_of
+from qwill.weights.gguf.metadata import MetadataReader
+from qwill.weights.gguf.vision import add_vision, other_model
+from qwill.weights.naming.files import FileKind, kind_of, quantization_in, quantization_of
+from qwill.weights.naming.repositories import PREFERRED_VISION
 from qwill.weights.shapes import vision_shapes
 
 ENOUGH_ALIKE = 0.5  # a file that shares fewer of all words with a model is not known to be its own

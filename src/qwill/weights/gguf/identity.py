@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from qwill.weights.file_names import subject_of
-from qwill.weights.gguf import GgufFile
-from qwill.weights.model_names import RELEASES
+from qwill.weights.gguf.file import GgufFile
+from qwill.weights.naming.files import subject_of
+from qwill.weights.naming.models import RELEASES
 
 _OWN = ("general.name", "general.basename", "general.finetune", "general.size_label")
 _BASE = re.compile(r"general\.base_model\.\d+\.(name|repo_url)")

@@ -1,8 +1,8 @@
 """What a GGUF file is that was given as a model and is none: by its header, whatever its name says."""
 
 from qwill.errors import UnsupportedModel
-from qwill.weights.gguf import GgufFile
-from qwill.weights.gguf_config import MODEL_TYPES
+from qwill.weights.gguf.config import MODEL_TYPES
+from qwill.weights.gguf.file import GgufFile
 
 VISION_ARCHITECTURES = ("clip", "mmproj")
 # In the names of architectures: draft models of other kinds than the family's own head.

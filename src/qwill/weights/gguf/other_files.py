@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from qwill.errors import CheckpointError, UnsupportedModel
-from qwill.weights.file_names import FileKind, kind_of
 from qwill.weights.foreign import foreign_content
+from qwill.weights.naming.files import FileKind, kind_of
 
 OLDEST_VERSION, NEWEST_VERSION = 2, 3
 _GGML = "a GGML file of 2023, which no program reads any more"

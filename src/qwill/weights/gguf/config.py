@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
-from qwill.weights.gguf import GgufFile
-from qwill.weights.gguf_metadata import MetadataReader
+from qwill.weights.gguf.file import GgufFile
+from qwill.weights.gguf.metadata import MetadataReader
 from qwill.weights.vocabulary import Vocabulary
 
 MODEL_TYPES = {"qwen35": "qwen3_5", "qwen35moe": "qwen3_5_moe"}

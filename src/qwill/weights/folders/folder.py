@@ -7,10 +7,12 @@ from typing import Any
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.assemble import FP8_BLOCK, assemble_hf
 from qwill.weights.checkpoint import Checkpoint
-from qwill.weights.folder_kinds import ADAPTER_CONFIG, an_adapter, no_model
+from qwill.weights.folders.head import EMBEDDINGS, HEAD, is_tied, settle_head, with_tie
+from qwill.weights.folders.kinds import ADAPTER_CONFIG, an_adapter, no_model
+from qwill.weights.folders.safetensors import read_folder
+from qwill.weights.folders.shards import ADAPTERS
 from qwill.weights.foreign import refuse_foreign
-from qwill.weights.gguf_config import MODEL_TYPES
-from qwill.weights.head import EMBEDDINGS, HEAD, is_tied, settle_head, with_tie
+from qwill.weights.gguf.config import MODEL_TYPES
 from qwill.weights.json_file import read_json
 from qwill.weights.mapped import RawTensor
 from qwill.weights.packed import mlx
@@ -18,8 +20,6 @@ from qwill.weights.packed.schemes import read_scheme
 from qwill.weights.packed.tensors import split_packed
 from qwill.weights.recommended import with_recommended
 from qwill.weights.rope_settings import rope_settings
-from qwill.weights.safetensors import read_folder
-from qwill.weights.shards import ADAPTERS
 from qwill.weights.tensor import TensorSet
 
 log = logging.getLogger("qwill")
@@ -83,11 +83,11 @@ def check_configuration(folder: Path) -> None:
     """Raises what `open_folder` would for the JSON files alone: for another architecture or a foreign quantization."""
     config, text = _configuration(folder)
     quantization = _quantization(folder, config, text)
-    if "quantization" in config and "quant_method" not in (quantization or {}):
-        mlx.mlx_scheme(config)  # only MLX writes it so
-    elif quantization is not None and quantization.get("quant_method") == "fp8":
+    if quantization is None or ("quantization" in config and "quant_method" not in quantization):
+        return  # only MLX writes the latter, and its schemes are told by the tensors
+    if quantization.get("quant_method") == "fp8":
         _check_fp8(folder, quantization)
-    elif quantization is not None:
+    else:
         read_scheme(folder, quantization)
 
 

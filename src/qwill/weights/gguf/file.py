@@ -6,22 +6,22 @@ bytes that are left before anything is allocated, so a damaged file costs an err
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
-from qwill._native import read_strings, string_ends
+from qwill._native import string_ends
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.foreign_types import why_not
 from qwill.quant.types import BY_GGUF_ID
 from qwill.weights.foreign import HEAD_BYTES
-from qwill.weights.mapped import RawTensor, give_back, map_file
-from qwill.weights.no_gguf import NEWEST_VERSION, OLDEST_VERSION, no_gguf, unsupported_version
+from qwill.weights.gguf.other_files import NEWEST_VERSION, OLDEST_VERSION, no_gguf, unsupported_version
+from qwill.weights.mapped import RawTensor, map_file
+from qwill.weights.string_array import StringArray
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 20
@@ -40,41 +40,6 @@ SCALARS: dict[int, np.dtype[Any]] = {
 STRING, ARRAY = 8, 9
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
-
-
-class StringArray(Sequence[str]):
-    """Strings that stay in the file until asked for; `ends[i]` (int64) is the position behind string i."""
-
-    def __init__(self, buffer: np.ndarray, start: int, ends: np.ndarray) -> None:
-        self._buffer = buffer
-        self._start = start
-        self._ends = ends
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
-        begin = int(self._ends[index - 1]) if index else self._start
-        (string,) = read_strings(self._buffer, begin, self._ends[index : index + 1])
-        return str(string)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(read_strings(self._buffer, self._start, self._ends))
-
-    def stored(self) -> tuple[np.ndarray, int, np.ndarray]:
-        """The file's bytes (uint8), the position of the first string's length, and where each string ends (int64)."""
-        return self._buffer, self._start, self._ends
-
-    def give_back(self) -> None:
-        """Lets the system drop the pages of the file that the strings lie in, until they are read again."""
-        give_back(self._buffer[self._start : int(self._ends[-1]) if len(self._ends) else self._start])
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import os
 from pathlib import Path, PurePosixPath
 
 from qwill.errors import CheckpointError, ModelNotFound
-from qwill.weights.model_names import HubModel, cleaned, hub_model
-from qwill.weights.ollama_store import PREFIX, ollama_manifest
-from qwill.weights.repositories import NotOfThisRepository, choose_files, is_adapter
+from qwill.weights.hub.ollama_store import PREFIX, ollama_manifest
+from qwill.weights.naming.models import HubModel, cleaned, hub_model
+from qwill.weights.naming.repositories import NotOfThisRepository, choose_files, is_adapter
 
 DEMO = "demo"
 MAIN = "main"
@@ -107,7 +107,7 @@ def _shards(snapshot: Path) -> set[str]:
 
 
 def _embedded() -> Path:
-    file = Path(__file__).parent.parent / DEMO / "demo.gguf"  # its vision file is found beside it
+    file = Path(__file__).parents[2] / DEMO / "demo.gguf"  # its vision file is found beside it
     if file.is_file():
         return file
     raise ModelNotFound(f"the demonstration model is not in this installation ({file}); install qwill again")

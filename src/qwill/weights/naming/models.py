@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from qwill.errors import ModelNotFound
-from qwill.weights.file_names import part_of, quantization_in, quantization_of
+from qwill.weights.naming.files import part_of, quantization_in, quantization_of
 
 DEMO = "demo"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from qwill.errors import ModelNotFound, QwillError, UserError
-from qwill.weights.hub import cache_folder
-from qwill.weights.model_names import HubModel
+from qwill.weights.hub.cache import cache_folder
+from qwill.weights.naming.models import HubModel
 
 KEPT = "what was loaded is kept"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from qwill.errors import CheckpointError
-from qwill.weights.gguf import GgufFile
+from qwill.weights.gguf.file import GgufFile
 
 
 class MetadataReader:
