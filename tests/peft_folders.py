@@ -95,6 +95,8 @@ def _change(recipe: Recipe, state: dict[str, torch.Tensor], draw: Any, name: str
     else:
         a, b = draw(recipe.rank, columns), draw(rows, recipe.rank)
         state[f"{name}.lora_A{middle}.weight"], state[f"{name}.lora_B{middle}.weight"] = a, b
+        if name.endswith("lm_head"):
+            state[f"{name}.base_layer.weight"] = module.weight.detach().clone()
         changed = weight + scale * (b.double() @ a.double())
         length = changed.norm(dim=1, keepdim=True)
     if recipe.dora:

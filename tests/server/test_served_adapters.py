@@ -148,7 +148,7 @@ def test_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["serve", "--lora", f"a={path}", "--lora", f"a={path}"], "two adapters are called a"),
         (["run", "-p", "Hi", "--lora", f"a={path}"], "only qwill serve knows adapters by name"),
         (["run", "-p", "Hi", "--lora", str(tmp_path / "none.gguf")], "no such adapter"),
-        (["run", "-p", "Hi", path], "is an adapter; give the model that it was made for"),
+        (["run", "-p", "Hi", path], "is an adapter (LoRA), no model"),
     ):
         assert main(arguments) == 2
         assert said in capsys.readouterr().err

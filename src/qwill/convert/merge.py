@@ -91,13 +91,9 @@ def merged(
     """The tensors with what the adapters change of them. A head that was tied to the embeddings is added where either
     is changed.
     """
-    tensors = list(tensors)
     touched = {name for adapter, _ in adapters for name in (*adapter.low_rank, *adapter.rows)}
-    if touched & {EMBEDDINGS, HEAD} and not any(tensor.canonical == HEAD for tensor in tensors):
-        for place, tensor in enumerate(tensors):
-            if tensor.canonical == EMBEDDINGS:
-                tensors.insert(place + 1, replace(tensor, name="output.weight", canonical=HEAD))
-                break
+    if touched & {EMBEDDINGS, HEAD}:
+        tensors = _with_head(tensors)
     result: list[SourceTensor] = []
     for tensor in tensors:
         changes = [_change(tensor, adapter, scale, checkpoint) for adapter, scale in adapters]
@@ -112,6 +108,9 @@ def with_own(tensors: Sequence[SourceTensor], adapters: Sequence[tuple[Adapter, 
     has grown: its tokens stand in the file.
     """
     own = {name: tensor for adapter, _ in adapters for name, tensor in adapter.replaced.items()}
+    tensors = list(tensors)
+    if EMBEDDINGS in own and HEAD not in own:
+        tensors = _with_head(tensors)  # trained embeddings are no longer tied to it
     result = []
     for tensor in tensors:
         other = own.pop(tensor.canonical, None)
@@ -140,6 +139,16 @@ def with_own(tensors: Sequence[SourceTensor], adapters: Sequence[tuple[Adapter, 
 def adapter_files(path: Path) -> list[Path]:
     """All that is read of an adapter."""
     return sorted(path.glob("adapter_*")) if path.is_dir() else [path]
+
+
+def _with_head(tensors: Sequence[SourceTensor]) -> list[SourceTensor]:
+    """With the embeddings as the head, too, where there is none."""
+    result = list(tensors)
+    if not any(tensor.canonical == HEAD for tensor in tensors):
+        for place, tensor in enumerate(tensors):
+            if tensor.canonical == EMBEDDINGS:
+                result.insert(place + 1, replace(tensor, name="output.weight", canonical=HEAD))
+    return result
 
 
 def _with_changes(tensor: SourceTensor, changes: tuple[Change, ...]) -> MergedTensor:

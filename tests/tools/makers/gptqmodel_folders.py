@@ -28,26 +28,32 @@ MIXTURE = ("int4",)  # each expert is a module
 
 
 def store(folder: Path) -> None:
-    """By the library's own layers in torch, as it loads the folder; their scales go in as float32."""
+    """By the library's own layers in torch, as it loads the folder; but scales go in as they are stored, in float32,
+    for it rounds them to the type of the model.
+    """
     backend = BACKEND.AWQ_TORCH if folder.name == "awq" else BACKEND.TORCH
     loaded = GPTQModel.load(str(folder), device="cpu", backend=backend).model
     layers = {name: module for name, module in loaded.named_modules() if hasattr(module, "qweight")}
     assert layers
-    values = {f"{name}.weight": dequantized(layer).T for name, layer in layers.items()}
     stored = load_file(folder / "model.safetensors")
+    values = {
+        f"{name}.weight": dequantized(layer, stored[f"{name}.scales"].float()).T for name, layer in layers.items()
+    }
     rest = {name: tensor.float() for name, tensor in stored.items() if name.rpartition(".")[0] not in layers}
     write_values(folder, values | rest)
 
 
-def dequantized(layer: torch.nn.Module) -> torch.Tensor:
-    layer.scales = layer.scales.float()
+def dequantized(layer: torch.nn.Module, scales: torch.Tensor) -> torch.Tensor:
+    layer.scales = scales
     if isinstance(layer, AwqTorchLinear):
-        return dequantize_gemm(layer.qweight, layer.qzeros, layer.scales, layer.bits, layer.group_size)
+        return dequantize_gemm(layer.qweight, layer.qzeros, scales, layer.bits, layer.group_size)
     return layer.dequantize_weight()
 
 
 def main() -> None:
     target, *sources = map(Path, sys.argv[1:])
+    target.mkdir(parents=True, exist_ok=True)
+    os.chdir(target)  # it leaves a folder where it runs
     ids = torch.randint(0, 256, (4, 32), generator=torch.Generator().manual_seed(0))
     texts = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in ids]
     for source in sources:

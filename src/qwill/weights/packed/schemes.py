@@ -21,6 +21,7 @@ from qwill.weights.packed.refused import refusal
 # own types for its cache.
 UNUSED_ENDINGS = (
     ".input_scale", ".input_global_scale", ".input_zero_point", ".output_scale", ".k_scale", ".v_scale", ".q_scale",
+    ".input_scale_ub",
 )  # fmt: skip
 # A factor for each input channel, of modelopt.
 _CHANNEL_FACTORS = ".pre_quant_scale"
@@ -74,6 +75,8 @@ def read_scheme(folder: Path, quantization: dict[str, Any]) -> Scheme:
             return _quark(folder, quantization)
         case "mxfp4":
             return Scheme(method, ("_blocks", "_scales"), _by_dtype, fused=True)
+        case "fbgemm_fp8":
+            return Scheme(method, (".weight_scale",), _by_dtype)
         case "bitsandbytes":
             return Scheme(method, bitsandbytes.ENDINGS, bitsandbytes.bitsandbytes_matrix)
         case "torchao":
