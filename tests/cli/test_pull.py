@@ -27,7 +27,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[Download]:
 
     monkeypatch.setattr(pull, "plan_download", plan)
     monkeypatch.setattr(pull, "download", fetch)
-    monkeypatch.setattr("qwill.weights.look.look", lambda plan: plan)
+    monkeypatch.setattr("qwill.weights.hub.look.look", lambda plan: plan)
     monkeypatch.setattr(pull, "check_space", lambda _plan: None)
     return fetched
 

@@ -10,6 +10,7 @@ from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folders.head import EMBEDDINGS, HEAD, is_tied, settle_head, with_tie
 from qwill.weights.folders.kinds import ADAPTER_CONFIG, an_adapter, no_model
 from qwill.weights.folders.safetensors import read_folder
+from qwill.weights.folders.set_aside import set_aside
 from qwill.weights.folders.shards import ADAPTERS
 from qwill.weights.foreign import refuse_foreign
 from qwill.weights.gguf.config import MODEL_TYPES
@@ -35,7 +36,8 @@ def open_folder(folder: Path) -> Checkpoint:
     config, text = _configuration(folder)
     for note in rope_settings(config).notes:
         log.warning("%s: %s", folder / "config.json", note)
-    tensors = settle_head(_folder_tensors(folder, config, _quantization(folder, config, text)), is_tied(config))
+    tensors = set_aside(_folder_tensors(folder, config, _quantization(folder, config, text)), config, folder)
+    tensors = settle_head(tensors, is_tied(config))
     _check_vocabulary(tensors, text)
     processor = _optional_json(folder / "processor_config.json")
     tokenizer = folder / "tokenizer.json"
