@@ -95,6 +95,7 @@ def test_what_names_stand_for(name: str, repository: str, quant: str | None) -> 
         (f"git clone {HUB}/{UNSLOTH}", UNSLOTH, None, None),
         (f"hf://{UNSLOTH}/sub/m.gguf", f"{UNSLOTH}/sub/m.gguf", "sub/m.gguf", None),
         (f"{UNSLOTH}/m.gguf", f"{UNSLOTH}/m.gguf", "m.gguf", None),
+        (f"{UNSLOTH}:m-Q4_K_M.gguf", f"{UNSLOTH}:m-Q4_K_M.gguf", "m-Q4_K_M.gguf", None),
         ("o/m/sub/X-00001-of-00003.gguf", "o/m/sub/X-00001-of-00003.gguf", "sub/X-00001-of-00003.gguf", None),
         ("o/m/model.safetensors", "o/m/model.safetensors", "model.safetensors", None),
         ("o/m@main", "o/m@main", None, None),

@@ -123,6 +123,15 @@ def test_publishers_repositories(name: str, files: list[str], wanted: list[str])
         ("o/m", ["x.gguf.part1of2", "x.gguf.part2of2"], r"file cut into pieces \(x\.gguf\.part1of2\)"),
         ("o/m", ["config.json", "pytorch_model.bin"], r"only pickled weights \(pytorch_model\.bin\)"),
         ("o/m", ["model.onnx", "config.json"], "has only ONNX files"),
+        ("o/m", ["config.json", "optimizer.pt", "training_args.bin", "z.bin"], r"only pickled weights \(z\.bin\)"),
+        ("o/m", ["config.json", "training_args.bin"], "has no safetensors or GGUF file"),
+        ("o/m", ["m.mlpackage/Data/weights/weight.bin", "config.json"], "has only Core ML files"),
+        ("o/m", ["a/config.json", "a/model.safetensors"], r"in folders such as a, .*--include 'a/\*' .* FOLDER/a$"),
+        (
+            "https://hf.co/o/m/tree/main/checkpoint-10",
+            ["checkpoint-10/model.safetensors", "optimizer.pt", "config.json"],
+            "has its weights in folders such as checkpoint-10",
+        ),
         ("o/m", ["mmproj-F16.gguf"], "has only a vision file, no model"),
         ("o/m", ["adapter_config.json", "adapter_model.bin"], r"only an adapter \(LoRA\)"),
         ("o/m:Q8_0", ["config.json", "model.safetensors"], "no GGUF file of type Q8_0, it is a folder of safetensors"),
@@ -149,6 +158,27 @@ def test_what_is_missing(name: str, files: list[str], says: str) -> None:
     with pytest.raises(ModelNotFound, match=says) as caught:
         chosen(name, files)
     assert not isinstance(caught.value, NotOfThisRepository)
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        (["model.fp16.safetensors", "model.safetensors"], ["model.safetensors"]),
+        (
+            ["model.bf16-00001-of-00001.safetensors", "model-00001-of-00001.safetensors"],
+            [
+                "model-00001-of-00001.safetensors",
+            ],
+        ),
+        (["model.fp16.safetensors"], ["model.fp16.safetensors"]),
+        (["model.safetensors-00001-of-00001.safetensors"], ["model.safetensors-00001-of-00001.safetensors"]),
+        (["consolidated.safetensors"], ["consolidated.safetensors"]),
+        (["consolidated.safetensors", "model.safetensors"], ["model.safetensors"]),
+        (["consolidated.safetensors", "model.safetensors", "optimizer.safetensors"], ["model.safetensors"]),
+    ],
+)
+def test_of_copies_of_the_weights_one_is_chosen(files: list[str], wanted: list[str]) -> None:
+    assert chosen("o/m", [*files, "config.json"]) == [*wanted, "config.json"]
 
 
 def test_the_draft_head_that_goes_with_a_model() -> None:

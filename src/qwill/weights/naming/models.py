@@ -85,7 +85,8 @@ def hub_model(name: str) -> HubModel:
         return _of_member(text, *found)
     match = _REPOSITORY.fullmatch(text)
     path = match["path"].lstrip("/") if match else ""
-    if match and (path.lower().endswith(_MODEL_ENDINGS) if path else not text.lower().endswith(_MODEL_ENDINGS)):
+    last = path or (match["repository"] if match and not match["tag"] else "")  # org/name:FILE.gguf is as good
+    if match and last.lower().endswith(_MODEL_ENDINGS) == bool(path):
         return _of_repository(text, match["repository"], path or None, match["tag"], match["revision"])
     raise _nothing(text)
 

@@ -16,6 +16,9 @@ PREFERRED_DRAFT = ("Q8_0", "BF16", "F16", "Q4_K_M")
 
 ADAPTER_CONFIG, ADAPTER_TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+# Copies of the same weights in another type, as transformers names them: model.fp16-00001-of-00002.safetensors.
+_VARIANT = re.compile(r"model\.(b?fp?(?:8|16|32)|b?float(?:16|32)|int[48]|(?:non_)?ema)(-\d+-of-\d+)?\.safetensors")
+_CONSOLIDATED = "consolidated"
 # Other programs' own weights, which lie beside those that are read, or instead of them.
 _FOREIGN = {".onnx": "ONNX", ".mlpackage": "Core ML", ".nemo": "NeMo", ".engine": "TensorRT", ".rkllm": "RKLLM"}
 _BESIDE = re.compile(r"(adapter_|consolidated|optimizer|scheduler|training_|rng_)", re.IGNORECASE)  # no part of a model
@@ -113,7 +116,10 @@ def _tensors(files: Sequence[str]) -> list[str]:
     """The safetensors of a folder that is a model; without a configuration only where there is nothing else."""
     if "config.json" not in files and (ADAPTER_CONFIG in files or gguf_groups(files)):
         return []
-    return [file for file in files if file.endswith(".safetensors") and "/" not in file and not _BESIDE.match(file)]
+    there = [file for file in files if file.endswith(".safetensors") and "/" not in file]
+    own = [file for file in there if not _BESIDE.match(file)]
+    plain = [file for file in own if not _VARIANT.fullmatch(file)]
+    return plain or own or [file for file in there if file.startswith(_CONSOLIDATED)]
 
 
 def _named_file(model: HubModel, inside: str, files: Sequence[str]) -> list[str]:
@@ -219,16 +225,29 @@ def _nothing_to_run(model: HubModel, files: Sequence[str]) -> ModelNotFound:
     if kinds and FileKind.MODEL not in kinds:
         named = ", ".join(sorted(_what(kind) for kind in kinds))
         return NotOfThisRepository(f"{what} has only {named}, no model")
-    endings = [PurePosixPath(file).suffix.lower() for file in files]
-    if pickled := next((file for file, ending in zip(files, endings, strict=True) if ending in _PICKLES), None):
+    if model.quant is None and (below := next((file for file in files if file.endswith(".safetensors")), None)):
+        folder = PurePosixPath(below).parent
+        return NotOfThisRepository(
+            f"{what} has its weights in folders such as {folder}, and only those on top are read; load it with hf"
+            f" download {model.repository} --include '{folder}/*' --local-dir FOLDER and give FOLDER/{folder}"
+        )
+    foreign = next((_FOREIGN[ending] for file in files if (ending := _foreign_ending(file))), None)
+    pickles = [file for file in files if file.lower().endswith(_PICKLES) and not _foreign_ending(file)]
+    if pickled := next((file for file in pickles if not _BESIDE.match(file)), None):
         return NotOfThisRepository(
             f"{what} has only pickled weights ({pickled}), which can run programs and are not read; take a repository"
             " with safetensors or GGUF files"
         )
-    if foreign := next((_FOREIGN[ending] for ending in endings if ending in _FOREIGN), None):
+    if foreign:
         return NotOfThisRepository(f"{what} has only {foreign} files; take one with safetensors or GGUF files")
     kind = f"GGUF file of type {model.quant}" if model.quant else "safetensors or GGUF file"
     return NotOfThisRepository(f"{what} has no {kind}")
+
+
+def _foreign_ending(file: str) -> str | None:
+    """That of a file of another program, or of the folder that such a program takes for one."""
+    endings = (PurePosixPath(part).suffix.lower() for part in file.split("/"))
+    return next((ending for ending in endings if ending in _FOREIGN), None)
 
 
 def _what(kind: FileKind) -> str:
