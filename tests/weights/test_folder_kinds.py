@@ -1,6 +1,7 @@
 """What people give as a model's folder, and files that are not what their names say: one line each, with the mend."""
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,69 @@ def test_a_folder_of_gguf_files(with_config: bool, tmp_path: Path) -> None:
     refused(tmp_path, f"give the file instead: {tmp_path / 'X-Q8_0-00001-of-00002.gguf'}")
     gguf_file(tmp_path / "X-Q4_K_M.gguf")
     refused(tmp_path, f"give one of its files instead: {tmp_path / 'X-Q4_K_M.gguf'} (X-Q8_0-00001-of-00002.gguf)")
+
+
+def test_gguf_files_in_any_case_and_below(tmp_path: Path) -> None:
+    """Repositories keep large files in a folder for each quantization, LM Studio each model in one below its
+    publisher's; a vision file above them is no model."""
+    (tmp_path / "Q8_0").mkdir()
+    gguf_file(tmp_path / "mmproj-F16.gguf")
+    gguf_file(tmp_path / "Q8_0" / "X-Q8_0-00001-of-00002.gguf")
+    gguf_file(tmp_path / "Q8_0" / "X-Q8_0-00002-of-00002.gguf")
+    refused(tmp_path, f"give the file instead: {tmp_path / 'Q8_0' / 'X-Q8_0-00001-of-00002.gguf'}")
+    gguf_file(tmp_path / "X.Q4_K_M.GGUF")
+    refused(tmp_path, f"give the file instead: {tmp_path / 'X.Q4_K_M.GGUF'}")
+
+
+@pytest.mark.parametrize("with_config", [False, True])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model.safetensors.incomplete", "model.safetensors.incomplete is the beginning of a file"),
+        ("model-00001-of-00002.safetensors.part", "is the beginning of a file; let its download finish"),
+        ("Unconfirmed.gguf.crdownload", "is the beginning of a file"),
+        (".cache/huggingface/download/a8f.incomplete", ".cache/huggingface/download has the beginning of a file"),
+    ],
+)
+def test_half_downloaded_folders(name: str, words: str, with_config: bool, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    if with_config:
+        tiny_config().save_pretrained(tmp_path)
+    refused(tmp_path, str(tmp_path), words.partition(";")[0], "let its download finish")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "X-Q8_0.gguf"])
+def test_links_to_nothing(name: str, tmp_path: Path) -> None:
+    """As a cache has them whose large files were removed."""
+    (tmp_path / name).symlink_to(tmp_path / "blobs" / "abc")
+    tiny_config().save_pretrained(tmp_path)
+    refused(tmp_path, str(tmp_path), f"{name} is a link to a file that is not there")
+    refused(tmp_path / name, f"{tmp_path / name}: is a link to a file that is not there")
+
+
+def test_states_of_trainers_are_no_model(tmp_path: Path) -> None:
+    tiny_config().save_pretrained(tmp_path)
+    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"):
+        (tmp_path / name).write_bytes(b"x")
+    refused(tmp_path, "only what a trainer kept (optimizer.pt)")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    refused(tmp_path, "pytorch_model.bin is a pickle")
+
+
+def test_of_several_checkpoints_the_last_is_named(tmp_path: Path) -> None:
+    for number in (500, 1000, 90):
+        (tmp_path / f"checkpoint-{number}").mkdir()
+        (tmp_path / f"checkpoint-{number}" / "config.json").write_text("{}")
+        os.utime(tmp_path / f"checkpoint-{number}" / "config.json", (1, 1))
+        os.utime(tmp_path / f"checkpoint-{number}", (1, 1))
+    refused(tmp_path, f"give the folder below it that has one: {tmp_path / 'checkpoint-1000'}")
+
+
+def test_a_store_of_ollama(tmp_path: Path) -> None:
+    for name in ("blobs", "manifests"):
+        (tmp_path / name).mkdir()
+    refused(tmp_path, "is a store of Ollama's; name a model of it, as ollama:qwen3.5:4b")
 
 
 def test_files_of_a_folder_given_by_themselves(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ def open_checkpoint(path: Path, mmproj: Path | None = None) -> Checkpoint:
         if mmproj is not None:
             raise CheckpointError(f"{mmproj}: a vision file goes with a .gguf model, {path} is a folder")
         return open_folder(path)
+    if path.is_symlink() and not path.exists():
+        raise ModelNotFound(f"{path}: is a link to a file that is not there; download that again")
     if not path.exists():
         raise ModelNotFound(f"{path}: no such file or folder")
     if is_manifest(path):

@@ -1,9 +1,10 @@
 """Folders that are no model's: what they are, and what to give instead."""
 
+import re
 from pathlib import Path
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel, UserError
-from qwill.weights.folders.shards import ADAPTERS, give_gguf, model_ggufs
+from qwill.weights.folders.shards import ADAPTERS, give_gguf, model_ggufs, unfinished
 from qwill.weights.json_file import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -28,6 +29,10 @@ def no_model(folder: Path) -> UserError:
         )
     if gguf := model_ggufs(folder):
         return ModelNotFound(f"{folder}: has no config.json; {give_gguf(folder, gguf)}")
+    if loading := unfinished(folder):
+        return ModelNotFound(f"{folder}: has no config.json, and {loading}; let its download finish, or begin it again")
+    if (folder / "blobs").is_dir() and (folder / "manifests").is_dir():
+        return ModelNotFound(f"{folder}: is a store of Ollama's; name a model of it, as ollama:qwen3.5:4b")
     if any(folder.glob("*.safetensors")):
         return ModelNotFound(f"{folder}: has weights but no config.json; download that, too, from where they come")
     if (folder / "tokenizer.json").is_file() or (folder / "tokenizer_config.json").is_file():
@@ -61,5 +66,10 @@ def _inside(folder: Path) -> str:
     below = [path.parent for pattern in ("*", "snapshots/*") for path in folder.glob(f"{pattern}/config.json")]
     if not below:
         return ""
-    newest = max(below, key=lambda path: (path.stat().st_mtime, path.name))
+    newest = max(below, key=lambda path: (path.stat().st_mtime, _numbers(path.name)))
     return f"; give the folder below it that has one: {newest}"
+
+
+def _numbers(name: str) -> list[int]:
+    """The numbers in a name, by which checkpoint-1000 comes after checkpoint-500."""
+    return [int(digits) for digits in re.findall(r"[0-9]{1,18}", name)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.weights.json_file import read_json
+from qwill.weights.naming.files import FileKind, kind_of, part_of
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -22,6 +23,11 @@ OTHER_FORMATS = {
     "flax_model*.msgpack": "a model for Flax",
 }
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# What browsers and downloaders call a file that they have not finished.
+UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".opdownload")
+_HUB_PARTS = ".cache/huggingface/download"  # where the hub's client keeps them, below the folder that it loads into
+# States of trainers, which hold no model.
+_STATES = re.compile(r"(optimizer|scheduler|training_args|rng_state|scaler|random_states)[\w.-]*")
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.safetensors")
 
@@ -178,19 +184,42 @@ def _no_weights(folder: Path, adapters: list[str]) -> CheckpointError:
     for pattern, what in OTHER_FORMATS.items():
         if found := sorted(file.name for file in folder.glob(pattern)):
             return UnsupportedModel(f"{folder}: {found[0]} is {what}; take a release in safetensors or GGUF")
-    if pickles := sorted(file.name for pattern in PICKLES for file in folder.glob(pattern)):
+    if loading := unfinished(folder):
+        return CheckpointError(f"{folder}: {loading}; let its download finish, or download it again")
+    there = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if pickles := [name for name in there if not _STATES.fullmatch(name)]:
         return UnsupportedModel(
             f"{folder}: {pickles[0]} is a pickle, which can hold any program; convert it to {SINGLE_NAME}, as"
             " transformers' save_pretrained does"
         )
-    return CheckpointError(f"{folder}: has neither {SINGLE_NAME} nor {INDEX_NAME}; download the model again")
+    what = f"has neither {SINGLE_NAME} nor {INDEX_NAME}"
+    if there:
+        return CheckpointError(f"{folder}: {what}, only what a trainer kept ({there[0]}); save the model into it, too")
+    return CheckpointError(f"{folder}: {what}; download the model again")
+
+
+def unfinished(folder: Path) -> str | None:
+    """What a folder has of a file that is not downloaded yet: a part of it, or a link to a place where nothing is."""
+    for path in sorted(folder.glob("*")):
+        name = path.name.lower()
+        if path.is_symlink() and not path.exists() and name.endswith((".safetensors", ".gguf")):
+            return f"{path.name} is a link to a file that is not there"
+        if name.endswith(UNFINISHED) and (".safetensors" in name or ".gguf" in name):
+            return f"{path.name} is the beginning of a file"
+    if any((folder / _HUB_PARTS).glob("*.incomplete")):
+        return f"{_HUB_PARTS} has the beginning of a file"
+    return None
 
 
 def model_ggufs(folder: Path) -> list[str]:
-    """The GGUF files of a folder that may be models, the first parts of split ones; else all that there are."""
-    names = sorted(file.name for file in folder.glob("*.gguf"))
-    aside = re.compile(r"(?i).*(mmproj|imatrix).*|(mtp|eagle3|dflash)-.*|.*-(?!0*1-)\d+-of-\d+\.gguf")
-    return [name for name in names if not aside.fullmatch(name)] or names
+    """The GGUF files of a folder that may be models, the first parts of split ones, else those of the folders below,
+    as repositories have one for each quantization; else all that there are."""
+    for pattern in ("*", "*/*"):
+        there = sorted(path for path in folder.glob(pattern) if path.suffix.lower() == ".gguf" and path.is_file())
+        names = [path.relative_to(folder).as_posix() for path in there]
+        if models := [name for name in names if kind_of(name) is FileKind.MODEL and part_of(name).number == 1]:
+            return models
+    return sorted(path.name for path in folder.glob("*") if path.suffix.lower() == ".gguf" and path.is_file())
 
 
 def give_gguf(folder: Path, names: Sequence[str]) -> str:

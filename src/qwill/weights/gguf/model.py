@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from qwill.errors import CheckpointError
 from qwill.weights.assemble import assemble_gguf
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.gguf.config import chat_template, generation_config, language_config
@@ -68,6 +69,8 @@ def _generation_config(file: GgufFile, vocabulary: Vocabulary | None) -> dict[st
 
 
 def _named_vision(mmproj: Path, model: GgufFile) -> GgufFile:
+    if mmproj.is_dir():
+        raise CheckpointError(f"{mmproj}: is a folder; give the vision file in it")
     file = read_gguf(mmproj)
     vision = (common_form(file).vision if "general.architecture" in file.metadata else None) or file
     warn_of_another_model(vision, model)
