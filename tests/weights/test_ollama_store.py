@@ -93,6 +93,11 @@ def test_a_file_of_ollamas_own_converter(store: Path, source: TinyCheckpoint, tm
         ("qwen3.5:4b", "ollama:registry.ollama.ai/library/qwen3.5:4b"),
         ("registry.ollama.ai/someone/mine:v1", "ollama:someone/mine:v1"),
         ("hf.co/unsloth/Qwen3.5-9B-GGUF:Q4_K_M", "ollama:hf.co/unsloth/Qwen3.5-9B-GGUF:Q4_K_M"),
+        ("hf.co/unsloth/Qwen3.5-9B-GGUF:Q4_K_M", "ollama:huggingface.co/unsloth/qwen3.5-9b-gguf:q4_k_m"),
+        ("huggingface.co/o/m:Q8_0", "ollama:https://hf.co/o/m:Q8_0"),
+        ("qwen3.5:4b", " 'ollama: qwen3.5:4b,' "),
+        ("qwen3.5:4b", "ollama://qwen3.5:4b"),
+        ("qwen3.5:4b", "ollama:https://ollama.com/library/qwen3.5:4b"),
     ],
 )
 @pytest.mark.parametrize("place", ["store", "home/.ollama/models", "system"])
@@ -174,8 +179,9 @@ def test_a_blob_given_itself_has_its_vision_file(
 
 
 def test_nothing_is_pulled(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pull", "ollama:qwen3.5:4b"]) == 2
-    assert "read where they lie; get it with: ollama pull qwen3.5:4b" in capsys.readouterr().err
+    for name in ("ollama:qwen3.5:4b", "'Ollama: qwen3.5:4b'"):
+        assert main(["pull", name]) == 2
+        assert "read where they lie; get it with: ollama pull qwen3.5:4b\n" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,8 @@ def execute(arguments: argparse.Namespace) -> None:
         raise InvalidArgument("the demonstration model came with qwill; start it with: qwill run")
     if existing_path(name):
         raise InvalidArgument(f"{name} is a file or folder here; start it with: qwill run {name}")
-    if name.lower().startswith(OLLAMA):
-        own = name[len(OLLAMA) :]
+    if cleaned(name).lower().startswith(OLLAMA):
+        own = cleaned(name)[len(OLLAMA) :].strip()
         raise InvalidArgument(f"{name}: Ollama's models are read where they lie; get it with: ollama pull {own}")
     from qwill.weights.hub.look import look  # what opens models takes a while to import
 

@@ -185,7 +185,7 @@ def _named(models: list[str]) -> list[tuple[str, str]]:
 
 def _short_name(source: str) -> str:
     path = existing_path(source)
-    source = source.removeprefix(OLLAMA)
+    source = source[len(OLLAMA) :] if source.lower().startswith(OLLAMA) else source
     return short_name(source) if path is None else part_of(path.resolve().name).stem
 
 

@@ -29,8 +29,8 @@ def resolve_model(name: str = DEMO) -> Path:
         return _embedded()
     if path := existing_path(name):
         return path
-    if name.lower().startswith(PREFIX):
-        return ollama_manifest(name)
+    if cleaned(name).lower().startswith(PREFIX):
+        return ollama_manifest(cleaned(name))
     model = hub_model(name)
     snapshot = find_snapshot(model.repository, model.revision)
     if snapshot is None:

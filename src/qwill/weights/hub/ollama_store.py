@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
 PREFIX = "ollama:"
 SYSTEM_STORE = Path("/usr/share/ollama/.ollama/models")  # of its service on Linux
 HOST, NAMESPACE, TAG = "registry.ollama.ai", "library", "latest"
+# Other addresses of the places that manifests are kept under.
+SAME_HOSTS = {"ollama.com": HOST, "www.ollama.com": HOST, "ollama.ai": HOST, "huggingface.co": "hf.co"}
 MAX_BYTES = 1 << 20  # of a manifest or of parameters
 NAMED_AT_MOST = 8
 _KIND = "application/vnd.ollama.image."
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
+_LINK = re.compile(r"^(?:https?:)?/+", re.IGNORECASE)
 _SAMPLING = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p",
     "presence_penalty": "presence_penalty", "frequency_penalty": "frequency_penalty",
@@ -53,8 +56,8 @@ def ollama_manifest(name: str) -> Path:
                 there.setdefault(path.parts[-4:], path)
         except OSError as error:
             unreadable.append(f"{store} cannot be read ({error.strerror})")
-    lower = {tuple(part.lower() for part in parts): path for parts, path in reversed(there.items())}
-    found = there.get(wanted) or lower.get(tuple(part.lower() for part in wanted))
+    alike = {_comparable(parts): path for parts, path in reversed(there.items())}
+    found = there.get(wanted) or alike.get(_comparable(wanted))
     if found is not None:
         return found
     aside = "".join(f"; {text}" for text in unreadable)
@@ -131,11 +134,17 @@ def _manifests(store: Path) -> Iterator[Path]:
 
 
 def _parts(name: str) -> tuple[str, str, str, str]:
-    """Host, namespace, name and tag, those that are left out as Ollama fills them in."""
+    """Host, namespace, name and tag, those that are left out as Ollama fills them in; of a link what it names."""
+    name = _LINK.sub("", name.strip())
     before, slash, last = name.rpartition("/")
     model, _, tag = last.partition(":")
     host, _, namespace = before.rpartition("/") if slash else ("", "", "")
     return host or HOST, namespace or NAMESPACE, model, tag or TAG
+
+
+def _comparable(parts: Sequence[str]) -> tuple[str, ...]:
+    host, *others = (part.lower() for part in parts)
+    return SAME_HOSTS.get(host, host), *others
 
 
 def _short(parts: tuple[str, ...]) -> str:
