@@ -21,7 +21,7 @@ KINDS = {
     ],
     FileKind.DRAFT_HEAD: [
         "mtp-Qwen3.6-27B.gguf", "MTP/Qwen3.6-27B-Q8_0.gguf", "MTP-Qwen3.6-27B-F16.gguf", "mtp/Q8_0/x.gguf",
-        "Q4_K_M/mtp_x-Q8_0.gguf", "mtp.gguf",
+        "Q4_K_M/mtp_x-Q8_0.gguf", "mtp.gguf", "Qwen3.5-9B-mtp-head-Q8_0.gguf", "Qwen3.5-9B.MTP-only.gguf",
     ],
     FileKind.FOREIGN_DRAFT: [
         "eagle3-Qwen3.6-27B-F16.gguf", "dflash-x.gguf", "Qwen3.6-27B-DFlash-BF16.gguf", "Eagle3/x-Q8_0.gguf",

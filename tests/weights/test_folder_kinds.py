@@ -240,6 +240,21 @@ def test_weights_in_other_formats(name: str, words: str, tmp_path: Path) -> None
     refused(tmp_path, name, words)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("global_step500", "zero_to_fp32.py"),
+        ("pytorch_model_fsdp_0", "accelerate merge-weights"),
+        ("0.distcp", "torch's"),
+    ],
+)
+def test_weights_in_the_parts_of_trainers(name: str, words: str, tmp_path: Path) -> None:
+    tiny_config().save_pretrained(tmp_path)
+    (tmp_path / name).mkdir()
+    (tmp_path / "training_args.bin").write_bytes(b"x")
+    refused(tmp_path, f"{tmp_path}: {name} holds the weights in ", words)
+
+
 def test_consolidated_safetensors_in_released_names_are_read(tmp_path: Path) -> None:
     made = save_hf(tmp_path, tiny_config())
     (tmp_path / "model.safetensors").rename(tmp_path / "consolidated.safetensors")

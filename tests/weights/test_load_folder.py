@@ -127,6 +127,8 @@ def test_files_beside_the_weights_are_read(tmp_path: Path) -> None:
 def test_template_of_the_tokenizer_configuration(template: object, tmp_path: Path) -> None:
     save_hf(tmp_path, tiny_config())
     assert open_checkpoint(tmp_path).chat_template is None
+    edit_json(tmp_path / "chat_template.json", chat_template="{{ 3 }}")
+    assert open_checkpoint(tmp_path).chat_template == "{{ 3 }}"
     edit_json(tmp_path / "tokenizer_config.json", chat_template=template)
     assert open_checkpoint(tmp_path).chat_template == "{{ 2 }}"
 
@@ -233,6 +235,8 @@ def test_unknown_doubled_and_misshapen_tensors_are_named(tmp_path: Path) -> None
     source = save_hf(tmp_path, tiny_config(moe=True), packed=False)
     expert = "model.layers.0.mlp.experts"
     cases: list[tuple[dict[str, torch.Tensor | None], type[CheckpointError], str]] = [
+        ({"score.weight": torch.ones(2, 64)}, UnsupportedModel, r"score\.weight.*of a classifier or reward model"),
+        ({"v_head.summary.weight": torch.ones(1, 64)}, UnsupportedModel, "the head of a critic"),
         ({"model.layers.0.strange.weight": torch.ones(2)}, CheckpointError, "strange.weight belongs to no part"),
         ({"model.layers.01.input_layernorm.weight": torch.ones(64)}, CheckpointError, "belongs to no part"),
         ({"model.layers.0.mlp.gate.qweight": torch.ones(2)}, UnsupportedModel, "qweight"),

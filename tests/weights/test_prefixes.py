@@ -83,7 +83,7 @@ def test_two_names_of_one_place(tmp_path: Path) -> None:
             open_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["student.model.norm.weight", "v_head.summary.weight", "model.encoder.norm.weight"])
+@pytest.mark.parametrize("name", ["student.model.norm.weight", "summary.weight", "model.encoder.norm.weight"])
 def test_what_is_behind_no_wrapper_is_named(name: str, tmp_path: Path) -> None:
     made = save_hf(tmp_path, tiny_config())
     write_shards(tmp_path, made.state | {name: torch.ones(64)}, 1)

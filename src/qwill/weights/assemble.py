@@ -16,6 +16,10 @@ from qwill.weights.tensor import Tensor, TensorSet
 
 FP8_BLOCK = 128
 _FLOATS = ("F32", "F16", "BF16")
+_OTHER_HEADS = {
+    ".score.": "a classifier or reward model", ".classifier.": "a classifier", ".qa_outputs.": "a finder of answers",
+    ".v_head.": "a critic", ".value_head.": "a critic",
+}  # fmt: skip
 _THIRDS = {0, 1, 2}  # parts of a tensor that holds queries, keys and values
 
 
@@ -84,6 +88,10 @@ def _unknown(raw: RawTensor) -> CheckpointError:
     if ".lora_" in raw.name or ".modules_to_save." in raw.name or ".base_layer." in raw.name:
         return UnsupportedModel(
             f"{raw.source}: is part of an adapter that was not merged; merge it first, as peft's merge_and_unload does"
+        )
+    if head := next((what for part, what in _OTHER_HEADS.items() if part in f".{raw.name}"), None):
+        return UnsupportedModel(
+            f"{raw.source}: is the head of {head}, which writes no text; take the language model that it was made from"
         )
     return CheckpointError(f"{raw.file}: tensor {raw.name} belongs to no part of this model")
 

@@ -172,7 +172,9 @@ def _folder_template(folder: Path) -> str | None:
             return file.read_text("utf-8")
         except UnicodeDecodeError as error:
             raise CheckpointError(f"{file}: is not UTF-8 text") from error
-    template = _optional_json(folder / "tokenizer_config.json").get("chat_template")
+    # The last is where processors of older releases of transformers keep theirs.
+    files = (folder / "tokenizer_config.json", folder / "chat_template.json")
+    template = next(filter(None, (_optional_json(file).get("chat_template") for file in files)), None)
     if isinstance(template, list):  # several under names
         named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
         template = named.get("default")

@@ -22,6 +22,12 @@ OTHER_FORMATS = {
     "tf_model.h5": "a model for TensorFlow",
     "flax_model*.msgpack": "a model for Flax",
 }
+# Folders in which trainers keep weights in parts.
+TRAINERS_PARTS = {
+    "global_step*": "DeepSpeed's form; make safetensors of it with its zero_to_fp32.py --safe_serialization",
+    "pytorch_model_fsdp*": "FSDP's form; make safetensors of it with accelerate merge-weights",
+    "*distcp*": "torch's distributed form; save the model with save_pretrained",
+}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # What browsers and downloaders call a file that they have not finished.
 UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp", ".opdownload")
@@ -184,6 +190,9 @@ def _no_weights(folder: Path, adapters: list[str]) -> CheckpointError:
     for pattern, what in OTHER_FORMATS.items():
         if found := sorted(file.name for file in folder.glob(pattern)):
             return UnsupportedModel(f"{folder}: {found[0]} is {what}; take a release in safetensors or GGUF")
+    for pattern, what in TRAINERS_PARTS.items():
+        if found := sorted(path.name for path in folder.glob(pattern)):
+            return UnsupportedModel(f"{folder}: {found[0]} holds the weights in {what}")
     if loading := unfinished(folder):
         return CheckpointError(f"{folder}: {loading}; let its download finish, or download it again")
     there = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))

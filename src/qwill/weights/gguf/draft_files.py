@@ -57,8 +57,8 @@ def draft_tensors(file: GgufFile, config: dict[str, Any]) -> list[RawTensor]:
     text = config["text_config"] | {"mtp_num_hidden_layers": 1}
     layers, block = text["num_hidden_layers"], draft_block(file)
     if block != layers:
-        what = "holds no draft head" if block is None else f"is the draft head of a model of {block} layers"
-        raise CheckpointError(f"{file.path}: {what}, this one has {layers}")
+        other = f"is the draft head of a model of {block} layers, this one has {layers}"
+        raise CheckpointError(f"{file.path}: {'holds no draft head' if block is None else other}")
     prefix = f"blk.{block}."
     tensors = [raw for name, raw in file.tensors.items() if name.startswith(prefix) and not name.endswith(_OF_ITS_OWN)]
     there = {tensor.name: tensor.shape for tensor in assemble_gguf(_with_norm(tensors, file), file.path, layers)}

@@ -6,7 +6,7 @@ Kinds, told apart by names alone, in any case and with any of `-._` and spaces b
 |---|---|
 | MODEL | every other one |
 | VISION | `mmproj` anywhere: `mmproj-F16.gguf`, `X.mmproj-f16.gguf`, `X-mmproj-BF16.gguf`; a folder `mmproj/` |
-| DRAFT_HEAD | begins with `mtp-`; a folder `MTP/`. `X-MTP-Q4_K_M.gguf` is a model with its head inside |
+| DRAFT_HEAD | begins with `mtp-`; `X-mtp-head.gguf`; a folder `MTP/`. `X-MTP-Q8_0.gguf` is a model with one inside |
 | FOREIGN_DRAFT | `eagle3`, `dflash` and others that qwill does not run, as a word of the name or the folder's |
 | IMPORTANCE | `imatrix` as a word; but `X-Q4_K_M-imatrix.gguf` is a model that was quantized by one |
 | ADAPTER | `lora` or `adapter` as a word, in a type that adapters have, and not merged |
@@ -30,6 +30,7 @@ _QUANTIZATION = re.compile(
 _FLOATS = ("F32", "F16", "BF16", "FP16", "FP32")
 _OF_ADAPTERS = ("", *_FLOATS, "Q8_0")  # types that adapters are written in
 _FOREIGN_DRAFTS = {"eagle", "eagle2", "eagle3", "dflash", "medusa"}
+_OF_A_HEAD = {"head", "draft", "drafter", "only"}  # beside `mtp`
 _OLD_PART = re.compile(r"\.gguf[.-](?:part[-_]?\d+(?:of\d+)?|split-[a-z]+|\d+)$", re.IGNORECASE)
 # Words of file names that say nothing about which model it is.
 _SAYS_NOTHING = {"gguf", "model", "ggml", "mmproj", "mm", "proj", "projector", "vision", "mtp", "unsloth", "ud", "i1"}
@@ -63,7 +64,7 @@ def kind_of(file: str) -> FileKind:
         return FileKind.VISION
     if _FOREIGN_DRAFTS & {*words, *_words(folders[-1])}:
         return FileKind.FOREIGN_DRAFT
-    if words[:1] == ["mtp"] or "mtp" in folders:
+    if words[:1] == ["mtp"] or "mtp" in folders or ("mtp" in words and _OF_A_HEAD & set(words)):
         return FileKind.DRAFT_HEAD
     if "imatrix" in words and (words[0] == "imatrix" or stem.endswith(".imatrix") or not _is_quantized(quantization)):
         return FileKind.IMPORTANCE
