@@ -253,6 +253,16 @@ def test_a_damaged_file_that_is_not_needed(
     assert "other.safetensors: is not read" in caplog.text
 
 
+def test_many_files_that_are_not_needed_are_one_line(made: TinyCheckpoint, caplog: pytest.LogCaptureFixture) -> None:
+    write_shards(made.folder, made.state, 1)
+    for number in range(1, 41):
+        save_file({f"t{number}": torch.ones(1)}, made.folder / f"model-{number:05}-of-00041.safetensors")
+    assert_whole(made)
+    message = messages(caplog)
+    assert message.count("is not read") == 1
+    assert "model-00001-of-00041.safetensors: is not read (and 39 more); nothing says" in message
+
+
 FILES = st.one_of(
     st.sampled_from([SINGLE, "a.safetensors", "model-1-of-2.safetensors", "model-2-of-2.safetensors", "x-0-of-1.bin"]),
     st.from_regex(r"[a-z]{1,3}-\d{1,3}-of-\d{1,3}\.safetensors", fullmatch=True),

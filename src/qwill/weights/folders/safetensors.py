@@ -23,6 +23,7 @@ from qwill.weights.names import belongs_to_draft_head
 log = logging.getLogger("qwill")
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the format's own library
+_TOLD_AT_MOST = 4  # files that are not read, a line each
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
     "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
@@ -70,11 +71,15 @@ def read_folder(folder: Path, quiet: bool = False) -> Iterator[RawTensor]:
     """
     chosen = weight_files(folder)
     tensors, notes = _joined(folder, chosen)
+    unread = []
     for name in chosen.more:
         if _holds_draft_head(folder / name) and not any(map(belongs_to_draft_head, tensors)):
             tensors |= {tensor.name: tensor for tensor in read_safetensors(folder / name)}
         else:
-            notes.append(f"{folder / name}: is not read; nothing says that the model needs it")
+            unread.append(name)
+    told = unread if len(unread) <= _TOLD_AT_MOST else unread[:1]
+    more = f" (and {len(unread) - 1} more)" if len(told) < len(unread) else ""
+    notes += [f"{folder / name}: is not read{more}; nothing says that the model needs it" for name in told]
     for note in () if quiet else (*chosen.notes, *notes):
         log.warning("%s", note)
     yield from tensors.values()
