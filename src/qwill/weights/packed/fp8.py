@@ -1,8 +1,8 @@
 """Eight-bit floats with their scale beside them: `float-quantized` of compressed-tensors, FP8 of modelopt and Quark.
 
 weight        F8_E4M3 [rows, columns]
-weight_scale  (weight_scale_inv of transformers) one number for all, [rows] or [rows, 1] one for each row, or [ceil(rows / 128), ceil(columns / 128)];
-              modelopt has the last as [ceil(rows / 128), 1, ceil(columns / 128), 1]
+weight_scale  one number for all, [rows] or [rows, 1] one for each row, or [ceil(rows / 128), ceil(columns / 128)];
+              modelopt has the last as [ceil(rows / 128), 1, ceil(columns / 128), 1]; transformers says weight_scale_inv
 """
 
 from collections.abc import Sequence
