@@ -176,8 +176,10 @@ def mxfp4_experts(weights: torch.Tensor) -> Packed:
     return {"_blocks": blocks, "_scales": scales}, torch.stack([values for _, values in packed])
 
 
-def fp8(by: str = "tensor", dtype: torch.dtype = torch.float32) -> Packer:
-    """`by`: tensor, channel ([rows, 1]), block (128 x 128) or modelopt block (the same with two axes more)."""
+def fp8(by: str = "tensor", dtype: torch.dtype = torch.float32, name: str = ".weight_scale") -> Packer:
+    """`by`: tensor, channel ([rows, 1]), block (128 x 128) or modelopt block (the same with two axes more); `name` ends
+    that of the scales.
+    """
 
     def pack(weight: torch.Tensor) -> Packed:
         rows, columns = weight.shape
@@ -195,7 +197,7 @@ def fp8(by: str = "tensor", dtype: torch.dtype = torch.float32) -> Packer:
             spread = scale.double().repeat_interleave(128, 0)[:rows].repeat_interleave(128, 1)[:, :columns]
         stored = (weight.double() / spread).to(torch.float8_e4m3fn)
         scale = scale[:, None, :, None] if by == "modelopt block" else scale
-        return {".weight": stored, ".weight_scale": scale}, stored.double() * spread
+        return {".weight": stored, name: scale}, stored.double() * spread
 
     return pack
 

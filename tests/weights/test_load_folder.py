@@ -138,7 +138,6 @@ def test_template_of_the_tokenizer_configuration(template: object, tmp_path: Pat
     [
         ({"quant_method": "someq"}, "'someq' is not supported"),
         ({}, "None is not supported"),
-        ({"quant_method": "fp8", "fmt": "e4m3"}, "blocks None"),
         ({"quant_method": "fp8", "fmt": "e5m2", "weight_block_size": [128, 128]}, "e5m2"),
         ({"quant_method": "fp8", "weight_block_size": [1, 128]}, r"\[1, 128\]"),
     ],

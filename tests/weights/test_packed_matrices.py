@@ -127,6 +127,8 @@ CASES: dict[str, tuple[packers.Packer, dict[str, Any], str]] = {
     "mxfp8": (packers.mxfp8(), MXFP8, "MXFP8"),
     "mxfp8-modelopt": (packers.mxfp8(), {"quant_method": "modelopt", "quant_algo": "MXFP8"}, "MXFP8"),
     "fp8-fbgemm": (packers.fp8("channel"), {"quant_method": "fbgemm_fp8"}, "F8_E4M3"),
+    "fp8-static": (packers.fp8(), {"quant_method": "fp8", "activation_scheme": "static"}, "F8_E4M3"),
+    "fp8-inverse": (packers.fp8(name=".weight_scale_inv"), {"quant_method": "fp8"}, "F8_E4M3"),
     "packed-1": (packers.pack_quantized(1), pack_of(1), "Q4_0"),
     "packed-3": (packers.pack_quantized(3), pack_of(3), "Q4_0"),
     "packed-3-asymmetric": (packers.pack_quantized(3, symmetric=False), pack_of(3), "Q4_0"),

@@ -87,7 +87,7 @@ def check_configuration(folder: Path) -> None:
     quantization = _quantization(folder, config, text)
     if quantization is None or ("quantization" in config and "quant_method" not in quantization):
         return  # only MLX writes the latter, and its schemes are told by the tensors
-    if quantization.get("quant_method") == "fp8":
+    if _has_blocks(quantization):
         _check_fp8(folder, quantization)
     else:
         read_scheme(folder, quantization)
@@ -131,7 +131,7 @@ def _folder_tensors(folder: Path, config: dict[str, Any], quantization: dict[str
         return _mlx_tensors(folder, config, raw_tensors)
     if quantization is None:
         return assemble_hf(raw_tensors, folder)
-    if quantization.get("quant_method") == "fp8":
+    if _has_blocks(quantization):
         _check_fp8(folder, quantization)
         return assemble_hf(raw_tensors, folder)
     plain, packed = split_packed(raw_tensors, read_scheme(folder, quantization), folder)
@@ -145,6 +145,11 @@ def _mlx_tensors(folder: Path, config: dict[str, Any], raw_tensors: list[RawTens
         raw_tensors = mlx.released_layout(raw_tensors, config, folder)
     plain, packed = split_packed(raw_tensors, mlx.mlx_scheme(config), folder)
     return assemble_hf(plain, folder, packed, norms_with_one=layout)
+
+
+def _has_blocks(quantization: dict[str, Any]) -> bool:
+    """Whether the weights are FP8 with a scale for each block, as the releases have them."""
+    return quantization.get("quant_method") == "fp8" and quantization.get("weight_block_size") is not None
 
 
 def _check_fp8(folder: Path, quantization: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 weight        F8_E4M3 [rows, columns]
 weight_scale  one number for all, [rows] or [rows, 1] one for each row, or [ceil(rows / 128), ceil(columns / 128)];
-              modelopt has the last as [ceil(rows / 128), 1, ceil(columns / 128), 1]
+              modelopt has the last as [ceil(rows / 128), 1, ceil(columns / 128), 1]; transformers says weight_scale_inv
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Fp8Matrix:
 def fp8_matrix(module: Module) -> Fp8Matrix:
     """The matrix of a module. Raises CheckpointError when the scales do not fit it."""
     weight = module.get(".weight", ("F8_E4M3",), 2)
-    raw = module.tensors.get(".weight_scale")
+    raw = module.tensors.get(".weight_scale", module.tensors.get(".weight_scale_inv"))
     if raw is None:
         raise CheckpointError(f"{weight.source}: has no {module.name}.weight_scale beside it; download the model again")
     shape = (weight.shape[0], weight.shape[1])

@@ -75,8 +75,8 @@ def read_scheme(folder: Path, quantization: dict[str, Any]) -> Scheme:
             return _quark(folder, quantization)
         case "mxfp4":
             return Scheme(method, ("_blocks", "_scales"), _by_dtype, fused=True)
-        case "fbgemm_fp8":
-            return Scheme(method, (".weight_scale",), _by_dtype)
+        case "fbgemm_fp8" | "fp8":  # the latter without blocks of 128 x 128, which are the releases' own
+            return Scheme(method, (".weight_scale", ".weight_scale_inv"), _by_dtype)
         case "bitsandbytes":
             return Scheme(method, bitsandbytes.ENDINGS, bitsandbytes.bitsandbytes_matrix)
         case "torchao":
