@@ -80,14 +80,15 @@ def system(part: str) -> list[str]:
 def find(part: Part) -> list[Entry]:
     """What a part may mean, the likeliest first. A card with another memory than is said is not meant."""
     size = part.sizes.get(VRAM, part.sizes.get(""))
+    any_size = next(iter(part.sizes.values()), None) if size is None else size
     if not _OF_HOSTS.search(part.name):
         whole = _index(False).get(_card_key(part.text))
         if whole is not None:
-            return whole
+            return sorted(whole, key=lambda entry: _unlikely(entry, any_size))
         for key in _card_keys(part.name):
             found = [each for each in _index(False).get(key, ()) if each.kind != CARDS or _fits(each, size)]
             if found:
-                return sorted(found, key=lambda entry: _off(entry, size) if entry.kind == CARDS else 0)
+                return sorted(found, key=lambda entry: _unlikely(entry, any_size))
     if not _OF_CARDS.search(part.name) or _OF_HOSTS.search(part.name):
         for key in _host_keys(part.name):
             if key in _index(True):
@@ -130,6 +131,13 @@ def _shared(name: str, said: list[str]) -> int:
     words = name.lower().split()
     joined = "".join(said)
     return sum(1 if word in joined else -1 for word in words)
+
+
+def _unlikely(entry: Entry, size: int | None) -> float:
+    """How little a card's, or a Mac's, memory is the one that is said."""
+    if entry.kind == CARDS:
+        return _off(entry, size)
+    return size not in [gib * GIB for gib in entry.row["sold_with"]] if "sold_with" in entry.row else 0.5
 
 
 def _fits(entry: Entry, size: int | None) -> bool:
