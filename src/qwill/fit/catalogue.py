@@ -21,7 +21,7 @@ NEAR = 4  # names, of one that is not known
 
 _CARD_NOISE = re.compile(
     r"nvidia|geforce|amd|radeon|intel|apple|instinct|tesla|rtx|gtx|rx(?=\d)|arc(?=a\d|b\d|pro)|graphics|cards?|gpus?"
-    r"|founders|edition|generation|mac(?:studio|mini|book(?:pro|air)?)|imac|chip|\(tm\)|desktop(?=.)|workstation(?=edition|$)"
+    r"|founders|edition|generation|mac(?:studio|mini|pro|book(?:pro|air)?(?:1[3-6](?=m\d))?)|imac|chip|\(tm\)|desktop(?=.)|workstation(?=edition|$)"
 )
 _LAPTOP = re.compile(r"mobile|notebook")
 _HOST_NOISE = re.compile(
@@ -172,7 +172,7 @@ def _joined(name: str) -> str:
 
 
 def _card_key(name: str) -> str:
-    return _CARD_NOISE.sub("", _LAPTOP.sub("laptop", _joined(name)))
+    return re.sub(r"^laptop(?=.)(.*)", r"\1laptop", _CARD_NOISE.sub("", _LAPTOP.sub("laptop", _joined(name))))
 
 
 def _card_keys(name: str) -> Iterable[str]:

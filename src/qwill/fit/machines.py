@@ -152,6 +152,8 @@ class _Assembly:
             self._add_numbers(part)
             return
         entry = next(iter(catalogue.find(part)), None)
+        if entry is None and DISK in (part.kind, *part.sizes):
+            raise self._unknown_speed(part)
         if entry is None:
             raise _unknown(self.text, part.text, catalogue.near(part))
         count = part.count
@@ -193,8 +195,13 @@ class _Assembly:
             self.unified = Entry(gpu.name, UNIFIED_MACHINES, {}) if unified else self.unified
         elif kind in ("", RAM) and (size or part.speed or part.channels):
             self._add_memory(part)
+        elif kind == DISK:
+            raise self._unknown_speed(part)
         else:
             raise _unknown(self.text, part.text)
+
+    def _unknown_speed(self, part: Part) -> InvalidArgument:
+        return InvalidArgument(f"--hardware {self.text}: how fast is {part.text!r} read? Such as 0.5GB/s disk")
 
     def _add_memory(self, part: Part) -> None:
         size = part.sizes.get(RAM, part.sizes.get(""))
