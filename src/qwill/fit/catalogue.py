@@ -25,7 +25,7 @@ _CARD_NOISE = re.compile(
 )
 _LAPTOP = re.compile(r"mobile|notebook")
 _HOST_NOISE = re.compile(
-    r"amd|intel|processors?|cpus?|epyc|xeon|threadripper|gold|silver|platinum|bronze|ampere|altra"
+    r"amd|intel|processors?|cpus?|epyc|xeon|threadripper|gold|silver|platinum|bronze|ampere|altra(?:max)?(?=[mq]\d|$)"
     r"|(?:naples|rome|milan|genoa|bergamo|siena|turin)(?=\d)|series|generation"
 )
 _HOST_LINE = re.compile(

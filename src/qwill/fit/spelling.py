@@ -42,9 +42,9 @@ _BEFORE_MAKER = re.compile(
 )
 _AFTER = re.compile(r"(?<=[\d\s])\s*[x*]\s*(\d{1,2})$")
 _FILLING = (
-    *("of", "the", "my", "total", "system", "gaming", "used", "modded", "modified", "nvlink", "fe", "oc", "colab"),
+    *("of", "the", "my", "total", "system", "gaming", "used", "modded", "modified", "nvlink", "fe", "oc"),
     *("asus", "msi", "evga", "zotac", "palit", "pny", "dell", "hp", "lenovo", "acer", "razer", "sapphire", "xfx"),
-    *("powercolor", "gainward", "minisforum", "beelink", "gmktec"),
+    *("aws", "colab", "powercolor", "gainward", "minisforum", "beelink", "gmktec"),
 )
 # Words that say whose memory it is.
 _ALONE = {"gpu": VRAM, "card": VRAM, "graphics card": VRAM, "cpu": RAM, "host": RAM}
@@ -75,7 +75,7 @@ def parts(text: str) -> list[str]:
     plain = re.sub(r"\bmax\s*\+\s*(?=(?:pro\s*)?3[89]\d\b)", "max ", plain, flags=re.IGNORECASE)  # Ryzen AI Max+ 395
     plain = re.sub(r"(?<![\w.])(\d{1,2}),(\d)(?=\s*[gt]i?b)", r"\1.\2", plain, flags=re.IGNORECASE)  # 1,5TB
     found = re.split(
-        r"\+|&|,(?!\d{3}(?!\d))|;|\||\n|\s/\s(?!\s*s)|/(?=(?:rtx|gtx|rx)\b)|\bplus\b|\bwith\b|\bw/|\band\b",
+        r"\+|&|,(?!\d{3}(?!\d))|;|\||\n|\s/\s(?!\s*s)|/(?=(?:rtx|gtx|rx)\b)|(?<!\bx )\bplus\b|\bwith\b|\bw/|\band\b",
         plain,
         flags=re.IGNORECASE,
     )
