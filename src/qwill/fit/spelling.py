@@ -35,6 +35,12 @@ _NUMERALS = {"single": 1, "one": 1, "dual": 2, "two": 2, "triple": 3, "three": 3
 _WORDS = "|".join(_NUMERALS)
 _CHANNELS = re.compile(rf"\b(?:(\d{{1,2}})\s*-?\s*|({_WORDS})[\s-]*)ch(?:annels?)?\b")
 _BEFORE = re.compile(rf"(?:(\d{{1,3}})\s*(?:x(?!eon)|\*)\s*|({_WORDS})\b[\s-]*)(?=\S)")
+# Between parts; "with" before a rate is none.
+_BETWEEN = re.compile(
+    r"\+|&|,|;|\||\n|\s/\s(?!\s*s)|/(?=(?:rtx|gtx|rx)\b)|(?<!\bx )\bplus\b|\bw/|\band\b"
+    r"|\bwith\b(?!\s*[\d.]+\s*[mgt]i?b(?:/|ps|\s*per))",
+    re.IGNORECASE,
+)
 # How many without a sign, before what begins only a card's or a server processor's name.
 _BEFORE_MAKER = re.compile(
     r"(\d{1,2})\s+(?=(?:nvidia|geforce|rtx|gtx|amd radeon|radeon|rx|intel arc|arc|tesla|quadro|instinct|epyc|xeon)\b"
@@ -42,7 +48,7 @@ _BEFORE_MAKER = re.compile(
 )
 _AFTER = re.compile(r"(?<=[\d\s])\s*[x*]\s*(\d{1,2})$")
 _FILLING = (
-    *("of", "the", "my", "total", "system", "gaming", "used", "modded", "modified", "nvlink", "fe", "oc"),
+    *("of", "the", "my", "total", "system", "with", "bandwidth", "gaming", "used", "modded", "nvlink", "fe", "oc"),
     *("asus", "msi", "evga", "zotac", "palit", "pny", "dell", "hp", "lenovo", "acer", "razer", "sapphire", "xfx"),
     *("aws", "colab", "powercolor", "gainward", "minisforum", "beelink", "gmktec"),
 )
@@ -70,15 +76,12 @@ class Part:
 
 
 def parts(text: str) -> list[str]:
-    """The parts of a machine's name: between plus signs, commas, "and", "with"."""
+    """The parts of a machine's name: between plus signs, commas, slashes, "and", "with"."""
     plain = text.replace("×", "x").replace("·", ",")
     plain = re.sub(r"\bmax\s*\+\s*(?=(?:pro\s*)?3[89]\d\b)", "max ", plain, flags=re.IGNORECASE)  # Ryzen AI Max+ 395
+    plain = re.sub(r"(?<![\w.])(?<!x )(\d{1,3}),(\d{3})(?=\s*[kmgt]i?b)", r"\1\2", plain, flags=re.IGNORECASE)
     plain = re.sub(r"(?<![\w.])(\d{1,2}),(\d)(?=\s*[gt]i?b)", r"\1.\2", plain, flags=re.IGNORECASE)  # 1,5TB
-    found = re.split(
-        r"\+|&|,(?!\d{3}(?!\d))|;|\||\n|\s/\s(?!\s*s)|/(?=(?:rtx|gtx|rx)\b)|(?<!\bx )\bplus\b|\bwith\b|\bw/|\band\b",
-        plain,
-        flags=re.IGNORECASE,
-    )
+    found = _BETWEEN.split(plain)
     return [part.strip() for part in found if part.strip()]
 
 

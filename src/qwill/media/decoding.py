@@ -17,7 +17,7 @@ class Decoding:
     def demux(self, stream: Any) -> Iterator[Any]:
         """The packets, at last one without contents, at which the decoder gives what it has held back."""
         from av import Packet
-        from av.error import InvalidDataError
+        from av.error import FFmpegError
 
         packet = None
         try:
@@ -25,7 +25,7 @@ class Decoding:
                 yield packet
         except IndexError:  # at the end: PyAV does not know the streams that came behind the header
             return
-        except InvalidDataError:
+        except FFmpegError:
             if packet is None:
                 raise
             self.damage = "is damaged or cut off; it is read as far as that goes"
@@ -34,8 +34,8 @@ class Decoding:
             yield last
 
     def decode(self, stream: Any) -> Iterator[Any]:
-        """The frames. Raises InvalidDataError where none is whole."""
-        from av.error import InvalidDataError
+        """The frames. Raises FFmpegError where none is whole."""
+        from av.error import FFmpegError
 
         frames, damaged = 0, []
         for packet in self.demux(stream):
@@ -43,7 +43,7 @@ class Decoding:
                 for frame in packet.decode():
                     frames += 1
                     yield frame
-            except InvalidDataError as error:
+            except FFmpegError as error:
                 damaged.append(error)
         if damaged and not frames:
             raise damaged[0]

@@ -219,7 +219,7 @@ def _container(opened: Path | io.BytesIO, name: str) -> Iterator[tuple[Any, Any]
             _check_pixels(stream.codec_context.width * stream.codec_context.height, name)
             stream.thread_type = "AUTO"
             yield Decoding(container), stream
-    except av.error.InvalidDataError as error:
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
         if kind is None or kind.use != "video":
             raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
         raise MediaError(f"{name} is {kind.name} that is cut off or damaged; nothing in it can be read") from error
