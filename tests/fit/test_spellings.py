@@ -109,6 +109,8 @@ CARDS: dict[str, tuple[str, float | None]] = {
     "h100 sxm5 80gb": ("1 H100 80GB", None),
     "H100 80GB HBM3": ("1 H100 80GB", None),
     "H100 PCIe": ("1 H100 PCIe", None),
+    "H100 94GB": ("1 H100 NVL", None),
+    "five 3090s": ("5 RTX 3090", None),
     "2x H100 NVL 94GB": ("2 H100 NVL", None),
     "8xH200 141GB": ("8 H200", None),
     "8x B200": ("8 B200", None),

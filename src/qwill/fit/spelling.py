@@ -30,8 +30,8 @@ _WORD = {kind: re.compile(rf"\b(?:{words})(?!\w)") for kind, words in _KIND.item
 _DDR = re.compile(r"\b(lp)?ddr(\d)[xl]?(?:[\s-]*(\d{4,5})(?!\s*[gt]i?b))?(?:\s*(?:mt/s|mts|mhz))?\b")
 _SPEED = re.compile(r"\b(\d{4,5})\s*(?:mt/s|mts|mhz)(?!\w)")
 _INCHES = re.compile(r"(?<![\w.])1[1-8](?:\.\d)?\s*-?\s*(?:inch(?:es)?\b|in\b|\"|”|″|'')")
-_NUMERALS = {"single": 1, "one": 1, "dual": 2, "two": 2, "triple": 3, "three": 3, "quad": 4, "four": 4, "six": 6,
-             "hexa": 6, "octa": 8, "octo": 8, "eight": 8, "twelve": 12}  # fmt: skip
+_NUMERALS = {"single": 1, "one": 1, "dual": 2, "two": 2, "triple": 3, "three": 3, "quad": 4, "four": 4, "five": 5,
+             "six": 6, "hexa": 6, "octa": 8, "octo": 8, "eight": 8, "twelve": 12}  # fmt: skip
 _WORDS = "|".join(_NUMERALS)
 _CHANNELS = re.compile(rf"\b(?:(\d{{1,2}})\s*-?\s*|({_WORDS})[\s-]*)ch(?:annels?)?\b")
 _BEFORE = re.compile(rf"(?:(\d{{1,3}})\s*(?:x(?!eon)|\*)\s*|({_WORDS})\b[\s-]*)(?=\S)")
