@@ -125,7 +125,7 @@ def test_a_path_is_no_command(talk: Talk) -> None:
     assert talk("/etc/hosts is what?\n").out == "u /etc/hosts is what? \n"
 
 
-@pytest.mark.parametrize("leave", LEAVING)
+@pytest.mark.parametrize("leave", [*LEAVING, "Exit"])
 def test_leaving(talk: Talk, leave: str) -> None:
     result = talk(f"one\n/{leave}\nnot said\n")
     assert (result.code, result.out, result.err) == (0, "u one \n", "")  # in a pipe nobody is asked

@@ -199,6 +199,8 @@ def test_an_unsaved_conversation_is_not_left_unasked(screen: Terminal, tmp_path:
     screen.expect("leaves.*\n>>> ")
     screen.type(CTRL_C)
     screen.expect(ASKED.format("leave"))
+    screen.type("is that so?\n")  # neither: nobody takes it for an answer
+    screen.expect(ASKED.format("leave"))
     screen.type("no\n")
     screen.expect(">>> ")
     screen.type(CTRL_D)
@@ -208,7 +210,7 @@ def test_an_unsaved_conversation_is_not_left_unasked(screen: Terminal, tmp_path:
     assert [message["content"] for message in json.loads((tmp_path / "a file").read_text())] == ["one", "u one "]
 
 
-@pytest.mark.parametrize("keys", ["y\n", "YES\n", "\n", CTRL_D])
+@pytest.mark.parametrize("keys", ["y\n", "YES\n", "\n", CTRL_D, "/exit\n", "what?\ny\n"])
 def test_who_agrees_leaves(screen: Terminal, keys: str) -> None:
     screen.type("one\n")
     screen.expect("u one ")

@@ -139,13 +139,17 @@ class Chat:
         return self._agreed(f"The conversation is not saved; {doing} anyway? y, n or /save FILE: ")
 
     def _agreed(self, question: str) -> bool:
-        """Enter and the end of the input agree; in a pipe nobody is asked."""
-        reply = self._lines.answer(question) if self._lines.terminal else None
-        name, argument = _command(reply or "")
-        if name == "save":
-            self._obey(name, argument)
-            return not self._unsaved
-        return reply is None or reply.lower() in ("", "y", "yes")
+        """Enter and the end of the input agree, and so does leaving again; in a pipe nobody is asked."""
+        while self._lines.terminal and (reply := self._lines.answer(question)) is not None:
+            name, argument = _command(reply)
+            if name == "save":
+                self._obey(name, argument)
+                return not self._unsaved
+            if reply.lower() in ("", "y", "yes") or (name in LEAVING and "leave" in question):
+                return True
+            if reply.lower() in ("n", "no"):
+                return False
+        return True
 
     def _attach(self, kind: str, text: str) -> None:
         """Keeps a file for the next message. Raises MediaError when it is none."""
@@ -196,9 +200,9 @@ def _command(text: str) -> tuple[str, str]:
     Of several lines, which are a pasted text or a path in one, only a system message is made of.
     """
     match = _COMMAND.fullmatch(text)
-    if match is None or ("\n" in text and match[1] != "system"):
+    if match is None or ("\n" in text and match[1].lower() != "system"):
         return "", ""
-    return match[1], (match[2] or "").strip()
+    return match[1].lower(), (match[2] or "").strip()
 
 
 def _unquoted(text: str) -> str:

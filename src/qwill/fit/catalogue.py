@@ -21,11 +21,11 @@ NEAR = 4  # names, of one that is not known
 
 _CARD_NOISE = re.compile(
     r"nvidia|geforce|amd|radeon|intel|apple|instinct|tesla|rtx|gtx|rx(?=\d)|arc(?=a\d|b\d|pro)|graphics|cards?|gpus?"
-    r"|founders|edition|generation|mac(?:studio|mini|book(?:pro|air)?)|imac|chip|\(tm\)|desktop(?=.)|workstation(?=edition|$)"
+    r"|founders|edition|generation|mac(?:studio|mini|pro|book(?:pro|air)?(?:1[3-6](?=m\d))?)|imac|chip|\(tm\)|desktop(?=.)|workstation(?=edition|$)"
 )
 _LAPTOP = re.compile(r"mobile|notebook")
 _HOST_NOISE = re.compile(
-    r"amd|intel|processors?|cpus?|epyc|xeon|threadripper|gold|silver|platinum|bronze|ampere|altra"
+    r"amd|intel|processors?|cpus?|epyc|xeon|threadripper|gold|silver|platinum|bronze|ampere|altra(?:max)?(?=[mq]\d|$)"
     r"|(?:naples|rome|milan|genoa|bergamo|siena|turin)(?=\d)|series|generation"
 )
 _HOST_LINE = re.compile(
@@ -80,14 +80,15 @@ def system(part: str) -> list[str]:
 def find(part: Part) -> list[Entry]:
     """What a part may mean, the likeliest first. A card with another memory than is said is not meant."""
     size = part.sizes.get(VRAM, part.sizes.get(""))
+    any_size = next(iter(part.sizes.values()), None) if size is None else size
     if not _OF_HOSTS.search(part.name):
         whole = _index(False).get(_card_key(part.text))
         if whole is not None:
-            return whole
+            return sorted(whole, key=lambda entry: _unlikely(entry, any_size))
         for key in _card_keys(part.name):
             found = [each for each in _index(False).get(key, ()) if each.kind != CARDS or _fits(each, size)]
             if found:
-                return sorted(found, key=lambda entry: _off(entry, size) if entry.kind == CARDS else 0)
+                return sorted(found, key=lambda entry: _unlikely(entry, any_size))
     if not _OF_CARDS.search(part.name) or _OF_HOSTS.search(part.name):
         for key in _host_keys(part.name):
             if key in _index(True):
@@ -132,6 +133,13 @@ def _shared(name: str, said: list[str]) -> int:
     return sum(1 if word in joined else -1 for word in words)
 
 
+def _unlikely(entry: Entry, size: int | None) -> float:
+    """How little a card's, or a Mac's, memory is the one that is said."""
+    if entry.kind == CARDS:
+        return _off(entry, size)
+    return size not in [gib * GIB for gib in entry.row["sold_with"]] if "sold_with" in entry.row else 0.5
+
+
 def _fits(entry: Entry, size: int | None) -> bool:
     return _off(entry, size) < SIZE_DIFFERS
 
@@ -164,7 +172,7 @@ def _joined(name: str) -> str:
 
 
 def _card_key(name: str) -> str:
-    return _CARD_NOISE.sub("", _LAPTOP.sub("laptop", _joined(name)))
+    return re.sub(r"^laptop(?=.)(.*)", r"\1laptop", _CARD_NOISE.sub("", _LAPTOP.sub("laptop", _joined(name))))
 
 
 def _card_keys(name: str) -> Iterable[str]:

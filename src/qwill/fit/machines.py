@@ -120,7 +120,8 @@ def known_unified(driver_name: str, installed: int) -> Gpu | None:
 
 
 def _known_unified(name: str, installed: int, kind: str) -> Gpu | None:
-    found = [entry for entry in catalogue.find(Part(1, name.lower(), name)) if entry.kind == kind]
+    part = Part(1, name.lower(), name, {UNIFIED: installed})
+    found = [entry for entry in catalogue.find(part) if entry.kind == kind]
     return _gpu(found[0], installed) if found else None
 
 
@@ -132,6 +133,7 @@ class _Assembly:
     gpus: list[Gpu] = field(default_factory=list)
     processor: Entry | None = None
     processors: int = 1
+    board: Entry | None = None  # the processor that a card is sold on one board with
     unified: Entry | None = None
     laptop: bool = False
     ram: int | None = None
@@ -144,13 +146,17 @@ class _Assembly:
     usd: float = 0.0
 
     def add(self, part: Part) -> None:
+        if part.count == 0:
+            raise InvalidArgument(f"--hardware {self.text}: {part.text!r} is none; leave it out")
         if not part.name:
             self._add_numbers(part)
             return
         entry = next(iter(catalogue.find(part)), None)
+        if entry is None and DISK in (part.kind, *part.sizes):
+            raise self._unknown_speed(part)
         if entry is None:
             raise _unknown(self.text, part.text, catalogue.near(part))
-        count = max(part.count, 1)
+        count = part.count
         self.watts += count * entry.row["watts"]
         self.usd += count * entry.row["usd"]
         if entry.kind == HOSTS:
@@ -161,6 +167,8 @@ class _Assembly:
         gpu = _gpu(entry, size)
         self.gpus += [replace(gpu, bandwidth=part.rate or gpu.bandwidth, bf16=part.flops or gpu.bf16)] * count
         self.unified = entry if own else self.unified
+        if "host" in entry.row:
+            self.board = catalogue.host(entry.row["host"])
         self.laptop = self.laptop or LAPTOP in entry.name.lower()
         if not own and RAM in part.sizes:
             self._add_memory(replace(part, count=1, rate=None))
@@ -183,20 +191,29 @@ class _Assembly:
             unified = kind == UNIFIED
             compute = part.flops or part.rate * OPERATIONS_A_BYTE
             gpu = Gpu(f"{size / GIB:g}GB {'machine' if unified else 'card'}", size, part.rate, compute, unified=unified)
-            self.gpus += [replace(gpu, memory_bytes=size - SYSTEM_BYTES * unified)] * max(part.count, 1)
+            self.gpus += [replace(gpu, memory_bytes=size - SYSTEM_BYTES * unified)] * part.count
             self.unified = Entry(gpu.name, UNIFIED_MACHINES, {}) if unified else self.unified
         elif kind in ("", RAM) and (size or part.speed or part.channels):
             self._add_memory(part)
+        elif kind == DISK:
+            raise self._unknown_speed(part)
         else:
             raise _unknown(self.text, part.text)
 
+    def _unknown_speed(self, part: Part) -> InvalidArgument:
+        return InvalidArgument(f"--hardware {self.text}: how fast is {part.text!r} read? Such as 0.5GB/s disk")
+
     def _add_memory(self, part: Part) -> None:
         size = part.sizes.get(RAM, part.sizes.get(""))
-        self.ram = self.ram if size is None else size * max(part.count, 1)
+        self.ram = self.ram if size is None else size * part.count
         self.ram_rate = part.rate or self.ram_rate
         self.channels, self.speed = part.channels or self.channels, part.speed or self.speed
 
     def finish(self) -> Machine:
+        if self.processor is None and self.board is not None:
+            self.processor, self.processors = self.board, len(self.gpus)
+            self.watts += self.processors * self.board.row["watts"]
+            self.usd += self.processors * self.board.row["usd"]
         host = self._host()
         return Machine(
             self.text.strip(), host, tuple(self.gpus), disk_bandwidth=self.disk_rate, disk_free=self.disk_free,
@@ -206,6 +223,11 @@ class _Assembly:
     def _host(self) -> Host | None:
         if self.unified is not None:
             if len(self.gpus) > 1 or self.processor is not None or self.ram is not None:
+                if self.processor is None and self.ram is None and len({gpu.name for gpu in self.gpus}) == 1:
+                    raise InvalidArgument(
+                        f"--hardware {self.text}: fit tells of one machine, and the memory of each {self.unified.name}"
+                        f" is its own; give one"
+                    )
                 whose = "a Mac's memory" if self.unified.kind == MACS else f"the memory of {self.unified.name}"
                 raise InvalidArgument(f"{self.text}: {whose} is one for all; say it so: {self.unified.name} 128GB")
             return None

@@ -35,6 +35,7 @@ class Animation:
     """An opened animation with the face of PyAV's container and of the stream in it."""
 
     time_base = MILLISECOND
+    damage = ""
 
     def __init__(self, image: "Image") -> None:
         self._image = image

@@ -1,6 +1,7 @@
 """Videos: choose frames evenly over time, decode them in one pass, cut frame pairs into patches."""
 
 import io
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,8 @@ import numpy as np
 
 from qwill.errors import CheckpointError, InvalidArgument, MediaError
 from qwill.media.animation import open_animation
-from qwill.media.file_kinds import is_animation
+from qwill.media.decoding import Decoding
+from qwill.media.file_kinds import is_animation, kind_of
 from qwill.media.image import flatten, read_head, read_source, resize
 from qwill.media.orientation import display_matrix, upright
 from qwill.media.patches import Patches, PatchSettings, check_aspect, cut_patches
@@ -21,6 +23,8 @@ from qwill.media.timeline import Stamps, Timeline
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+log = logging.getLogger("qwill")
 
 UNKNOWN_RATE = 24.0  # frames per second of a video that does not say
 ATTACHED_PICTURE = 1 << 10  # FFmpeg's mark of such a stream
@@ -145,8 +149,9 @@ def load_video(
     Frames are decoded one after the other and only the chosen ones are kept, already at the model's size: memory is
     bound by `settings.max_pixels`, and grows by a few dozen bytes with each frame of the video. They are chosen by the
     times of the packets (`choose_frames`); where there turn out to be more or fewer frames than packets, they are
-    chosen by their own and decoded again. Raises MediaError when there is no video in it, it is damaged, or reading it
-    takes longer than `seconds`; InvalidArgument as `sample_indices` does.
+    chosen by their own and decoded again. Of a damaged file all is seen that can be decoded, with a warning. Raises
+    MediaError when there is no video in it, nothing of it can be decoded, or reading it takes longer than `seconds`;
+    InvalidArgument as `sample_indices` does.
     """
     deadline = time.monotonic() + (math.inf if seconds is None else seconds)
     with _video(source) as (container, stream, name):
@@ -163,6 +168,8 @@ def load_video(
         with _video(source) as (container, stream, name):
             pixels = _decode(_until(deadline, container.decode(stream)), found, indices, settings)
         if len(found) == len(stamps):
+            if container.damage:
+                log.warning("%s %s", name, container.damage)
             return VideoFrames(np.stack([pixels[index] for index in indices]), timestamps)
         stamps = found
     raise MediaError(f"{name} is damaged: the number of its frames changes from one reading to the next")
@@ -197,18 +204,25 @@ def _video(source: str | Path | bytes) -> Iterator[tuple[Any, Any, str]]:
 def _container(opened: Path | io.BytesIO, name: str) -> Iterator[tuple[Any, Any]]:
     import av
 
+    kind = kind_of(read_head(opened))
     file = opened.open("rb") if isinstance(opened, Path) else opened
     try:
         # A playlist must not make FFmpeg read other files or addresses.
         with file, av.open(file, metadata_errors="replace", options={"protocol_whitelist": "none"}) as container:
             stream = next((each for each in container.streams.video if not _is_cover(each)), None)
+            if not container.streams:
+                raise MediaError(f"{name} is cut off or damaged; nothing in it can be read")
             if stream is None:
                 raise MediaError(f"{name} has no video in it")
             if stream.codec_context is None:
                 raise MediaError(f"{name} is in a video format that cannot be decoded here; convert it to H.264")
             _check_pixels(stream.codec_context.width * stream.codec_context.height, name)
             stream.thread_type = "AUTO"
-            yield container, stream
+            yield Decoding(container), stream
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        if kind is None or kind.use != "video":
+            raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
+        raise MediaError(f"{name} is {kind.name} that is cut off or damaged; nothing in it can be read") from error
     except av.error.FFmpegError as error:
         raise MediaError(f"{name} is not a video that can be decoded: {error.strerror}") from error
 
