@@ -3,8 +3,7 @@
 #
 # One would expect: the tensors to be kept, or a warning of unexpected tensors as for others that the model has no place
 # for, or mtp_num_hidden_layers to say 0 in the new config.json.
-# What happens: they are left out; loading reports no unexpected tensor, and config.json still promises a layer. Tools
-# that quantize through transformers start from what is left.
+# What happens: they are left out; loading reports no unexpected tensor, and config.json still promises a layer.
 #
 # Output seen:
 #   transformers 5.24.0
