@@ -109,6 +109,14 @@ def test_undecided_is_refused_and_a_named_one_is_taken(
         assert holds_tower_of(open_checkpoint(tmp_path / "c.gguf", tmp_path / name), tower)
 
 
+def test_one_name_of_two_towers_is_a_question(towers: list[TinyCheckpoint], tmp_path: Path) -> None:
+    save_gguf(tmp_path / "Qwen3.5-4B-Q4_K_M.gguf", towers[0])
+    for name, tower in zip(("mmproj-F16.gguf", "mmproj-BF16.gguf"), towers, strict=False):
+        save_mmproj(tmp_path / name, tower, metadata=named("Qwen3.5 4B"))
+    with pytest.raises(CheckpointError, match="several vision files would do"):
+        open_checkpoint(tmp_path / "Qwen3.5-4B-Q4_K_M.gguf")
+
+
 def test_one_tower_under_several_names_is_no_question(towers: list[TinyCheckpoint], tmp_path: Path) -> None:
     save_gguf(tmp_path / "c.gguf", towers[0])
     for name in ("a-mmproj-Q8_0.gguf", "mmproj-b-F16.gguf"):

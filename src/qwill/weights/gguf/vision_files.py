@@ -46,9 +46,8 @@ class _Candidate:
         return tuple(self.file.tensors[name].data.tobytes() for name in _ALWAYS_FLOAT)
 
     def is_of_same_model(self, other: "_Candidate") -> bool:
-        """Whether two files say the same of themselves, if anything, or hold the same tower."""
-        words = self.identity.words
-        return (bool(words) and words == other.identity.words) or self.tower == other.tower
+        """Whether two files hold the same tower; what they say of themselves may be the same of two."""
+        return self.tower == other.tower
 
     @cached_property
     def preference(self) -> int:
