@@ -1,5 +1,6 @@
 """Log-probabilities of prompts and embeddings: right, and the same to the bit in whatever company they are computed."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from checkpoints import TinyCheckpoint, save_hf, tiny_config
 from qwill import LLM, SamplingParams
 from qwill.engine import readers
 from qwill.errors import InvalidArgument, PromptTooLong, QwillError
+from qwill.model.adapters import Span
 
 CONTEXT = 512
 READ = SamplingParams(max_tokens=0, prompt_logprobs=3)
@@ -139,10 +141,10 @@ def test_few_logits_are_there_at_a_time(plain: LLM, monkeypatch: pytest.MonkeyPa
     runner, most = plain.engine._runner, 0
     logits = runner.logits
 
-    def counted(hidden: np.ndarray) -> np.ndarray:
+    def counted(hidden: np.ndarray, adapted: Sequence[Span]) -> np.ndarray:
         nonlocal most
         most = max(most, len(hidden))
-        return logits(hidden)
+        return logits(hidden, adapted)
 
     monkeypatch.setattr(runner, "logits", counted)
     for rows in (1, 7):
@@ -164,7 +166,7 @@ def test_they_are_those_of_the_answer(plain: LLM) -> None:
 
 def test_a_damaged_model_is_told(plain: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     logits = plain.engine._runner.logits
-    monkeypatch.setattr(plain.engine._runner, "logits", lambda hidden: logits(hidden) * np.nan)
+    monkeypatch.setattr(plain.engine._runner, "logits", lambda hidden, adapted: logits(hidden, adapted) * np.nan)
     with pytest.raises(QwillError, match="NaN at position 1"):
         plain.generate([[1, 2, 3]], READ)
     plain.engine.scheduler.check_integrity()

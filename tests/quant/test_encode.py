@@ -215,7 +215,7 @@ def test_columns_that_are_not_whole_blocks(name: str, columns: int) -> None:
 
 
 def test_types_without_an_encoder() -> None:
-    assert [name for name, t in TYPES.items() if not can_encode(t)] == ["F8_E4M3"]
+    assert [t for t in TYPES.values() if not can_encode(t)] == [t for t in TYPES.values() if t.gguf_id is None]
     with pytest.raises(InvalidArgument, match="no encoder for F8_E4M3"):
         encode(TYPES["F8_E4M3"], np.zeros((1, 256), np.float32))
 

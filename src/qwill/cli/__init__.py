@@ -47,11 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough; what is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has enough
+        _let_go(sys.stdout)
         return FAILED
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # a terminal that was closed
+            _let_go(sys.stdout)
         return _complain(str(error), FAILED)
     except MemoryError:
         return _complain("not enough memory; try a smaller model, a smaller quantization or a shorter --ctx", FAILED)
@@ -96,6 +99,11 @@ def parser_of(verb: str) -> Parser:
 def _complain(message: str, exit_code: int) -> int:
     print(f"qwill: {' '.join(message.split())}", file=sys.stderr)
     return exit_code
+
+
+def _let_go(stream: TextIO) -> None:
+    """What is still buffered must not fail again at exit, which would change the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:
