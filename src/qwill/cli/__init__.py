@@ -53,9 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         try:
             sys.stdout.flush()
-        except OSError:  # a terminal that was closed
+            return _complain(str(error), FAILED)
+        except OSError:  # the terminal was closed: nobody is there to be told
             _let_go(sys.stdout)
-        return _complain(str(error), FAILED)
+            _let_go(sys.stderr)
+            return FAILED
     except MemoryError:
         return _complain("not enough memory; try a smaller model, a smaller quantization or a shorter --ctx", FAILED)
     return 0
