@@ -32,10 +32,10 @@ width_first = page.resize((WIDTH, page.height), BICUBIC).resize((WIDTH, HEIGHT),
 height_first = page.resize((page.width, HEIGHT), BICUBIC).resize((WIDTH, HEIGHT), BICUBIC)
 print(f"{PIL.__version__}: {furthest(width_first)} levels from width first, {furthest(height_first)} from height first")
 PYTHON
-for version in 11.3.0 12.3.0 13.0.0; do
-    python3 -m venv "$folder/venv-$version"
-    "$folder/venv-$version/bin/pip" install --quiet --disable-pip-version-check "pillow==$version"
-    "$folder/venv-$version/bin/python" "$folder/try.py" | tee -a "$folder/seen"
+for pinned in pillow==11.3.0 pillow==12.3.0 pillow==13.0.0; do
+    python3 -m venv "$folder/$pinned"
+    "$folder/$pinned/bin/pip" install --quiet --disable-pip-version-check "$pinned"
+    "$folder/$pinned/bin/python" "$folder/try.py" | tee -a "$folder/seen"
 done
 diff "$folder/seen" - <<'SEEN'
 11.3.0: 0 levels from width first, 15 from height first
