@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models, pre_tokenizers
 
 from qwill.errors import CheckpointError
-from qwill.text.tokenizer import Tokenizer, _byte_pairs
+from qwill.text.tokenizer import Tokenizer, _byte_pairs, _stored
 
 ALPHABET = pre_tokenizers.ByteLevel.alphabet()
 LETTERS = ["a", "b", "c", "Ġ", "Ã", "©", "Ċ"]  # a, b, c, space, the two bytes of é, a newline
@@ -67,6 +67,18 @@ def test_what_is_forgotten_is_no_token() -> None:
     assert table.encode([("abab", (0, 4))], False) == [0, 0]
     with pytest.raises(CheckpointError, match="no token for the merge of 'a' and 'b'"):
         _byte_pairs(["a", "b", "ab"], np.arange(3), ["a b"], without=["b"])
+
+
+@given(st.lists(st.text(st.sampled_from("ab\0é€\ud800😀"), max_size=9), max_size=20))
+def test_strings_are_laid_out_as_they_are_read(strings: list[str]) -> None:
+    data, begin, ends = _stored(strings)
+    read = []
+    for end in ends.tolist():
+        length = int.from_bytes(data[begin : begin + 8].tobytes(), "little")
+        assert begin + 8 + length == end
+        read.append(data[begin + 8 : end].tobytes().decode("utf-8", "surrogatepass"))
+        begin = end
+    assert (read, begin) == (strings, len(data))
 
 
 def test_arrays_that_do_not_agree_are_refused() -> None:

@@ -1,7 +1,9 @@
 """What one step computes, and the arrays that sequences keep between steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,8 +12,14 @@ from qwill.model.config import TextConfig
 from qwill.model.parameters import kv_bytes_per_token, state_bytes
 from qwill.quant.types import TensorType
 
+LINE = 64  # bytes of a cache line
+
 # How keys and values can be kept, by tensor type.
-KV_DTYPES: dict[str, np.dtype] = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "Q8_0": np.dtype(np.uint8)}
+KV_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "Q8_0": np.dtype(np.uint8),
+}
 
 
 class Batch(NamedTuple):
@@ -81,13 +89,34 @@ def allocate_cache(
     conv_shape = (slots, config.conv_kernel - 1, config.linear_channels)
     pending_shape = (slots, drafts, _pending_width(config))
     state_shape = (slots, config.linear_value_heads, config.linear_key_dim, config.linear_value_dim)
-    return Cache(
-        keys=[np.zeros(kv_shape, kv_dtype) for _ in range(attention_layers)],
-        values=[np.zeros(kv_shape, kv_dtype) for _ in range(attention_layers)],
-        conv_states=[np.zeros(conv_shape, np.float32) for _ in range(linear_layers)],
-        states=[np.zeros(state_shape, np.float32) for _ in range(linear_layers)],
-        pending=[np.zeros(pending_shape, np.float32) for _ in range(linear_layers)],
+    of_layers = [
+        (kv_shape, kv_dtype, attention_layers),
+        (kv_shape, kv_dtype, attention_layers),
+        (conv_shape, np.dtype(np.float32), linear_layers),
+        (state_shape, np.dtype(np.float32), linear_layers),
+        (pending_shape, np.dtype(np.float32), linear_layers),
+    ]
+    return Cache(*_zeroed(of_layers))
+
+
+def _zeroed(of_layers: Sequence[tuple[tuple[int, ...], np.dtype[Any], int]]) -> list[list[np.ndarray]]:
+    """For each shape and type as many arrays as layers have them, each on a cache line's boundary.
+
+    They share one piece of memory, so large that the system gives it fresh. Smaller ones would come from where weights
+    were made before, and would be cleared at once.
+    """
+    sizes = [-(-prod(shape) * dtype.itemsize // LINE) * LINE for shape, dtype, _ in of_layers]
+    memory = np.zeros(
+        LINE + sum(size * layers for size, (_, _, layers) in zip(sizes, of_layers, strict=True)), np.uint8
     )
+    place = -memory.ctypes.data % LINE
+    result = []
+    for size, (shape, dtype, layers) in zip(sizes, of_layers, strict=True):
+        begins = range(place, place + size * layers, size) if size else [place] * layers
+        of_size = prod(shape) * dtype.itemsize
+        result.append([memory[begin : begin + of_size].view(dtype).reshape(shape) for begin in begins])
+        place += size * layers
+    return result
 
 
 def _pending_width(config: TextConfig) -> int:

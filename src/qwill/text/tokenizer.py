@@ -237,6 +237,23 @@ def _byte_pairs(
 def _stored(strings: Sequence[str]) -> Stored:
     if isinstance(strings, StoredStrings):
         return strings.stored()
+    # All at once, apart from each other by a byte that is in none of them: one by one takes five times as long.
+    text = np.frombuffer("\0".join(strings).encode("utf-8", "surrogatepass") + b"\0", np.uint8)
+    ends = np.flatnonzero(text == 0)
+    if len(ends) != len(strings):
+        return _stored_one_by_one(strings)
+    lengths = np.diff(ends, prepend=-1) - 1
+    stored = np.cumsum(8 + lengths, dtype=np.int64)
+    buffer = np.empty(stored[-1], np.uint8)
+    is_length = np.zeros(len(buffer), bool)
+    places = (stored - lengths - 8)[:, None] + np.arange(8)
+    is_length[places] = True
+    buffer[places] = lengths.astype("<u8")[:, None].view(np.uint8)
+    buffer[~is_length] = text[text != 0]
+    return buffer, 0, stored
+
+
+def _stored_one_by_one(strings: Sequence[str]) -> Stored:
     texts = [string.encode("utf-8", "surrogatepass") for string in strings]
     buffer = b"".join(len(text).to_bytes(8, "little") + text for text in texts)
     return np.frombuffer(buffer, np.uint8), 0, np.cumsum([8 + len(text) for text in texts], dtype=np.int64)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import ClassVar, TypeVar, overload
 
 import numpy as np
@@ -80,6 +81,19 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     """What the work gives for each item. NumPy lets other threads run in most of what is done here."""
     if len(items) == 1:
         return [work(items[0])]
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(len(items), processors)) as pool:
+    with ThreadPoolExecutor(min(len(items), _processors())) as pool:
         return list(pool.map(work, items))
+
+
+def in_shared_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The same by threads that stay, for many small jobs. The work must not come here again: it could wait for ever."""
+    return [work(items[0])] if len(items) == 1 else list(_shared_threads().map(work, items))
+
+
+@cache
+def _shared_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_processors())
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from qwill.errors import CheckpointError, UnsupportedModel
 from qwill.quant.types import TensorType
-from qwill.weights.lazy import ROWS_TOGETHER, in_threads
+from qwill.weights.lazy import ROWS_TOGETHER, in_shared_threads
 from qwill.weights.mapped import RawTensor
 
 # Values worked on together: what a step makes of them stays in the processor's caches.
@@ -98,7 +98,7 @@ def encoded(matrix: PackedMatrix, tensor_type: TensorType, begin: int = 0, end: 
         last = min(first + step, end)
         matrix.encode(slice(first, last), tensor_type, out[first - begin : last - begin])
 
-    in_threads(fill, range(begin, end, step))
+    in_shared_threads(fill, range(begin, end, step))
     return out
 
 
