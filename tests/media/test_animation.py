@@ -9,6 +9,7 @@ from films import SIDE, number_of, numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torn_files import frames_or_a_media_error
 
 from qwill.errors import MediaError
 from qwill.media.image import load_image
@@ -102,16 +103,6 @@ SEEDS = [animation("WEBP", [100, 50, 200]), animation("AVIF", [100, 50, 200]), a
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from(SEEDS), st.integers(0, 2**32), st.integers(1, 6))
-def test_torn_files_give_frames_or_a_media_error(seed: bytes, random_seed: int, edits: int) -> None:
-    data, chance = bytearray(seed), random.Random(random_seed)
-    for _ in range(edits):
-        data[chance.randrange(min(len(data), chance.choice((64, 400, 10**6))))] = chance.randrange(256)
-    try:
-        loaded = load_video(bytes(data), VideoSettings(max_pixels=40_960))
-    except MediaError as error:
-        message = str(error)
-    else:
-        message = ""
-        assert len(loaded.pixels) == len(loaded.timestamps) >= 1
-    assert "\n" not in message
+@given(st.sampled_from(SEEDS), st.integers(0, 2**32))
+def test_torn_files_give_frames_or_a_media_error(seed: bytes, random_seed: int) -> None:
+    frames_or_a_media_error(seed, random.Random(random_seed), (64, 400))

@@ -15,17 +15,27 @@ VALUES_TOGETHER = 1 << 22
 def pieces(tensor: Tensor, part: int = 0) -> Iterator[tuple[int, np.ndarray]]:
     """The first row of each piece of a part, and the piece: float32 [rows, columns]."""
     rows, columns = tensor.shape[-2:]
-    row_bytes = tensor.type.row_bytes(columns)
     step = max(VALUES_TOGETHER // columns // ROWS_TOGETHER, 1) * ROWS_TOGETHER
     for begin in range(0, rows, step):
         end = min(begin + step, rows)
-        if isinstance(tensor.parts, LazyParts):
-            stored = tensor.parts.rows(part, np.arange(begin, end))
-        else:
-            stored = tensor.parts[part].reshape(-1).view(np.uint8)[begin * row_bytes : end * row_bytes]
-        values = decode(tensor.type, stored, (end - begin, columns))
-        if tensor.scales is not None:
-            values *= spread_scales(tensor.scales[part], (rows, columns), np.arange(begin, end))
+        stored = stored_rows(tensor, begin, end, part)
+        values = row_values(tensor, stored, begin, end, part)
         yield begin, values
         if not isinstance(tensor.parts, LazyParts):
             give_back(stored)
+
+
+def stored_rows(tensor: Tensor, begin: int, end: int, part: int = 0) -> np.ndarray:
+    """Some rows of a part as they are stored, uint8 [end - begin, row bytes]."""
+    if isinstance(tensor.parts, LazyParts):
+        return tensor.parts.rows(part, np.arange(begin, end))
+    return tensor.parts[part].reshape(-1).view(np.uint8).reshape(tensor.shape[-2], -1)[begin:end]
+
+
+def row_values(tensor: Tensor, stored: np.ndarray, begin: int, end: int, part: int = 0) -> np.ndarray:
+    """The values of rows that `stored_rows` gave, float32 [end - begin, columns]."""
+    shape = (tensor.shape[-2], tensor.shape[-1])
+    values = decode(tensor.type, stored, (end - begin, shape[1]))
+    if tensor.scales is not None:
+        values *= spread_scales(tensor.scales[part], shape, np.arange(begin, end))
+    return values

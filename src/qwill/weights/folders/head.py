@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from qwill.quant.codecs import decode
-from qwill.weights.lazy import ROWS_TOGETHER, LazyParts
+from qwill.weights.lazy import ROWS_TOGETHER
 from qwill.weights.mapped import give_back
-from qwill.weights.tensor import Tensor, TensorSet, spread_scales
+from qwill.weights.tensor import Tensor, TensorSet
+from qwill.weights.values import row_values, stored_rows
 
 log = logging.getLogger("qwill")
 
@@ -75,26 +75,11 @@ def same_values(one: Tensor, other: Tensor) -> bool:
     step = max(_CHUNK_VALUES // columns // ROWS_TOGETHER, 1) * ROWS_TOGETHER
     for begin in reversed(range(0, rows, step)):
         end = min(begin + step, rows)
-        data, other_data = _stored(one, begin, end), _stored(other, begin, end)
+        data, other_data = stored_rows(one, begin, end), stored_rows(other, begin, end)
         alike = one.type is other.type and one.scales is None and other.scales is None
         same = alike and np.array_equal(data, other_data)
-        same = same or np.array_equal(_values(one, data, begin, end), _values(other, other_data, begin, end))
+        same = same or np.array_equal(row_values(one, data, begin, end), row_values(other, other_data, begin, end))
         give_back(data)
         if not same:
             return False
     return True
-
-
-def _stored(tensor: Tensor, begin: int, end: int) -> np.ndarray:
-    """uint8 [end - begin, row bytes]"""
-    if isinstance(tensor.parts, LazyParts):
-        return tensor.parts.rows(0, np.arange(begin, end))
-    return tensor.parts[0].reshape(tensor.shape[0], -1)[begin:end]
-
-
-def _values(tensor: Tensor, data: np.ndarray, begin: int, end: int) -> np.ndarray:
-    """float32 [end - begin, columns]"""
-    values = decode(tensor.type, data, (end - begin, tensor.shape[1]))
-    if tensor.scales is not None:
-        values *= spread_scales(tensor.scales[0], tensor.shape, np.arange(begin, end))
-    return values
