@@ -35,16 +35,21 @@ def most_bytes(folder: Path, wanted: int) -> int:
     return min(wanted, shutil.disk_usage(folder).free // 2)
 
 
-def _base() -> Path:
-    """Made if need be. Where it cannot be, that of temporary files."""
+def user_cache() -> Path:
+    """qwill's own in the user's folder for such things; it may not be there. Raises RuntimeError without a home."""
     if sys.platform == "win32":
         caches = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
     elif sys.platform == "darwin":
         caches = Path("~/Library/Caches")
     else:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return caches.expanduser() / "qwill"
+
+
+def _base() -> Path:
+    """Made if need be. Where it cannot be, that of temporary files."""
     with suppress(OSError, RuntimeError):
-        base = caches.expanduser() / "qwill"
+        base = user_cache()
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(base, os.W_OK | os.X_OK):
             return base
