@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from qwill.fit.apple import chip, mac_gpu
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.disk import read_rate
 from qwill.fit.drm import drm_gpus
 from qwill.fit.hardware import ROOT, available_memory, installed_memory, physical_cores
 from qwill.fit.integer_rate import integer_rate
-from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu, known_mac
+from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu
 from qwill.fit.nvidia import SMI, SMI_CLOCKS, cards, nvidia_gpus, read_chips, unified_gpus
 
 SMI_SECONDS = 20
@@ -42,9 +43,8 @@ def gpus() -> tuple[Gpu, ...]:
 def driver_gpus() -> tuple[Gpu, ...]:
     """Those that drivers and the system tell of, without importing anything large."""
     if sys.platform == "darwin":
-        name = command(("sysctl", "-n", "machdep.cpu.brand_string")).strip()
-        memory = command(("sysctl", "-n", "hw.memsize")).strip()
-        mac = known_mac(name, int(memory)) if memory.isdigit() else None
+        own = chip(printed)
+        mac = mac_gpu(own, available_memory()) if own else None
         return (mac,) if mac else ()
     return _nvidia_gpus() or drm_gpus()
 
@@ -71,11 +71,23 @@ def cpu_name(root: Path = ROOT) -> str:
 
 def command(words: Sequence[str], run: Callable[..., "subprocess.CompletedProcess[str]"] = subprocess.run) -> str:
     """What a program prints; nothing where there is no such program or it fails."""
+    result = _ended(words, run)
+    return result.stdout if result is not None and result.returncode == 0 else ""
+
+
+def printed(words: Sequence[str]) -> str:
+    """What a program prints, also where it fails in part."""
+    result = _ended(words, subprocess.run)
+    return "" if result is None else result.stdout
+
+
+def _ended(
+    words: Sequence[str], run: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> "subprocess.CompletedProcess[str] | None":
     try:
-        result = run(words, capture_output=True, text=True, timeout=SMI_SECONDS, check=False)
+        return run(words, capture_output=True, text=True, errors="replace", timeout=SMI_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout if result.returncode == 0 else ""
+        return None
 
 
 def disk_free(folder: Path) -> int | None:
