@@ -12,6 +12,7 @@ namespace avx512 { const Kernels& kernels(); }
 namespace avx512_bf16 { const Kernels& kernels(); }
 #elif defined(__aarch64__)
 namespace neon { const Kernels& kernels(); }
+namespace neon_i8mm { const Kernels& kernels(); }
 #endif
 
 namespace {
@@ -30,6 +31,7 @@ constexpr Candidate kCandidates[] = {
     {"avx512_bf16", avx512_bf16::kernels, has_avx512_bf16},
 #elif defined(__aarch64__)
     {"neon", neon::kernels, has_dot_product},
+    {"neon_i8mm", neon_i8mm::kernels, has_int8_matrix_product},
 #endif
 };
 constexpr int kCount = sizeof(kCandidates) / sizeof(kCandidates[0]);
