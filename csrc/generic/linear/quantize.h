@@ -22,11 +22,11 @@ struct QuantizedTile {
         : quants(memory), bias16(quants + columns / 4 * tokens), bias32(bias16 + columns / 16 * tokens),
           sum16(reinterpret_cast<float*>(bias32 + columns / 32 * tokens)), sum32(sum16 + columns / 16 * tokens),
           scale(sum32 + columns / 32 * tokens), tokens(tokens) {}
-    // Where four columns of a token are.
-    int32_t* quants_at(int64_t group, int64_t token) const {
-        if (kMatrixProducts && tokens == kTileTokens) return quants + (group & ~int64_t{1}) * tokens + 2 * token + group % 2;
-        return quants + group * tokens + token;
-    }
+    // Whether they are multiplied as a matrix.
+    bool paired() const { return kMatrixProducts && tokens == kTileTokens; }
+    // Where a token's first four columns are, and how far behind them its group `group` of four.
+    int32_t* quants_of(int64_t token) const { return quants + (paired() ? 2 * token : token); }
+    int64_t offset(int64_t group) const { return paired() ? group / 2 * 2 * tokens + group % 2 : group * tokens; }
     static int64_t words(int64_t columns, int64_t tokens) { return (columns / 32 * 14 + columns / kScaled) * tokens; }
 };
 
@@ -65,7 +65,8 @@ inline void quantize_row(const float* x, int64_t first, int64_t last, const Quan
             tile.bias16[at] = -128 * sum;
             tile.sum16[at] = static_cast<float>(sum);
         });
-        for (int group = 0; group < 8; ++group) std::memcpy(tile.quants_at(8 * block + group, t), quants + 4 * group, 4);
+        int32_t* out = tile.quants_of(t) + tile.offset(8 * block);
+        for (int group = 0; group < 8; ++group) std::memcpy(out + tile.offset(group), quants + 4 * group, 4);
         tile.bias32[block * tokens + t] = -128 * (sums[0] + sums[1]);
         tile.sum32[block * tokens + t] = static_cast<float>(sums[0] + sums[1]);
     }
@@ -108,7 +109,7 @@ inline void quantize_four(const float* const* x, int64_t last, const QuantizedTi
             int32_t words[16];
             store_i8_words(words, quants);
             if constexpr (kMatrixProducts) {
-                for (int i = 0; i < 16; ++i) *tile.quants_at(at / 4 + 4 * g + i / 4, t + i % 4) = words[i];
+                for (int i = 0; i < 16; ++i) tile.quants_of(t + i % 4)[tile.offset(at / 4 + 4 * g + i / 4)] = words[i];
             } else {
                 put(tile.quants, at / 4 + 4 * g, words, 4);
             }
