@@ -1,5 +1,5 @@
-"""The hooks by which pip and other installers build qwill (PEP 517, PEP 660): those of scikit-build-core, with a compiler and
-Python's headers found first.
+"""The hooks by which pip and other installers build qwill (PEP 517, PEP 660): those of scikit-build-core, with a
+compiler and Python's headers found first.
 
 A compiler that is named (CXX, CMake's own ways) is used; else the machine's, where it compiles and links C++17 with our
 flags; else zig from the package index, which is asked for as a build requirement. QWILL_COMPILER=zig takes zig at once.
@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from scikit_build_core import build as core
-from scikit_build_core.build import build_sdist, get_requires_for_build_sdist
-from scikit_build_core.build import prepare_metadata_for_build_editable as _metadata_for_editable
-from scikit_build_core.build import prepare_metadata_for_build_wheel as _metadata_for_wheel
+from scikit_build_core.build import (
+    build_sdist,
+    get_requires_for_build_sdist,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
 
 from build_backend import headers, parallel
 from build_backend.compilers import Choice, choose
@@ -33,9 +36,6 @@ __all__ = [
 ]
 
 Settings = dict[str, Any] | None
-
-prepare_metadata_for_build_editable = _metadata_for_editable
-prepare_metadata_for_build_wheel = _metadata_for_wheel
 
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
@@ -66,7 +66,7 @@ def build_editable(
 
 @contextlib.contextmanager
 def _chosen(config_settings: Settings) -> Iterator[Choice]:
-    """The compiler, told in one line, with the environment that CMake is to see; what is wrong ends the hook with one line."""
+    """The compiler, told in one line, with the environment for CMake; what is wrong ends the hook with one line."""
     before = dict(os.environ)
     try:
         choice = choose(config_settings, before)

@@ -33,8 +33,8 @@ class Choice:
 
 
 def choose(config_settings: Mapping[str, Any] | None, environment: Mapping[str, str]) -> Choice:
-    """The compiler for a build with these settings in this environment. Raises BuildError where a named one does not work
-    or there is none and no zig for this machine."""
+    """The compiler for a build with these settings in this environment. Raises BuildError where a named one does not
+    work, or there is none and no zig for this machine."""
     defines = _defines(config_settings, environment)
     choice = _chosen(defines, environment)
     return dataclasses.replace(choice, names_headers="Python_INCLUDE_DIR" in defines)

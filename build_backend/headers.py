@@ -1,5 +1,5 @@
-"""Python's headers. Debian and its kin have them in a package of its own, which apt fetches without being root; nothing is
-installed."""
+"""Python's headers. Debian and its kin have them in a package of its own, which apt fetches without being root; nothing
+is installed."""
 
 import os
 import shutil

@@ -27,7 +27,7 @@ __attribute__((visibility("default"))) std::string probe(std::string_view text) 
   return std::string(text) + std::to_string(count);
 }
 """
-_FLAGS = "-std=gnu++17 -O2 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra".split()
+_FLAGS = ["-std=gnu++17", "-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall"]
 
 # The newest instructions that a kernel is compiled for; a compiler that knows them knows the others.
 _NEWEST = {
@@ -39,8 +39,8 @@ _SECONDS = 300
 
 
 def failure(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """None where the compiler `command` works, else what is wrong with it, in one line. CXXFLAGS and LDFLAGS hold as they
-    do in the build."""
+    """None where the compiler `command` works, else what is wrong with it, in one line. CXXFLAGS and LDFLAGS hold as
+    they do in the build."""
     machine, wrong = _run([*command, "-dumpmachine"], None, environment)
     flags = [*shlex.split(environment.get("CXXFLAGS", "")), *_FLAGS]
     if wrong is None:

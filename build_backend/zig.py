@@ -22,8 +22,8 @@ _OTHERS = {
 
 
 def target(tags: list[str] | None = None) -> str:
-    """What zig is to compile for: the platform of the Python that runs, by the tags of its wheels, newest first. Raises BuildError
-    where the package index has no zig for it."""
+    """What zig is to compile for: the platform of the Python that runs, by the tags of its wheels, newest first. Raises
+    BuildError where the package index has no zig for it."""
     tags = list(platform_tags()) if tags is None else tags
     linux = [tag for tag in tags if tag.startswith("linux_")]
     platform = (linux or tags)[0]
