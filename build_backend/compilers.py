@@ -96,14 +96,20 @@ def _candidates(environment: Mapping[str, str]) -> Iterable[str]:
     """Programs that may be a compiler, best first: what Python was built with, then the usual names."""
     if sys.platform == "win32":
         return  # MSVC takes other flags, and what else may lie on the PATH builds for another runtime than Python's.
-    if sys.platform == "darwin" and subprocess.run(["xcode-select", "-p"], capture_output=True).returncode != 0:
-        return  # The programs in /usr/bin open a window that offers the command line tools.
+    if sys.platform == "darwin" and not _has_command_line_tools(environment):
+        return
     seen = set()
     for name in (*shlex.split(sysconfig.get_config_var("CXX") or "")[:1], "c++", "g++", "clang++"):
         path = shutil.which(name, path=environment.get("PATH", os.defpath))
         if path is not None and os.path.realpath(path) not in seen:
             seen.add(os.path.realpath(path))
             yield name
+
+
+def _has_command_line_tools(environment: Mapping[str, str]) -> bool:
+    """Whether the compilers in macOS's /usr/bin are more than programs that open a window to offer themselves."""
+    select = shutil.which("xcode-select", path=environment.get("PATH", os.defpath))
+    return select is not None and subprocess.run([select, "-p"], capture_output=True).returncode == 0
 
 
 def _zig(why: str, environment: Mapping[str, str]) -> Choice:

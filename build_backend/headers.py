@@ -50,7 +50,8 @@ def _unpack(package: str, architecture: str | None, work: Path, mend: str) -> No
     for path in ("state/lists/partial", "cache/archives/partial", "root"):
         (work / path).mkdir(parents=True)
     (work / "status").touch()
-    options = {"Dir::State": work / "state", "Dir::State::status": work / "status", "Dir::Cache": work / "cache"}
+    folders = {"Dir::State": work / "state", "Dir::State::status": work / "status", "Dir::Cache": work / "cache"}
+    options = {name: str(path) for name, path in folders.items()}
     if architecture is not None:
         options |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
     if os.name == "posix" and os.geteuid() == 0:

@@ -1,5 +1,6 @@
 """Whether a compiler works: a small library is compiled and linked, with flags of the kinds that ours are."""
 
+import re
 import shlex
 import subprocess
 import tempfile
@@ -36,6 +37,9 @@ _NEWEST = {
     "arm64": ["-march=armv8.2-a+dotprod+i8mm"],
 }
 _SECONDS = 300
+
+# What compilers and linkers say of an error itself, not of the file that it was included from or of giving up after it.
+_TELLS = re.compile(r"error:(?! ld returned)|cannot find|undefined", re.IGNORECASE)
 
 
 def failure(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
@@ -76,5 +80,5 @@ def _run(command: Sequence[str], folder: str | None, environment: Mapping[str, s
     if done.returncode == 0:
         return done.stdout, None
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower()] or lines
+    telling = [line for line in lines if _TELLS.search(line)] or lines
     return done.stdout, telling[0] if telling else f"it ends with code {done.returncode}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tries README's commands on a machine without a compiler: a Debian root with Python alone, made by debootstrap.
 
-    scripts/bare_root FOLDER [--suite bookworm] [--bind PATH]... [--only first|test]
+    scripts/bare_root.py FOLDER [--suite bookworm] [--bind PATH]... [--only first|test]
 
 FOLDER lies outside the repository; a root that is there already is used again. Needs root and debootstrap. The checkout
 goes in as `git archive` has it (what is not committed stays out), README's first command and `scripts/test` run by
@@ -33,7 +33,7 @@ def main() -> None:
     options = _options()
     root: Path = options.folder.resolve()
     if root.is_relative_to(HERE):
-        sys.exit(f"scripts/bare_root: {root} lies inside the repository; name a folder outside")
+        sys.exit(f"scripts/bare_root.py: {root} lies inside the repository; name a folder outside")
     _make(root, options.suite)
     first = next(line for line in (HERE / "README.md").read_text().splitlines() if line.startswith("python3 -m venv"))
     _copy_checkout(root / "qwill")
@@ -65,7 +65,7 @@ def _make(root: Path, suite: str) -> None:
         name for name in NOT_THERE for folder in ("bin", "usr/bin", "usr/local/bin") if (part / folder / name).exists()
     ]
     if found:
-        sys.exit(f"scripts/bare_root: the root is not bare, it has {', '.join(found)}")
+        sys.exit(f"scripts/bare_root.py: the root is not bare, it has {', '.join(found)}")
     part.rename(root)
 
 
@@ -75,7 +75,7 @@ def _copy_checkout(target: Path) -> None:
     archive = subprocess.Popen(["git", "-C", str(HERE), "archive", "HEAD"], stdout=subprocess.PIPE)
     subprocess.run(["tar", "-x", "-C", str(target)], stdin=archive.stdout, check=True)
     if archive.wait() != 0:
-        sys.exit("scripts/bare_root: git archive failed")
+        sys.exit("scripts/bare_root.py: git archive failed")
 
 
 def _environment() -> dict[str, str]:
