@@ -1,17 +1,17 @@
-# Toolchain file: compiles and links with zig (`pip install ziglang` has it for every system), for this system or another. The
-# build backend uses it where no compiler is found, scripts/wheels for every wheel:
+# Toolchain file: compiles and links with zig (`pip install ziglang` has it for every system), for this system or another.
+# The build backend uses it where no compiler is found, scripts/wheels for every wheel:
 #
 #   cmake -S . -B FOLDER -DCMAKE_TOOLCHAIN_FILE=cmake/zig.cmake -DQWILL_ZIG=/path/to/zig -DQWILL_ZIG_TARGET=TARGET
 #
 # QWILL_ZIG         zig's program: ziglang/zig or ziglang/zig.exe in the folder of installed packages
-# QWILL_ZIG_TARGET  processor, system and libc as zig writes them: x86_64-linux-gnu.2.28, aarch64-linux-gnu.2.28 (the oldest glibc
-#                   that may load the result), x86_64-linux-musl, aarch64-macos.11.0-none, x86_64-macos.11.0-none, x86_64-windows-gnu
+# QWILL_ZIG_TARGET  processor, system and libc as zig writes them: x86_64-linux-gnu.2.28, aarch64-linux-gnu.2.28 (with the
+#                   oldest glibc that may load the result), x86_64-linux-musl, aarch64-macos.11.0-none,
+#                   x86_64-macos.11.0-none, x86_64-windows-gnu
 #
 # The target is always named: zig compiles for the very processor it runs on otherwise. A named one means the processor's
 # baseline, which each kernel's own flags raise. libc++ is linked in, so the result needs nothing but libc.
 #
-# No binutils and no wrapper scripts: archives are made by zig, too, and what has no use for it is turned off. The linker
-# strips (`-s`).
+# No binutils and no wrapper scripts: archives are made by zig, too, and what has no use for it is turned off.
 foreach(parameter QWILL_ZIG QWILL_ZIG_TARGET)
   if(NOT ${parameter})
     message(FATAL_ERROR "cmake/zig.cmake needs -D${parameter}=...; the file says what it is.")
@@ -60,6 +60,14 @@ endforeach()
 foreach(tool STRIP INSTALL_NAME_TOOL OBJCOPY OBJDUMP NM READELF LINKER DLLTOOL)
   set(CMAKE_${tool} "" CACHE FILEPATH "Not used with zig")
 endforeach()
+# The linker strips, since there is no program that does.
+foreach(kind EXE SHARED MODULE)
+  set(CMAKE_${kind}_LINKER_FLAGS_RELEASE_INIT -s)
+endforeach()
+if(zig_system STREQUAL "Darwin")
+  # Read after CMake's own rules for macOS, whose bundles are unknown to zig's linker: a library, as Python loads as well.
+  set(CMAKE_USER_MAKE_RULES_OVERRIDE_CXX "${CMAKE_CURRENT_LIST_DIR}/zig_macos.cmake")
+endif()
 if(zig_system STREQUAL "Windows")
   set(CMAKE_RC_COMPILER "${QWILL_ZIG}" CACHE FILEPATH "Asked for by CMake; nothing is compiled by it")
 endif()
