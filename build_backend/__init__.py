@@ -41,12 +41,14 @@ Settings = dict[str, Any] | None
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
     """What is to be installed before `build_wheel`: CMake and Ninja where they are missing, zig where a compiler is."""
     with _chosen(config_settings) as choice:
+        _check_headers(choice)
         return [*core.get_requires_for_build_wheel(config_settings), *choice.requires]
 
 
 def get_requires_for_build_editable(config_settings: Settings = None) -> list[str]:
     """What is to be installed before `build_editable`."""
     with _chosen(config_settings) as choice:
+        _check_headers(choice)
         return [*core.get_requires_for_build_editable(config_settings), *choice.requires]
 
 
@@ -78,6 +80,12 @@ def _chosen(config_settings: Settings) -> Iterator[Choice]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _check_headers(choice: Choice) -> None:
+    """Ends a build that will find no headers before anything is downloaded for it."""
+    if headers.missing() is not None and not choice.names_headers:
+        headers.check_tools(sys.version_info[:2])
 
 
 def _settings(choice: Choice, config_settings: Settings) -> dict[str, Any]:

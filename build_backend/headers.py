@@ -44,6 +44,20 @@ def fetched(version: tuple[int, int], architecture: str | None, folder: Path) ->
     return made
 
 
+def check_tools(version: tuple[int, int]) -> None:
+    """Raises BuildError where `fetched` cannot work since there is no apt."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise BuildError(
+            f"Python.h is not in {sysconfig.get_path('include')}; {_mend(f'python{version[0]}.{version[1]}')}"
+        )
+
+
+def _mend(name: str) -> str:
+    return (
+        f"install Python's headers: {name}-dev (Debian, Ubuntu), python3-devel (Fedora, SUSE) or python3-dev (Alpine)"
+    )
+
+
 def _unpack(package: str, architecture: str | None, work: Path, mend: str) -> None:
     """Downloads the newest `package` by the system's sources and unpacks it in `work`/root. The lists of packages are
     fetched into `work`, too: those of the system may be absent or old."""

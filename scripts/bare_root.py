@@ -145,8 +145,8 @@ def _timed(root: Path, command: str, environment: dict[str, str]) -> None:
 
 
 def _sample(parent: int, peak: list[int], done: threading.Event) -> None:
-    """Keeps the most memory that the process and all below it held together, in bytes, looking four times a second."""
-    while not done.wait(0.25):
+    """Keeps the most memory that the process and all below it held together, in bytes, looking twice a second."""
+    while not done.wait(0.5):
         peak[0] = max(peak[0], sum(map(_held, _family(parent))))
 
 

@@ -132,6 +132,19 @@ def test_missing_headers_are_fetched_unless_they_are_named(
     assert built["settings"]["cmake.define.Python_INCLUDE_DIR"] == "/mine"
 
 
+def test_headers_that_nothing_can_fetch_end_the_build_before_downloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "missing", lambda: tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for hook in (build_backend.get_requires_for_build_wheel, build_backend.get_requires_for_build_editable):
+        with pytest.raises(
+            SystemExit, match=r"qwill: Python\.h is not in .*; install Python's headers: python3\.\d+-dev"
+        ):
+            hook()
+        assert hook({"cmake.define.Python_INCLUDE_DIR": "/mine"})
+
+
 def test_the_source_distribution_has_what_a_build_needs(tmp_path: Path) -> None:
     script = f"import build_backend; build_backend.build_sdist({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
