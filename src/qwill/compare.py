@@ -23,11 +23,11 @@ import numpy as np
 
 from qwill.engine.request import Request
 from qwill.errors import InvalidArgument
-from qwill.fit.hardware import physical_cores
 from qwill.llm import LLM
 from qwill.model.config import model_config
 from qwill.ops import Operations, native_operations
 from qwill.passages import context_for, read_passages
+from qwill.system.processors import performance_cores
 from qwill.weights.checkpoint import Checkpoint
 
 LOGITS_TOGETHER = 1 << 22  # of one model; in float64, with what is computed from them, some hundred megabytes
@@ -191,7 +191,7 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="qwill-compare-") as folder:
         first = read(a, "a", "A reads")
         second = read(b, "b", "B reads", first)
-        return _compare_states(first, second, physical_cores() if threads is None else threads, progress)
+        return _compare_states(first, second, performance_cores() if threads is None else threads, progress)
 
 
 def _check_alike(first: States, other: LLM, passages: Sequence[Request]) -> None:
