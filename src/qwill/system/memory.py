@@ -51,11 +51,11 @@ def installed_memory() -> int:
 
 def peak_memory(root: Path = ROOT) -> int:
     """Most bytes of memory that the process has held so far."""
-    if sys.platform == "win32":
-        return _windows_peak()
-    table = linux.table(root / "proc/self/status")
+    table = {} if sys.platform == "win32" and root == ROOT else linux.table(root / "proc/self/status")
     if "VmHWM:" in table:
         return table["VmHWM:"] * 1024
+    if sys.platform == "win32":
+        return _windows_peak()
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

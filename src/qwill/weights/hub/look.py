@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
+from qwill.system.files import make_sparse
 from qwill.weights.adapters.peft_config import read_peft_config
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folders.folder import check_configuration
@@ -101,7 +102,7 @@ def _look_at_names(plan: Download) -> Download:
         raise UnsupportedModel(
             f"{plan.model.repository}: has no {TOKENIZER}, and none can be made of what it has{instead}"
         )
-    with tempfile.TemporaryDirectory(prefix="qwill-") as above:
+    with tempfile.TemporaryDirectory(prefix="qwill-", ignore_cleanup_errors=True) as above:
         folder = Path(above)
         for file in plan.files:
             content = _beginning(plan, file, file.size) if file.name.endswith(INDEX_ENDING) else b""
@@ -151,7 +152,7 @@ def _opened(plan: Download, weights: Sequence[RemoteFile]) -> Checkpoint | None:
 
     Raises as opening does; None where headers cannot be had, or files with holes.
     """
-    with tempfile.TemporaryDirectory(prefix="qwill-") as above:
+    with tempfile.TemporaryDirectory(prefix="qwill-", ignore_cleanup_errors=True) as above:
         folder = Path(above) / "in"  # vision files are looked for one folder up
         folder.mkdir()
         paths = [folder / Path(file.name).name for file in weights]
@@ -211,6 +212,7 @@ class _Bounded(io.BytesIO):
 
 def _write_with_hole(path: Path, beginning: bytes, size: int) -> None:
     with path.open("wb") as file:
+        make_sparse(file)
         file.write(beginning)
         file.truncate(size)
 
