@@ -101,10 +101,10 @@ class Output:
                 replace(_partial(path), usable(path))
             except FileHeldOpen as error:
                 self._begun = 0
-                rest = ", ".join(str(each) for each in self._paths[index:])
+                kept = ", ".join(str(each) + PARTIAL for each in self._paths[index:])
                 raise UserError(
-                    f"{path}: a program holds it open; close that and take {PARTIAL} off the names of what was made for"
-                    f" {rest}"
+                    f"{path}: a program holds it open; close that, then rename what was made to go without {PARTIAL}:"
+                    f" {kept}"
                 ) from error
 
     def _finish_file(self) -> None:
