@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qwill.convert import output
-from qwill.convert.output import Output
+from qwill.convert.output import Output, check_free_space
 from qwill.errors import InvalidArgument, UserError
 from qwill.system import files
 from qwill.system.paths import fault_of_name
@@ -49,6 +49,14 @@ def test_names_that_windows_does_not_have_are_refused_there(
 ) -> None:
     """Before anything is made. Faked, for elsewhere these are names as others."""
     monkeypatch.setattr(output, "fault_of_name", lambda text: fault_of_name(text, windows=True))
-    with pytest.raises(InvalidArgument, match=r"here; give another name$"):
-        Output([tmp_path / name], 0)
+    for overwrite in (False, True):
+        with pytest.raises(InvalidArgument, match=r"here; give another name$"):
+            Output([tmp_path / name], 0, overwrite)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faked: only Windows has paths of which not even the beginning is there."""
+    monkeypatch.setattr(Path, "exists", lambda _path: False)
+    with pytest.raises(UserError, match="there is no disk"):
+        check_free_space(tmp_path / "x.gguf", 1)

@@ -18,7 +18,9 @@ PARTIAL = ".partial"  # behind the name of what is not whole yet
 
 def check_free_space(path: Path, needed: int) -> None:
     """Raises UserError when the disk of `path`, which need not exist, cannot hold so many bytes more."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if folder is None:  # on Windows
+        raise UserError(f"{path}: there is no disk {path.absolute().anchor}; name another one")
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -50,9 +52,9 @@ class Output:
         self._paths = list(paths)
         self._outdated = list(outdated)
         for path in (*self._paths, *self._outdated):
-            check_absent(path, overwrite)
             if fault := fault_of_name(path.name):
                 raise InvalidArgument(f"{path}: {fault}; give another name")
+            check_absent(path, overwrite)
         check_free_space(self._paths[0], needed)
         self._file: BinaryIO | None = None
         self._begun = 0

@@ -54,7 +54,11 @@ def plan_download(model: HubModel) -> Download:
 def check_space(plan: Download) -> None:
     """Raises QwillError when the disk cannot hold what is missing."""
     folder = cache_folder()
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    existing = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), None)
+    if existing is None:  # on Windows
+        raise QwillError(
+            f"{folder}: there is no disk {folder.absolute().anchor}; set HF_HOME to a folder of another one"
+        )
     free = shutil.disk_usage(existing).free
     if plan.missing_bytes > free:
         raise QwillError(
