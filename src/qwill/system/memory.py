@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -79,6 +78,8 @@ def free_by_vm_stat(text: str) -> int | None:
 
 
 def _macos_available() -> int:
+    import subprocess
+
     installed = installed_memory()
     try:
         told = subprocess.run(
