@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from qwill.fit.hardware import available_memory
+from qwill.system.memory import available_memory
 
 BYTES = 512 << 20  # a thread; far more than any cache holds
 PASSES = 3
