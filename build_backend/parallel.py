@@ -38,7 +38,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 def _available(meminfo: Path) -> int | None:
     try:
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
         return None

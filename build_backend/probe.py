@@ -50,7 +50,7 @@ def failure(command: Sequence[str], environment: Mapping[str, str]) -> str | Non
     if wrong is None:
         flags += _NEWEST.get(machine.partition("-")[0], [])
     with tempfile.TemporaryDirectory(prefix="qwill-probe-") as folder:
-        Path(folder, "probe.cpp").write_text(_SOURCE)
+        Path(folder, "probe.cpp").write_text(_SOURCE, encoding="utf-8")
         link = ["-shared", "-pthread", *shlex.split(environment.get("LDFLAGS", ""))]
         for step, made in (
             (["-c", "probe.cpp", "-o", "probe.o", *flags], "probe.o"),
