@@ -25,13 +25,14 @@ from qwill._native import available_isas
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.estimate import Cpu, Share, decode, prefill
 from qwill.fit.family import family_config
-from qwill.fit.hardware import available_memory, physical_cores
 from qwill.fit.integer_rate import integer_rate
 from qwill.fit.kernels import packed_bytes
 from qwill.fit.machines import Host, Machine
 from qwill.fit.plan import PROGRAM_BYTES, Wish, cache_size, plan
 from qwill.fit.weights import PARTS, checkpoint_weights
 from qwill.model.loader import MADE_TOGETHER
+from qwill.system.memory import available_memory
+from qwill.system.processors import performance_cores
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.load import open_checkpoint
 from qwill.weights.naming.models import family_member
@@ -74,7 +75,7 @@ def drawn_memory(checkpoint: Checkpoint, context: int) -> int:
 
 
 def measured_host(one_thread: bool = False) -> Host:
-    cores = 1 if one_thread else physical_cores()
+    cores = 1 if one_thread else performance_cores()
     return Host("here", available_isas()[-1], cores, available_memory(), read_bandwidth(cores), integer_rate(cores))
 
 

@@ -1,11 +1,7 @@
 #include <cstring>
 
-#if defined(__aarch64__) && defined(__linux__)
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
-#endif
-
 #include "kernels.h"
+#include "system/processor.h"
 
 namespace qwill {
 
@@ -16,6 +12,7 @@ namespace avx512 { const Kernels& kernels(); }
 namespace avx512_bf16 { const Kernels& kernels(); }
 #elif defined(__aarch64__)
 namespace neon { const Kernels& kernels(); }
+namespace neon_i8mm { const Kernels& kernels(); }
 #endif
 
 namespace {
@@ -26,24 +23,6 @@ struct Candidate {
     bool (*runs_here)();
 };
 
-#if defined(__x86_64__)
-// GCC's check covers the operating system's saving of the wide registers as well as CPUID.
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
-bool has_avx512() {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
-bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-#elif defined(__aarch64__)
-bool has_dot_product() {
-#if defined(__linux__)
-    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
-#else
-    return true;  // every Apple processor that runs macOS
-#endif
-}
-#endif
-
 constexpr Candidate kCandidates[] = {
     {"scalar", scalar::kernels, [] { return true; }},
 #if defined(__x86_64__)
@@ -52,6 +31,7 @@ constexpr Candidate kCandidates[] = {
     {"avx512_bf16", avx512_bf16::kernels, has_avx512_bf16},
 #elif defined(__aarch64__)
     {"neon", neon::kernels, has_dot_product},
+    {"neon_i8mm", neon_i8mm::kernels, has_int8_matrix_product},
 #endif
 };
 constexpr int kCount = sizeof(kCandidates) / sizeof(kCandidates[0]);

@@ -202,7 +202,6 @@ def test_nothing_is_left_behind(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
 
     def interrupt(what: str, _done: int, _total: int) -> None:
-        assert any((tmp_path / "tmp").iterdir())
         if what == "B reads":
             raise KeyboardInterrupt
 

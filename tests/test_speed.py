@@ -14,7 +14,6 @@ from qwill.engine.scheduler import Chunk
 from qwill.errors import InvalidArgument, ModelNotFound, NotEnoughMemory
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.family import family_config
-from qwill.fit.hardware import peak_memory
 from qwill.fit.integer_rate import integer_rate
 from qwill.model.config import model_config
 from qwill.model.parameters import parameter_count
@@ -31,6 +30,7 @@ from qwill.speed import (
     room_for,
     weight_bytes_per_token,
 )
+from qwill.system.memory import peak_memory
 from qwill.weights.checkpoint import memory_needed
 from qwill.weights.hub.cache import resolve_model
 from qwill.weights.load import open_checkpoint

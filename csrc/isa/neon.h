@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace qwill { namespace neon {
+namespace qwill { namespace QWILL_ISA_NS {
 
 constexpr int kRegisters = 8;
 
@@ -206,4 +206,4 @@ inline int32_t reduce_add(I32x16 a) {
     return vaddvq_s32(vaddq_s32(vaddq_s32(a.v0, a.v1), vaddq_s32(a.v2, a.v3)));
 }
 
-}}  // namespace qwill::neon
+}}  // namespace qwill::QWILL_ISA_NS

@@ -23,11 +23,11 @@ import numpy as np
 
 from qwill.engine.request import Request
 from qwill.errors import InvalidArgument
-from qwill.fit.hardware import physical_cores
 from qwill.llm import LLM
 from qwill.model.config import model_config
 from qwill.ops import Operations, native_operations
 from qwill.passages import context_for, read_passages
+from qwill.system.processors import performance_cores
 from qwill.weights.checkpoint import Checkpoint
 
 LOGITS_TOGETHER = 1 << 22  # of one model; in float64, with what is computed from them, some hundred megabytes
@@ -121,7 +121,7 @@ class States:
     `token_ids` are those of each passage, `targets` the tokens that came next.
     """
 
-    def __init__(self, llm: LLM, passages: Sequence[Request], file: Path, advance: Callable[[], None]) -> None:
+    def __init__(self, llm: LLM, passages: Sequence[Request], advance: Callable[[], None]) -> None:
         self.checkpoint = llm.checkpoint
         self.token_ids = token_ids(passages)
         counted = [counted_rows(request) for request in passages]
@@ -130,7 +130,9 @@ class States:
         )
         if len(self.targets) == 0:
             raise InvalidArgument("the text is too short to compare anything; give a longer one with -f FILE")
-        self.hidden = np.memmap(file, np.float32, "w+", shape=(len(self.targets), llm.config.text.hidden_size))
+        shape = (len(self.targets), llm.config.text.hidden_size)
+        with tempfile.TemporaryFile(prefix="qwill-compare-") as file:  # it goes with the last of its pages
+            self.hidden = np.memmap(file, np.float32, "w+", shape=shape)
         done = 0
         for request, rows in zip(passages, counted, strict=True):
             hidden = np.concatenate(list(llm.engine.read(request)))
@@ -178,7 +180,7 @@ def compare(
     Raises UserError, among others when the two have not the same vocabulary, or when one does not fit into memory.
     """
 
-    def read(model: str | Checkpoint, place: str, what: str, like: States | None = None) -> States:
+    def read(model: str | Checkpoint, what: str, like: States | None = None) -> States:
         """Loads a model, lets it read, and lets go of it."""
         room = context_for(files, context)
         llm = load(model, threads=threads, max_context=room, kv="f32", max_sequences=1, prefix_cache=0)
@@ -186,12 +188,11 @@ def compare(
         if like is not None:
             _check_alike(like, llm, passages)
         done = count(1)
-        return States(llm, passages, Path(folder) / place, lambda: progress(what, next(done), len(passages)))
+        return States(llm, passages, lambda: progress(what, next(done), len(passages)))
 
-    with tempfile.TemporaryDirectory(prefix="qwill-compare-") as folder:
-        first = read(a, "a", "A reads")
-        second = read(b, "b", "B reads", first)
-        return _compare_states(first, second, physical_cores() if threads is None else threads, progress)
+    first = read(a, "A reads")
+    second = read(b, "B reads", first)
+    return _compare_states(first, second, performance_cores() if threads is None else threads, progress)
 
 
 def _check_alike(first: States, other: LLM, passages: Sequence[Request]) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 
 from qwill.engine.request import Request
 from qwill.errors import CheckpointError
-from qwill.fit.hardware import physical_cores
 from qwill.llm import LLM
 from qwill.model.config import TextConfig
 from qwill.ops import Operations, native_operations
 from qwill.ops.activations import sigmoid
 from qwill.ops.moe.reference import route
 from qwill.quant.importance import Importance, Statistics
+from qwill.system.processors import performance_cores
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.names import gguf_name
 from qwill.weights.tensor import Tensor
@@ -158,7 +158,7 @@ class Observer:
 
 def observed(model: str | Checkpoint, threads: int | None = None, **options: Any) -> tuple[LLM, Observer]:
     """A model for `gather`; `options` are those of `LLM`. Raises UserError."""
-    observer = Observer(native_operations(physical_cores() if threads is None else threads))
+    observer = Observer(native_operations(performance_cores() if threads is None else threads))
     return LLM(model, operations=observer.operations, prefix_cache=0, kv="f32", **options), observer
 
 

@@ -23,13 +23,14 @@ from qwill.engine.sampler import Sampler
 from qwill.engine.sampling_params import SamplingParams
 from qwill.engine.session import open_session, write_session
 from qwill.errors import InvalidArgument, NotEnoughMemory, PromptTooLong
-from qwill.fit.hardware import available_memory, physical_cores
 from qwill.guide import Guide, ToolChoice, Turn, turn_of
 from qwill.model.config import ModelConfig, model_config
 from qwill.model.model import Model
 from qwill.ops import Operations, native_operations
 from qwill.progress import answers_bar, report_to
 from qwill.prompt import ChatPrompt, Message, PromptBuilder, PromptOptions, with_data_addresses
+from qwill.system.memory import available_memory
+from qwill.system.processors import performance_cores
 from qwill.text.router import Router
 from qwill.text.tokenizer import Tokenizer
 from qwill.weights.adapters.spec import Given
@@ -118,7 +119,7 @@ class LLM:
             self.checkpoint, self.config, kv_type, self.max_context, cache_tokens, max_sequences, self.adapters.nbytes
         )
         if operations is None:
-            operations = native_operations(physical_cores() if threads is None else threads, isa)
+            operations = native_operations(performance_cores() if threads is None else threads, isa)
         self.isa, self.threads = operations.name, operations.threads
         report = report_to(progress, memory_needed(self.checkpoint))
         self._model = Model(self.config, self.checkpoint.tensors, operations, self.checkpoint.v_heads_tiled, report)

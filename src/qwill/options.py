@@ -4,10 +4,10 @@ from qwill.engine.engine import PAGE_SIZE
 from qwill.engine.scheduler import MOST_LAID_BY
 from qwill.engine.speculative import MOST_DRAFTS
 from qwill.errors import InvalidArgument, NotEnoughMemory
-from qwill.fit.hardware import available_memory
 from qwill.model.batch import KV_DTYPES, cache_bytes
 from qwill.model.config import ModelConfig
 from qwill.quant.types import TYPES, TensorType
+from qwill.system.memory import available_memory
 from qwill.weights.checkpoint import Checkpoint, memory_needed
 
 DEFAULT_CONTEXT = 32_768

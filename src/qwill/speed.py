@@ -19,12 +19,12 @@ from qwill.engine.engine import PAGE_SIZE, TOKEN_BUDGET
 from qwill.engine.sampling_params import SamplingParams
 from qwill.errors import InvalidArgument, NotEnoughMemory
 from qwill.fit.family import family_config
-from qwill.fit.hardware import available_memory
 from qwill.llm import LLM
 from qwill.model.batch import cache_bytes
 from qwill.model.config import TextConfig, model_config
 from qwill.quant.recipes import load_recipe, names
 from qwill.quant.types import TensorType
+from qwill.system.memory import available_memory
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.naming.models import family_member
 from qwill.weights.random import DEFAULT_MIX, plan, random_checkpoint

@@ -208,7 +208,7 @@ def test_nothing_is_overwritten_unasked(importance: Importance, path: Path) -> N
 
 def test_an_interruption_leaves_what_was_there(importance: Importance, path: Path) -> None:
     path.write_text("precious")
-    with patch("qwill.convert.output.os.replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with patch("qwill.convert.output.replace", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         write_importance(path, importance, overwrite=True)
     assert path.read_text() == "precious"
     assert list(path.parent.iterdir()) == [path]

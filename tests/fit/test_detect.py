@@ -17,15 +17,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detect, "integer_rate", lambda _threads, _isa: 900e9)
 
 
-def test_the_processors_name(tmp_path: Path) -> None:
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: AMD EPYC 9654\nprocessor\t: 1\n")
-    assert detect.cpu_name(tmp_path) == "AMD EPYC 9654"
-    (tmp_path / "proc/cpuinfo").write_text("processor : 0\nBogoMIPS : 108.00\n")
-    assert detect.cpu_name(tmp_path) == "CPU"
-    assert detect.cpu_name(tmp_path / "nowhere") == "CPU"
-
-
 @pytest.mark.usefixtures("measured")
 def test_a_machine_with_cards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(detect, "command", lambda words: "NVIDIA H200, 143000, 143771\n" * (words == detect.SMI))

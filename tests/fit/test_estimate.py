@@ -160,7 +160,7 @@ def test_prompts_take_longer_with_experts_than_with_dense_weights_of_their_size(
     assert all(term.seconds < 1.01 * term.compute for term in terms if term.what == "weights")
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16", "neon"])
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16", "neon", "neon_i8mm"])
 def test_every_type_has_costs_on_every_instruction_set(isa: str) -> None:
     own = kernels(isa)
     assert own.matrix.keys() == TYPES.keys()

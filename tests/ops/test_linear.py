@@ -4,6 +4,7 @@ import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_parts_that_are_none(part: tuple[int, int], rng: np.random.Generator) ->
         weight.part(*part)
 
 
-@pytest.mark.skipif(len(ISAS) < 3, reason="needs a processor with AVX2 and AVX-512")
+@pytest.mark.skipif(len(ISAS) < 3, reason="needs a processor with two sets beside plain C++")
 @every_type
 def test_instruction_sets_agree_to_the_bit(name: str, rng: np.random.Generator) -> None:
     tensor = random_tensor(rng, name, 37, odd_columns(TYPES[name]))
@@ -170,8 +171,8 @@ def test_extreme_codes_do_not_saturate(isa: str, rng: np.random.Generator) -> No
         blocks[..., 2:] = np.uint8(code & 0xFF)
         tensor = Tensor("w", (17, columns), TYPES["Q8_0"], (blocks.reshape(-1),), "extreme")
         weight = native.pack(cpu_of(isa), tensor)
-        for sign in (1, -1):
-            x = np.full((3, columns), 127 * sign, np.float32)
+        for sign, tokens in product((1, -1), (3, 70)):
+            x = np.full((tokens, columns), 127 * sign, np.float32)
             np.testing.assert_array_equal(poisoned_linear(isa, x, weight), np.float32(127 * sign * code * columns))
 
 
@@ -185,8 +186,8 @@ def test_extreme_unsigned_codes_do_not_saturate(isa: str, name: str) -> None:
     one = np.float16(1).view(np.uint16) if name.endswith("F16") else np.uint16(0x3F80)
     blocks[..., :2] = np.array([one]).view(np.uint8)
     weight = native.pack(cpu_of(isa), Tensor("w", (17, columns), tensor_type, (blocks.reshape(-1),), "extreme"))
-    for sign in (1, -1):
-        x = np.full((3, columns), 127 * sign, np.float32)
+    for sign, tokens in product((1, -1), (3, 70)):
+        x = np.full((tokens, columns), 127 * sign, np.float32)
         np.testing.assert_array_equal(poisoned_linear(isa, x, weight), np.float32(127 * sign * top * columns))
 
 

@@ -12,8 +12,9 @@ import httpx
 
 from qwill.server.app import Application
 from qwill.server.models import Models, Served
-from qwill.server.run import Server, configuration, event_loop, listen
+from qwill.server.run import Server, configuration, listen
 from qwill.server.settings import Settings
+from qwill.system.sockets import event_loop
 
 PATIENCE = 60.0  # seconds, for a busy machine
 OPTIONS: dict[str, Any] = {"max_context": 1024, "cache_tokens": 8192, "speculative": True, "threads": 2}

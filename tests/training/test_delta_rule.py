@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from training.delta_rule import DeltaRule, delta_rule
 from training.layout import Layout
+from training.native import compiler
 
 DIM = 64  # of a head
 
@@ -87,6 +88,7 @@ def test_forward_and_gradients(
         assert_close(got[rows], wanted[rows], rounding if index == 0 else 2e-5, floor)
 
 
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler for the kernel")
 def test_bfloat16_runs_in_the_compiled_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(DeltaRule, "apply", lambda *arguments: calls.append(arguments) or torch.zeros(1))

@@ -210,10 +210,24 @@ def test_short_names(name: str, short: str) -> None:
     assert short_name(name) == short
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        r"C:\models\Qwen3.5-4B.gguf", "C:/models/Qwen3.5-4B", "C:/models/x.gguf", "d:/Qwen/Qwen3.5-4B", "C://models/x",
+        r"C:x.gguf", "C:x", "C:", r"\\host\share\Qwen3.5-4B", r"~\models\Qwen3.5-4B", r"models\Qwen3.5-4B",
+        r".\qwen3.5-4b.gguf", r"\\?\C:\models\x.gguf", '"C:\\models\\"', r"C:\hf.co\org\name", "C:/org/name:Q4_K_M",
+    ],
+)  # fmt: skip
+def test_paths_of_windows_are_no_names_of_the_hub(path: str) -> None:
+    """As text: a path that is there is taken before anybody asks what its name means."""
+    with pytest.raises(ModelNotFound, match="no such file"):
+        hub_model(path)
+
+
 PIECES = st.sampled_from(
     ["hf.co/", "https://", "huggingface.co/", "org/", "repo", "/blob/main/", "/tree/", "x.gguf", ":", "@", "Q4_K_M",
      "?", "qwen3.5:", "4b", "Qwen3.5-", "-FP8", "GGUF", "-", "[", "%2F", "%ff", "#", " ", "\"", "..", "ms://", "\0",
-     "](", "git@hf.co:", ".git"]
+     "](", "git@hf.co:", ".git", "C:", "\\"]
 )  # fmt: skip
 
 

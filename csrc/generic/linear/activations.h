@@ -9,23 +9,13 @@
 #include <cstring>
 
 #include "generic/linear/quantize.h"
+#include "generic/linear/tile_sizes.h"
 #include "generic/rows.h"
 #include "generic/unroll.h"
 #include "linear.h"
 #include "threads.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
-
-// Full tiles from which a panel is unfolded first (unfolded.h); 0: never.
-#if defined(__AVX512F__)
-constexpr int kTileTokens = 8, kUnfoldTiles = 6;
-#elif defined(__AVX2__)
-constexpr int kTileTokens = 4, kUnfoldTiles = 12;
-#elif defined(__ARM_FEATURE_DOTPROD)
-constexpr int kTileTokens = 4, kUnfoldTiles = 0;
-#else
-constexpr int kTileTokens = 2, kUnfoldTiles = 0;
-#endif
 
 struct Tile {
     int tokens;

@@ -1,4 +1,5 @@
-// Dot products of bytes that stay in registers: the rate that no kernel can exceed.
+// Dot products of bytes that stay in registers: the rate that no kernel can exceed, but for matrix products (matrix_tile.h),
+// whose limit is twice as high.
 #pragma once
 
 #include <atomic>

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "generic/linear/tile_sizes.h"
 #include "generic/unroll.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
@@ -91,14 +92,16 @@ struct Plain {
     static constexpr bool kLooksUp = false, kUnsigned = true;
     static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
     static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
-    static QWILL_INLINE inline I32x16 start(const int32_t*) { return broadcast_i32(0); }
+    template <typename Bias>
+    static QWILL_INLINE inline I32x16 start(Bias) { return broadcast_i32(0); }
 };
 struct TwosComplement {
     using Unfolded = TwosComplement;
     static constexpr bool kLooksUp = false, kUnsigned = false;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(code); }
     static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
-    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
+    template <typename Bias>
+    static QWILL_INLINE inline I32x16 start(Bias bias) { return signed_dot_start(bias); }
 };
 // The unsigned code, a byte, stored less 128: unsigned bytes are multiplied below 128 only.
 struct Lowered {
@@ -106,7 +109,8 @@ struct Lowered {
     static constexpr bool kLooksUp = false, kUnsigned = false;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(code); }
     static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
-    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return lowered_dot_start(bias); }
+    template <typename Bias>
+    static QWILL_INLINE inline I32x16 start(Bias bias) { return lowered_dot_start(bias); }
 };
 // The code less `offset`, a power of two: the code is multiplied, and offset times the sum taken off.
 template <int offset>
@@ -115,7 +119,8 @@ struct Centred {
     static constexpr bool kLooksUp = false, kUnsigned = true;
     static QWILL_INLINE inline U8x64 operand(const U8x64& code) { return code; }
     static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return code; }
-    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return broadcast_part<128 / offset>(bias); }
+    template <typename Bias>
+    static QWILL_INLINE inline I32x16 start(Bias bias) { return broadcast_part<128 / offset>(bias); }
 };
 template <const int8_t* table>
 struct Table {
@@ -123,7 +128,8 @@ struct Table {
     static constexpr bool kLooksUp = true, kUnsigned = false;
     static QWILL_INLINE inline S8x64 operand(const U8x64& code) { return signed_bytes(lookup(table, code)); }
     static QWILL_INLINE inline U8x64 unfolded(const U8x64& code) { return lookup(table, code); }
-    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return signed_dot_start(bias); }
+    template <typename Bias>
+    static QWILL_INLINE inline I32x16 start(Bias bias) { return signed_dot_start(bias); }
 };
 
 // The scales of sixteen rows for 32 columns, or 16, and what the sum of the activations is multiplied by. Products of the
@@ -191,17 +197,19 @@ struct PowerScales {
     static QWILL_INLINE inline Scales scales(const uint8_t* p, int64_t b, int) { return {load_exponents(p + 16 * b), zero()}; }
 };
 
-// `digits`: bits of a code that are not zero, where it takes more room than it needs.
-template <int bits, typename CodeMeaning, typename ScaleLayout, int digits = bits>
+// `digits`: bits of a code that are not zero, where it takes more room than it needs. `turned`: two groups after the other
+// hold eight columns of rows 0 to 7 and of 8 to 15, as matrix_tile.h multiplies them.
+template <int bits, typename CodeMeaning, typename ScaleLayout, int digits = bits, bool turned = false>
 struct Format : ScaleLayout {
     using Meaning = CodeMeaning;
     using ScaleFormat = ScaleLayout;
     static constexpr int kDigits = digits;
-    static QWILL_INLINE inline I32x16 start(const int32_t* bias) { return Meaning::start(bias); }
+    static constexpr bool kTurned = turned;
+    template <typename Bias>
+    static QWILL_INLINE inline I32x16 start(Bias bias) { return Meaning::start(bias); }
     static constexpr int kBits = bits;
-    // Whether taking codes apart costs enough to do it once for many tokens: not for bytes, nor, with many registers, for
-    // plain nibbles.
-    static constexpr bool kUnfolds = bits != 8;
+    // Whether taking codes apart, or turning them, costs enough to do it once for many tokens.
+    static constexpr bool kUnfolds = bits != 8 || kMatrixProducts;
     static constexpr int64_t kQuantBytes = Codes<bits>::kBytes;
     static constexpr int64_t kSpanBytes = ScaleLayout::kBytes + ScaleLayout::kColumns / 32 * kQuantBytes;
     static int64_t panel_bytes(int64_t columns) {

@@ -3,11 +3,13 @@
 
 #include <cstring>
 
+#include "generic/linear/tile_sizes.h"
 #include "generic/unroll.h"
 
 namespace qwill { namespace QWILL_ISA_NS {
 
-// value = scale * quant, |quant| <= 127, with a scale for every kScaled columns. A row of an array holds the tile's tokens.
+// value = scale * quant, |quant| <= 127, with a scale for every kScaled columns. A row of an array holds the tile's tokens,
+// but two rows of quants that are multiplied as a matrix hold eight int8 of one token after the other's.
 template <int kScaled>
 struct QuantizedTile {
     int32_t* quants;           // [columns / 4], four int8 in each
@@ -20,6 +22,11 @@ struct QuantizedTile {
         : quants(memory), bias16(quants + columns / 4 * tokens), bias32(bias16 + columns / 16 * tokens),
           sum16(reinterpret_cast<float*>(bias32 + columns / 32 * tokens)), sum32(sum16 + columns / 16 * tokens),
           scale(sum32 + columns / 32 * tokens), tokens(tokens) {}
+    // Whether they are multiplied as a matrix.
+    bool paired() const { return kMatrixProducts && tokens == kTileTokens; }
+    // Where a token's first four columns are, and how far behind them its group `group` of four.
+    int32_t* quants_of(int64_t token) const { return quants + (paired() ? 2 * token : token); }
+    int64_t offset(int64_t group) const { return paired() ? group / 2 * 2 * tokens + group % 2 : group * tokens; }
     static int64_t words(int64_t columns, int64_t tokens) { return (columns / 32 * 14 + columns / kScaled) * tokens; }
 };
 
@@ -58,8 +65,8 @@ inline void quantize_row(const float* x, int64_t first, int64_t last, const Quan
             tile.bias16[at] = -128 * sum;
             tile.sum16[at] = static_cast<float>(sum);
         });
-        int32_t* out = tile.quants + 8 * block * tokens + t;
-        for (int group = 0; group < 8; ++group) std::memcpy(out + group * tokens, quants + 4 * group, 4);
+        int32_t* out = tile.quants_of(t) + tile.offset(8 * block);
+        for (int group = 0; group < 8; ++group) std::memcpy(out + tile.offset(group), quants + 4 * group, 4);
         tile.bias32[block * tokens + t] = -128 * (sums[0] + sums[1]);
         tile.sum32[block * tokens + t] = static_cast<float>(sums[0] + sums[1]);
     }
@@ -101,7 +108,11 @@ inline void quantize_four(const float* const* x, int64_t last, const QuantizedTi
             });
             int32_t words[16];
             store_i8_words(words, quants);
-            put(tile.quants, at / 4 + 4 * g, words, 4);
+            if constexpr (kMatrixProducts) {
+                for (int i = 0; i < 16; ++i) tile.quants_of(t + i % 4)[tile.offset(at / 4 + 4 * g + i / 4)] = words[i];
+            } else {
+                put(tile.quants, at / 4 + 4 * g, words, 4);
+            }
         });
         float sums[16], pairs[8];
         int32_t biases[16], pair_biases[8];

@@ -10,6 +10,7 @@
 #include "generic/linear/float_tile.h"
 #include "generic/linear/integer_pack.h"
 #include "generic/linear/integer_tile.h"
+#include "generic/linear/matrix_tile.h"
 #include "generic/linear/mxfp8_tile.h"
 #include "generic/linear/unfolded.h"
 
@@ -43,11 +44,15 @@ constexpr TypeKernels integer_type() {
     using Format = typename Packer::Format;
     TypeKernels kernels = {Format::panel_bytes, pack_integer_panel<Packer>, Format::kScaled == 32 ? Form::quantized : Form::coarse,
         {}};
-    set_tiles(kernels, [](auto n) { return integer_tile<Format, n>; });
+    set_tiles(kernels, [](auto n) {
+        if constexpr (kMatrixProducts && n == kTileTokens) return matrix_tile<Format, n>;
+        else return integer_tile<Format, n>;
+    });
     if constexpr (kUnfoldTiles > 0 && Format::kUnfolds) {
         kernels.unfolded_bytes = UnfoldedFormat<Format>::panel_bytes;
         kernels.unfold = unfold_panel<Format>;
-        kernels.unfolded_tile = integer_tile<UnfoldedFormat<Format>, kTileTokens>;
+        if constexpr (kMatrixProducts) kernels.unfolded_tile = matrix_tile<UnfoldedFormat<Format>, kTileTokens>;
+        else kernels.unfolded_tile = integer_tile<UnfoldedFormat<Format>, kTileTokens>;
     }
     return kernels;
 }

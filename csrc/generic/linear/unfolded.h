@@ -20,7 +20,22 @@ struct FloatScales {
 
 template <typename Packed>
 using UnfoldedFormat = Format<8, typename Packed::Meaning::Unfolded, FloatScales<Packed::kScaled, Packed::kSums, Packed::kMinimum>,
-                              Packed::Meaning::kLooksUp ? 8 : Packed::kDigits>;
+                              Packed::Meaning::kLooksUp ? 8 : Packed::kDigits, kMatrixProducts>;
+
+// Puts group g of 32 columns into its place. Where matrices are multiplied, two groups' places hold both groups of the upper
+// eight rows and then of the lower ones; groups come in order.
+template <int g>
+QWILL_INLINE inline void store_group(uint8_t* codes, const U8x64& group) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    if constexpr (g % 2 == 1) {
+        const S8x64 even = signed_bytes(load_bytes(codes + 64 * (g - 1))), odd = signed_bytes(group);
+        store_bytes(codes + 64 * (g - 1), unsigned_bytes(eight_rows<0>(even, odd)));
+        store_bytes(codes + 64 * g, unsigned_bytes(eight_rows<1>(even, odd)));
+        return;
+    }
+#endif
+    store_bytes(codes + 64 * g, group);
+}
 
 template <typename Packed>
 void unfold_panel(const uint8_t* span, int64_t columns, uint8_t* out) {
@@ -36,7 +51,7 @@ void unfold_panel(const uint8_t* span, int64_t columns, uint8_t* out) {
         }
         uint8_t* codes = out + Out::kBytes + Out::kQuantBytes * out_b;
         Packed::template each_group<0, 4>(span + Packed::kBytes + Packed::kQuantBytes * b,
-            [&](auto g, const U8x64& code) QWILL_INLINE { store_bytes(codes + 64 * g, Packed::Meaning::unfolded(code)); });
+            [&](auto g, const U8x64& code) QWILL_INLINE { store_group<g>(codes, Packed::Meaning::unfolded(code)); });
         if (b + 1 == Packed::kColumns / 32) span += Packed::kSpanBytes;
         if (out_b + 1 == Out::kColumns / 32) out += Out::kSpanBytes;
     }

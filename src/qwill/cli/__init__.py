@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from qwill.errors import InvalidArgument, QwillError
+from qwill.system.streams import write_utf8
 
 VERBS = {
     "run": "answer a prompt, or chat",
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 the user's mistake, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
-        _never_fail_to_encode(stream)
+        write_utf8(stream)
     try:
         with suppress(SystemExit):  # how argparse leaves after --help and --version
             execute(sys.argv[1:] if arguments is None else arguments)
@@ -107,10 +108,3 @@ def _complain(message: str, exit_code: int) -> int:
 def _let_go(stream: TextIO) -> None:
     """What is still buffered must not fail again at exit, which would change the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _never_fail_to_encode(stream: TextIO) -> None:
-    """Shows a question mark for a character that the terminal's encoding lacks."""
-    reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")

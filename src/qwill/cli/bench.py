@@ -112,8 +112,8 @@ def _show_progress(text: str) -> None:
 def describe(llm: "LLM", arguments: argparse.Namespace, speeds: list["Speed"]) -> dict[str, Any]:
     """What --json shows. `prefill_` and `decode_tokens_per_second` are those of the first run of each kind."""
     from qwill.fit.bandwidth import read_bandwidth
-    from qwill.fit.hardware import peak_memory
     from qwill.speed import language_weights, weight_bytes_per_token
+    from qwill.system.memory import peak_memory
 
     peak = peak_memory()  # before the bandwidth's arrays
     type_name, weight_bytes = language_weights(llm.checkpoint)

@@ -6,24 +6,22 @@ marks) the lines that wait when one has been read came with it: nobody types so 
 """
 
 import os
-import select
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from importlib.util import find_spec
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Self
 
 from qwill.cli.printer import CONTROLS
+from qwill.system.signals import woken
+from qwill.system.streams import read_utf8
+from qwill.system.terminal import Modes, hide_typing, line_editor, more_waits, show_typing
 
 if TYPE_CHECKING:
     from qwill.cli.typed_ahead import TypedAhead
 
 PROMPT, GOES_ON = ">>> ", "... "
 PASTE_SECONDS = 0.02  # between the lines of a paste, at most
-WAKE_SECONDS = 0.1
 # In a prompt, between the signs for what takes no room on the line.
 _MARK_PASTES, _LEAVE_PASTES = "\x01\x1b[?2004h\x02", "\x1b[?2004l"
 
@@ -38,24 +36,22 @@ class Lines:
     def __init__(self, stands_alone: Callable[[str], bool]) -> None:
         self.terminal = sys.stdin.isatty() and sys.stdout.isatty()
         self._stands_alone = stands_alone
-        self._marked = self._edited = self._libedit = self._ended = False
-        self._modes: list[Any] | None = None  # of the terminal, while what is typed is kept
+        self._marked = self._libedit = self._ended = False
+        self._editor: ModuleType | None = None
+        self._modes: Modes | None = None  # of the terminal, while what is typed is kept
         self._ahead: TypedAhead | None = None
         self._whole: list[str] = []  # messages that were pasted while nobody read
         self._begun = ""
 
     def __enter__(self) -> Self:
-        if self.terminal and find_spec("readline"):
-            import readline  # gives input() its editing and history
-
-            self._edited = True
-            self._libedit = "libedit" in (readline.__doc__ or "")
+        if self.terminal and (editor := line_editor()):
+            self._editor = editor
+            self._libedit = "libedit" in (editor.__doc__ or "")
             if not self._libedit:
                 # Python turns its setting off. Prompts ask for marks, which then come while the model answers, too.
-                readline.parse_and_bind(r'"\e[200~": bracketed-paste-begin')
+                editor.parse_and_bind(r'"\e[200~": bracketed-paste-begin')
                 self._marked = os.environ.get("TERM", "dumb") != "dumb"
-        # So that bytes that are not UTF-8 cost their message and not the conversation.
-        sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        read_utf8(sys.stdin)
         return self
 
     def __exit__(
@@ -73,7 +69,7 @@ class Lines:
             return _trimmed(self._whole.pop(0))
         lines: list[str] = []
         # Pastes have marks even when the model answers: without them these lines were typed, each a message.
-        typed_ahead = self._marked and self._waits(0)
+        typed_ahead = self._marked and more_waits(0)
         while not self._ended:
             try:
                 line = self._line(GOES_ON if lines else PROMPT)
@@ -86,7 +82,7 @@ class Lines:
             if line.endswith("\\"):
                 continue
             alone = typed_ahead or (len(lines) == 1 and self._stands_alone(line.strip()))
-            if not self.terminal or alone or not self._waits(PASTE_SECONDS):
+            if not self.terminal or alone or not more_waits(PASTE_SECONDS):
                 break
         if not lines:
             self._ended = False  # a terminal can be read again
@@ -103,11 +99,7 @@ class Lines:
 
     def typed(self) -> bool:
         """Whether there was anything on the line that Ctrl-C has cleared."""
-        if not self._edited:
-            return False
-        import readline
-
-        return bool(readline.get_line_buffer())
+        return self._editor is not None and bool(self._editor.get_line_buffer())
 
     def _line(self, prompt: str, offer: bool = True) -> str:
         if not self.terminal:
@@ -116,34 +108,17 @@ class Lines:
         self._begin(self._begun if offer else "")
         try:
             # libedit takes the second interruption of its waiting for the end of the input.
-            with nullcontext() if self._libedit else _woken():
+            with nullcontext() if self._libedit else woken():
                 return input(prompt + _MARK_PASTES * self._marked)
         finally:
             self._keep_typing()
 
-    def _waits(self, seconds: float) -> bool:
-        """Whether there is more to read by then."""
-        if sys.platform == "win32":  # pragma: no cover
-            import msvcrt
-
-            time.sleep(seconds)
-            return msvcrt.kbhit()
-        return bool(select.select([sys.stdin], [], [], seconds)[0])
-
     def _keep_typing(self) -> None:
-        if self._modes is not None or not self._edited:  # without an editor the terminal must gather lines itself
+        if self._modes is not None or self._editor is None:  # without an editor the terminal must gather lines itself
             return
-        import termios
-
-        try:
-            before, modes = termios.tcgetattr(sys.stdin), termios.tcgetattr(sys.stdin)
-            # Ctrl-C stays a signal, and throws away nothing of what was typed.
-            modes[3] = modes[3] & ~(termios.ICANON | termios.ECHO) | termios.NOFLSH
-            modes[6][termios.VMIN], modes[6][termios.VTIME] = 1, 0
-            termios.tcsetattr(sys.stdin, termios.TCSANOW, modes)
-        except termios.error:  # the terminal is gone
+        self._modes = hide_typing()
+        if self._modes is None:
             return
-        self._modes = before
         if self._ahead is None:
             from qwill.cli.typed_ahead import TypedAhead
 
@@ -151,14 +126,10 @@ class Lines:
         self._ahead.start()
 
     def _show_typing(self) -> None:
-        if self._modes is None:
-            return
-        import termios
-
-        self._collect()
-        with suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(sys.stdin, termios.TCSANOW, self._modes)
-        self._modes = None
+        if self._modes is not None:
+            self._collect()
+            show_typing(self._modes)
+            self._modes = None
 
     def _collect(self) -> None:
         """Takes over what was more than the terminal keeps."""
@@ -168,10 +139,9 @@ class Lines:
 
     def _begin(self, text: str) -> None:
         """Puts a text on the next line, to be gone on with."""
-        if self._edited:
-            import readline
-
-            readline.set_startup_hook((lambda: readline.insert_text(text)) if text else None)
+        editor = self._editor
+        if editor is not None:
+            editor.set_startup_hook((lambda: editor.insert_text(text)) if text else None)
             self._begun = self._begun.removeprefix(text)
 
 
@@ -179,18 +149,3 @@ def _trimmed(text: str) -> str:
     """Without blank lines around it, and of one line without blanks."""
     text = text.strip("\r\n")
     return text.rstrip() if text.strip().count("\n") else text.strip()
-
-
-@contextmanager
-def _woken() -> Iterator[None]:
-    """Interrupts what waits inside again and again: input() misses a Ctrl-C that comes just before it waits."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
-    signal.setitimer(signal.ITIMER_REAL, WAKE_SECONDS, WAKE_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

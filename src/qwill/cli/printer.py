@@ -1,11 +1,11 @@
 """Writes answers as they come, for people at a terminal or for the next program in a pipe."""
 
-import os
 import sys
 from types import TracebackType
 from typing import Self, TextIO
 
 from qwill.answer import Completion, StreamDelta
+from qwill.system.terminal import shows_styles
 
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 # What could move a terminal's cursor or change its title stays visible instead: everything but tab and newline.
@@ -27,7 +27,7 @@ class AnswerPrinter:
         self._output = output
         self._terminal = output.isatty()
         self._show_reasoning = show_reasoning or self._terminal
-        self._styled = self._terminal and os.environ.get("TERM") != "dumb"
+        self._styled = self._terminal and shows_styles()
         self._dim = False
         self._kind = ""
         self._last = ""

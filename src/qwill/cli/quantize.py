@@ -198,9 +198,9 @@ def _importance(arguments: argparse.Namespace) -> "Importance | None":
 
 
 def _cores() -> int:
-    from qwill.fit.hardware import physical_cores
+    from qwill.system.processors import performance_cores
 
-    return physical_cores()
+    return performance_cores()
 
 
 def _refuse(arguments: argparse.Namespace, option: str, *others: str) -> None:

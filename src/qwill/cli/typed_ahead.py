@@ -4,15 +4,11 @@ The system keeps 4095 bytes of it, and behind a longer paste no Ctrl-C would com
 taken out.
 """
 
-import fcntl
-import os
 import re
-import select
-import struct
-import sys
-import termios
 import threading
 from contextlib import suppress
+
+from qwill.system.terminal import bytes_waiting, take_typed
 
 ROOM = 3500  # bytes; fewer are left where they are, for the next line that is read
 LOOK_SECONDS, QUIET_SECONDS = 0.1, 0.05
@@ -46,16 +42,8 @@ class TypedAhead:
     def _watch(self) -> None:
         with suppress(OSError):  # the terminal is gone
             while not self._done.wait(LOOK_SECONDS):
-                if _waiting() > ROOM or self._taken:
-                    self._take()
-
-    def _take(self) -> None:
-        """All that comes, until nothing comes for a while."""
-        while select.select([sys.stdin], [], [], QUIET_SECONDS)[0]:
-            data = os.read(sys.stdin.fileno(), 65_536)
-            if not data:
-                return
-            self._taken += data
+                if bytes_waiting() > ROOM or self._taken:
+                    self._taken += take_typed(QUIET_SECONDS)
 
 
 def messages(typed: str) -> tuple[list[str], str]:
@@ -78,7 +66,3 @@ def messages(typed: str) -> tuple[list[str], str]:
 
 def _lines(typed: str) -> list[str]:
     return _CONTROLS.sub("", typed.replace("\r", "\n")).split("\n")
-
-
-def _waiting() -> int:
-    return int(struct.unpack("i", fcntl.ioctl(sys.stdin, termios.FIONREAD, b"\0" * 4))[0])

@@ -10,13 +10,17 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from qwill.errors import InvalidArgument, UserError
+from qwill.system.files import FileHeldOpen, remove, replace
+from qwill.system.paths import fault_of_name, usable
 
 PARTIAL = ".partial"  # behind the name of what is not whole yet
 
 
 def check_free_space(path: Path, needed: int) -> None:
     """Raises UserError when the disk of `path`, which need not exist, cannot hold so many bytes more."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if folder is None:  # on Windows
+        raise UserError(f"{path}: there is no disk {path.absolute().anchor}; name another one")
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -48,6 +52,8 @@ class Output:
         self._paths = list(paths)
         self._outdated = list(outdated)
         for path in (*self._paths, *self._outdated):
+            if fault := fault_of_name(path.name):
+                raise InvalidArgument(f"{path}: {fault}; give another name")
             check_absent(path, overwrite)
         check_free_space(self._paths[0], needed)
         self._file: BinaryIO | None = None
@@ -83,13 +89,25 @@ class Output:
             if kind is None:
                 assert self._begun == len(self._paths), (self._begun, self._paths)
                 self._finish_file()
-                for path in self._paths:
-                    os.replace(_partial(path), path)
+                self._put_in_place()
                 self._made = []
                 for path in self._outdated:
                     _remove(path)
         finally:
             self.discard()
+
+    def _put_in_place(self) -> None:
+        """What another program keeps from its place is left beside it, for nothing is lost when it has let go."""
+        for index, path in enumerate(self._paths):
+            try:
+                replace(_partial(path), usable(path))
+            except FileHeldOpen as error:
+                self._begun = 0
+                kept = ", ".join(str(each) + PARTIAL for each in self._paths[index:])
+                raise UserError(
+                    f"{path}: a program holds it open; close that, then rename what was made to go without {PARTIAL}:"
+                    f" {kept}"
+                ) from error
 
     def _finish_file(self) -> None:
         """On the disk, not only in the system's memory: a name must never stand for less after a power cut."""
@@ -104,7 +122,7 @@ class Output:
 
     def _failed(self, error: OSError) -> UserError:
         path = self._paths[self._begun - 1]
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
             return UserError(f"{path}: the disk is full; nothing was kept, make room or name another disk")
         return UserError(f"{path}: cannot be written ({error.strerror})")
 
@@ -129,10 +147,10 @@ class Output:
 
 def _remove(path: Path) -> None:
     try:
-        path.unlink(missing_ok=True)
+        remove(usable(path))
     except OSError as error:
         raise UserError(f"{path}: is of an earlier file and cannot be removed ({error.strerror}); remove it") from error
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(path.name + PARTIAL)
+    return usable(path.with_name(path.name + PARTIAL))

@@ -10,7 +10,7 @@ from typing import Any
 
 from qwill.doctor.packages import version
 from qwill.fit.detect import command, driver_gpus
-from qwill.fit.hardware import ROOT
+from qwill.system.linux import ROOT
 
 VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 SMI = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")

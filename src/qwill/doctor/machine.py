@@ -1,21 +1,31 @@
 """Processor, instruction sets, threads, memory and pages, as qwill has them here."""
 
+import mmap
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from qwill.doctor.installation import NATIVE
-from qwill.fit.hardware import ROOT, available_memory, installed_memory, physical_cores
+from qwill.system import linux
+from qwill.system.linux import ROOT
+from qwill.system.memory import available_memory, installed_memory
+from qwill.system.processors import (
+    logical_processors,
+    performance_cores,
+    physical_cores,
+    processor_name,
+    time_quota,
+)  # fmt: skip
 
 # How the choice of an instruction set is forced.
 ISA_VARIABLE = "QWILL_ISA"
+_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
+_NO_LIMIT = 1 << 60  # bytes that no machine has: how the first version of control groups says "none"
 
 
 def processor(failures: dict[str, str]) -> dict[str, Any]:
     """Its name and its instruction sets: all that it can run, slowest first, the one that is forced, the one used."""
-    from qwill.fit.detect import cpu_name
-
     runnable: list[str] = []
     if NATIVE not in failures:
         with suppress(ImportError):
@@ -25,7 +35,7 @@ def processor(failures: dict[str, str]) -> dict[str, Any]:
     forced = os.environ.get(ISA_VARIABLE) or None
     known = forced in runnable
     return {
-        "name": cpu_name(),
+        "name": processor_name(),
         "instruction_sets": runnable,
         "forced": forced if known or forced is None else "unknown",
         "used": forced if known else runnable[-1] if runnable and forced is None else None,
@@ -33,27 +43,33 @@ def processor(failures: dict[str, str]) -> dict[str, Any]:
 
 
 def threads() -> dict[str, Any]:
-    """How many qwill takes unless it is told, and of how many."""
+    """How many qwill takes unless it is told, and of what."""
     loads = getattr(os, "getloadavg", None)
+    load = None
     with suppress(OSError):
         load = round(loads()[0], 2) if loads else None
     return {
-        "default": physical_cores(),
+        "default": performance_cores(),
+        "cores": physical_cores(),
+        "allowed": logical_processors(),
         "logical": os.cpu_count(),
-        "allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "quota": time_quota(),
         "load": load,
     }
 
 
 def memory(root: Path = ROOT) -> dict[str, Any]:
-    """Bytes of memory and of swap; what holds for control groups is in what is free."""
-    told = _kilobytes(root / "proc/meminfo")
+    """Bytes of memory and of swap. limit: the least of the process's control groups."""
+    told = linux.table(root / "proc/meminfo")
+    groups = list(linux.control_groups(root, "memory"))
+    limits = [linux.number(folder / name) for folder in groups for name in _LIMITS]
     return {
         "installed": installed_memory(),
         "free": available_memory(root),
-        "swap": told.get("SwapTotal"),
-        "swap_free": told.get("SwapFree"),
-        "overcommit": _word(root / "proc/sys/vm/overcommit_memory"),
+        "limit": min((limit for limit in limits if limit is not None and limit < _NO_LIMIT), default=None),
+        "swap": _kilobytes(told.get("SwapTotal:")),
+        "swap_free": _kilobytes(told.get("SwapFree:")),
+        "overcommit": linux.number(root / "proc/sys/vm/overcommit_memory"),
     }
 
 
@@ -61,7 +77,7 @@ def pages(root: Path = ROOT) -> dict[str, Any]:
     """Bytes of a page, and whether large memory gets huge ones: always, madvise (what asks for them, as qwill does),
     never, or None where the system decides by itself."""
     return {
-        "size": os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None,
+        "size": mmap.PAGESIZE,
         "huge": _chosen(root / "sys/kernel/mm/transparent_hugepage/enabled"),
         "huge_defragmentation": _chosen(root / "sys/kernel/mm/transparent_hugepage/defrag"),
     }
@@ -69,20 +85,8 @@ def pages(root: Path = ROOT) -> dict[str, Any]:
 
 def _chosen(path: Path) -> str | None:
     """The word in brackets of a line of choices."""
-    with suppress(OSError):
-        return next((word[1:-1] for word in path.read_text().split() if word.startswith("[")), None)
-    return None
+    return next((word[1:-1] for word in linux.words(path) if word.startswith("[")), None)
 
 
-def _word(path: Path) -> str | None:
-    with suppress(OSError):
-        return path.read_text().strip() or None
-    return None
-
-
-def _kilobytes(path: Path) -> dict[str, int]:
-    """Bytes by name."""
-    with suppress(OSError):
-        lines = map(str.split, path.read_text().splitlines())
-        return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1 and words[1].isdigit()}
-    return {}
+def _kilobytes(count: int | None) -> int | None:
+    return None if count is None else count * 1024

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qwill.fit.hardware import ROOT
+from qwill.system.linux import ROOT
+from qwill.system.sysctl import sysctl_number
 
 UNLIMITED = "unlimited"
 
@@ -106,6 +107,4 @@ def _translated() -> bool:
     """Whether Rosetta runs code for Intel on an Apple chip. Never run on a Mac."""
     if sys.platform != "darwin":
         return False
-    from qwill.fit.detect import command
-
-    return command(("sysctl", "-n", "sysctl.proc_translated")).strip() == "1"
+    return sysctl_number("sysctl.proc_translated") == 1

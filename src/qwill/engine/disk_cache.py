@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from qwill.engine.prefix_cache import Place, Places, Trail
+from qwill.system.files import remove, replace
+from qwill.system.paths import usable
 
 FORMAT = 1  # of the files; others are left out
 WAITING_BYTES = 1 << 30  # that may wait for the disk; what comes then is not written
@@ -51,7 +53,7 @@ class DiskCache:
         """model: a fingerprint of all that the arrays depend on; its snapshots have a folder of their own. at_once:
         whether the engine adds each snapshot when it is made, or all that it still has when it is asked to.
         """
-        self.folder = folder / model
+        self.folder = usable(folder / model)
         self.budget = budget
         self.at_once = at_once
         self._model = model
@@ -174,7 +176,7 @@ class DiskCache:
             beside = self.folder / f"{each}.{os.getpid()}.tmp"
             with beside.open("wb") as file:
                 np.savez(file, *contents)
-            beside.replace(self._path(each))
+            replace(beside, self._path(each))
 
     def _bytes_waiting(self) -> int:
         for written, _ in self._waiting:
@@ -204,7 +206,7 @@ def has_files(folder: str | Path) -> bool:
 
 def _delete(paths: Sequence[Path]) -> None:
     for path in paths:
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ import numpy as np
 from qwill.engine.disk_cache import UNREADABLE, Put
 from qwill.engine.prefix_cache import Place, Trail
 from qwill.errors import SessionError
+from qwill.system.files import FileHeldOpen, replace
+from qwill.system.paths import fault_of_name, usable
 
 FORMAT = 1  # of the file
 
@@ -59,11 +61,16 @@ def write_session(
     digest, tail = _words(place)
     about = {"format": FORMAT, "model": model, "messages": messages, "length": length, "digest": digest, "tail": tail}
     text = np.frombuffer(json.dumps(about, ensure_ascii=False).encode(), np.uint8)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    if fault := fault_of_name(path.name):
+        raise SessionError(f"{path}: {fault}; give another name")
+    beside = usable(path.with_name(f"{path.name}.{os.getpid()}.tmp"))
     try:
         with beside.open("wb") as file:
             np.savez(file, text, np.array(len(pages)), *(array for page in pages for array in page), *states)
-        beside.replace(path)
+        replace(beside, usable(path))
+    except FileHeldOpen as error:
+        beside.unlink(missing_ok=True)
+        raise SessionError(f"{path}: {error.strerror}") from error
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise SessionError(f"{path}: {error.strerror}; name a file in a folder that can be written") from error
@@ -88,6 +95,6 @@ def _words(place: Place) -> tuple[str, str]:
 
 
 def _load(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+    with usable(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         text, *arrays = [file[f"arr_{index}"] for index in range(len(file.files))]
     return json.loads(bytes(text)), arrays

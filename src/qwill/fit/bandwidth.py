@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from qwill.fit.hardware import available_memory
+from qwill.system.memory import available_memory
 
 BYTES = 512 << 20  # a thread; far more than any cache holds
 PASSES = 3

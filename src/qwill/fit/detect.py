@@ -12,10 +12,11 @@ from qwill.fit.apple import chip, mac_gpu
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.disk import read_rate
 from qwill.fit.drm import drm_gpus
-from qwill.fit.hardware import ROOT, available_memory, installed_memory, physical_cores
 from qwill.fit.integer_rate import integer_rate
 from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu
 from qwill.fit.nvidia import SMI, SMI_CLOCKS, cards, nvidia_gpus, read_chips, unified_gpus
+from qwill.system.memory import available_memory, installed_memory
+from qwill.system.processors import performance_cores, processor_name
 
 SMI_SECONDS = 20
 
@@ -27,8 +28,8 @@ def this_machine(model_file: Path | None = None, folder: Path | None = None) -> 
     from qwill._native import available_isas
 
     isa = os.environ.get("QWILL_ISA") or available_isas()[-1]
-    cores = physical_cores()
-    host = Host(cpu_name(), isa, cores, available_memory(), read_bandwidth(cores), integer_rate(cores, isa))
+    cores = performance_cores()
+    host = Host(processor_name(), isa, cores, available_memory(), read_bandwidth(cores), integer_rate(cores, isa))
     file = model_file or _own_file()
     return Machine(
         AUTO, host, gpus(), disk_bandwidth=read_rate(file) if file else None, disk_free=disk_free(folder or Path.cwd())
@@ -57,18 +58,6 @@ def _nvidia_gpus() -> tuple[Gpu, ...]:
     return found if len(found) == cards(listing) else nvidia_gpus(listing, command(SMI_CLOCKS), read_chips())
 
 
-def cpu_name(root: Path = ROOT) -> str:
-    """As the processor calls itself."""
-    if sys.platform == "darwin" and root == ROOT:
-        return command(("sysctl", "-n", "machdep.cpu.brand_string")).strip() or "CPU"
-    try:
-        lines = (root / "proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return "CPU"
-    names = (line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "hardware")))
-    return next((name for name in names if name), "CPU")
-
-
 def command(words: Sequence[str], run: Callable[..., "subprocess.CompletedProcess[str]"] = subprocess.run) -> str:
     """What a program prints; nothing where there is no such program or it fails."""
     result = _ended(words, run)
@@ -85,7 +74,7 @@ def _ended(
     words: Sequence[str], run: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> "subprocess.CompletedProcess[str] | None":
     try:
-        return run(words, capture_output=True, text=True, errors="replace", timeout=SMI_SECONDS, check=False)
+        return run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=SMI_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
 

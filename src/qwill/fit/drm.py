@@ -5,8 +5,8 @@ https://docs.kernel.org/gpu/amdgpu/driver-misc.html tells of the files of AMD's;
 
 from pathlib import Path
 
-from qwill.fit.hardware import ROOT
 from qwill.fit.machines import Gpu, known_device
+from qwill.system.linux import ROOT
 
 AMD, INTEL = "0x1002", "0x8086"
 

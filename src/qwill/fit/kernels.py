@@ -11,9 +11,9 @@ from typing import Any
 from qwill.quant.types import TensorType
 
 ROWS = (1, 2, 4, 8, 16, 64, 512)  # of activations together, for which the costs of matrices were measured
-TILE_ROWS = {"avx512_bf16": 8, "avx512": 8, "avx2": 4}  # multiplied together (csrc/generic/linear/activations.h)
+TILE_ROWS = {"avx512_bf16": 8, "avx512": 8, "avx2": 4}  # multiplied together (csrc/generic/linear/tile_sizes.h)
 # Not measured: the same algorithms over vectors of other widths.
-MEASURED_AS = {"neon": "avx2", "scalar": "avx2"}
+MEASURED_AS = {"neon": "avx2", "neon_i8mm": "avx2", "scalar": "avx2"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from qwill.errors import MediaError
 from qwill.media.file_kinds import HEAD, check_use
 from qwill.media.patches import Patches, PatchSettings, check_aspect, cut_patches
+from qwill.system.paths import path_of_address
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,7 +78,7 @@ def read_source(source: str | Path | bytes, kind: str) -> tuple[Path | io.BytesI
             check_use(contents[:HEAD], kind, name)
             return io.BytesIO(contents), name
         if scheme.startswith("file://"):
-            source = unquote_to_bytes(source[len("file://") :]).decode("utf-8", "replace")
+            source = path_of_address(unquote_to_bytes(source[len("file://") :]).decode("utf-8", "replace"))
     path = Path(source)
     if "\0" in str(path) or not path.exists():
         raise MediaError(f"{str(path)!r}: no such {kind} file")

@@ -73,8 +73,8 @@ def reference_operations() -> Operations:
 def native_operations(threads: int, isa: str = "") -> Operations:
     """The C++ kernels on `threads` threads.
 
-    isa: "scalar", "avx2", "avx512", "avx512_bf16" or "neon"; empty for the one that QWILL_ISA names, or the best that
-    the processor has.
+    isa: "scalar", "avx2", "avx512", "avx512_bf16", "neon" or "neon_i8mm"; empty for the one that QWILL_ISA
+    names, or the best that the processor has.
     Raises InvalidArgument for one that it cannot run.
     """
     from qwill._native import Cpu, available_isas

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from qwill.system.files import try_lock
+from qwill.system.folders import caches_folder
 
 LOCK = ".lock"
 
@@ -20,14 +21,19 @@ def cache_folder() -> Iterator[Path]:
     base = _base()
     for left in base.glob(f"unloaded-*{LOCK}"):
         _remove_left(left)
-    with tempfile.NamedTemporaryFile(dir=base, prefix="unloaded-", suffix=LOCK) as lock:
-        _take(lock)
-        folder = Path(lock.name).with_suffix("")
-        folder.mkdir(mode=0o700)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    descriptor, name = tempfile.mkstemp(LOCK, "unloaded-", base)
+    lock = Path(name)
+    try:
+        with os.fdopen(descriptor, "r+b") as file:
+            try_lock(file)
+            folder = lock.with_suffix("")
+            folder.mkdir(mode=0o700)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.unlink(missing_ok=True)  # not before it is closed, for Windows
 
 
 def most_bytes(folder: Path, wanted: int) -> int:
@@ -37,13 +43,7 @@ def most_bytes(folder: Path, wanted: int) -> int:
 
 def user_cache() -> Path:
     """qwill's own in the user's folder for such things; it may not be there. Raises RuntimeError without a home."""
-    if sys.platform == "win32":
-        caches = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
-    elif sys.platform == "darwin":
-        caches = Path("~/Library/Caches")
-    else:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return caches.expanduser() / "qwill"
+    return caches_folder().expanduser() / "qwill"
 
 
 def _base() -> Path:
@@ -58,20 +58,9 @@ def _base() -> Path:
 
 def _remove_left(lock: Path) -> None:
     """Removes the folder that belongs to a lock which nobody holds any more."""
-    with suppress(OSError), lock.open("r+b") as file:
-        if _take(file):
+    with suppress(OSError):
+        with lock.open("r+b") as file:
+            if not try_lock(file):
+                return
             shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink(missing_ok=True)
-
-
-def _take(file: IO[bytes]) -> bool:
-    """Whether a lock could be had, which its process holds until it ends, however it ends."""
-    if sys.platform == "win32":  # where nobody can tell, folders stay
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        lock.unlink(missing_ok=True)

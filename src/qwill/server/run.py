@@ -18,6 +18,8 @@ from qwill.server.app import Application
 from qwill.server.models import Models
 from qwill.server.protocol import Protocol
 from qwill.server.settings import Settings
+from qwill.system.signals import told_of_closing
+from qwill.system.sockets import event_loop, own_address
 
 # A step of the engine ends with a wish for the interpreter, which the event loop must not keep for Python's 5 ms.
 SWITCH_SECONDS = 0.0005
@@ -77,16 +79,9 @@ async def _serve(settings: Settings, models: Callable[[], Models], listening: so
         if note:
             print(note, file=sys.stderr)
         print(f"qwill serves at http://{_in_address(host)}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
-        await Server(configuration(settings, application), application).serve([listening])
-
-
-def event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, where there is one: it sends a piece of a stream in half of the time."""
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop
-
-    return uvloop.new_event_loop()
+        server = Server(configuration(settings, application), application)
+        with told_of_closing(lambda: server.handle_exit(signal.SIGTERM, None), settings.drain_seconds):
+            await server.serve([listening])
 
 
 def configuration(settings: Settings, application: Application) -> uvicorn.Config:
@@ -110,7 +105,7 @@ def listen(settings: Settings) -> socket.socket:
     except (OSError, OverflowError) as error:
         raise _not_had(settings, error) from error
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own_address(listening)
         listening.bind(address)
         return listening
     except (OSError, OverflowError) as error:

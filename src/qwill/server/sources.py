@@ -14,6 +14,7 @@ from qwill.errors import MediaError
 from qwill.media.image import FORMATS, data_bytes
 from qwill.server.fetch import Fetcher
 from qwill.server.settings import Settings
+from qwill.system.paths import path_of_address
 from qwill.text.chat_template import MEDIA_KINDS, part_kind, part_source
 
 AT_ONCE = 4  # images and videos of one request: what they hold together is known only when they are there
@@ -113,7 +114,7 @@ def _path(address: str) -> Path:
         parts = urlsplit(address)
         if parts.netloc.lower() not in ("", "localhost"):
             raise ValueError("a file of another machine")
-        address = unquote(parts.path)
+        address = path_of_address(unquote(parts.path))
     path = Path(address)
     if not path.is_absolute():
         raise ValueError("relative to nothing")

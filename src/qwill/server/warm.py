@@ -4,7 +4,6 @@ they come from, which another server may have written.
 
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from qwill.errors import InvalidArgument
 from qwill.server.ids import new_id
 from qwill.server.keys import Key
+from qwill.system.files import open_to_append
 
 log = logging.getLogger("qwill.server")
 WARMING = Key("warm", b"")  # whose answers have a single token
@@ -80,7 +80,7 @@ class Recorder:
         """Raises InvalidArgument when the file cannot be written."""
         self._name = file
         try:
-            self._file = open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)  # noqa: SIM115
+            self._file = open_to_append(file)
         except OSError as error:
             raise InvalidArgument(f"requests cannot be written to {file} ({error.strerror})") from error
 

@@ -1,12 +1,13 @@
 """Parts of a tensor whose bytes are made when they are asked for, from others that stay in the file."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import ClassVar, TypeVar, overload
 
 import numpy as np
+
+from qwill.system.processors import logical_processors
 
 # So many rows, from a multiple of it on, are made together: in some layouts several share a word.
 ROWS_TOGETHER = 32
@@ -81,7 +82,7 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     """What the work gives for each item. NumPy lets other threads run in most of what is done here."""
     if len(items) == 1:
         return [work(items[0])]
-    with ThreadPoolExecutor(min(len(items), _processors())) as pool:
+    with ThreadPoolExecutor(min(len(items), logical_processors())) as pool:
         return list(pool.map(work, items))
 
 
@@ -92,8 +93,4 @@ def in_shared_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> 
 
 @cache
 def _shared_threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_processors())
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(logical_processors())

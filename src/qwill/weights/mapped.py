@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from qwill.errors import CheckpointError, ModelNotFound
+from qwill.system import pages
+from qwill.system.paths import usable
 
 
 class RawTensor(NamedTuple):
@@ -38,7 +40,7 @@ def map_file(path: Path) -> np.ndarray:
     Raises ModelNotFound when it does not exist, CheckpointError when it is empty or cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with usable(path).open("rb") as file:
             size = file.seek(0, 2)
             if size == 0:
                 raise CheckpointError(f"{path}: the file is empty, download it again")
@@ -74,7 +76,7 @@ def read_bytes(view: np.ndarray) -> np.ndarray:
     begin = view.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
     out = np.empty(view.shape, np.uint8)
     try:
-        with mapping.path.open("rb", buffering=0) as file:
+        with usable(mapping.path).open("rb", buffering=0) as file:
             file.seek(begin)
             rest = out.data.cast("B")
             while rest and (count := file.readinto(rest)):
@@ -92,12 +94,10 @@ def give_back(view: np.ndarray) -> None:
     What is read once, from files larger than the memory, then does not count as memory of this process.
     """
     mapping = _mapping(view)
-    if mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    begin = view.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
-    first, end = -(-begin // mmap.PAGESIZE), (begin + view.nbytes) // mmap.PAGESIZE
-    if first < end:
-        mapping.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (end - first) * mmap.PAGESIZE)
+    if mapping is not None:
+        address = np.frombuffer(mapping, np.uint8).ctypes.data
+        begin = view.ctypes.data - address
+        pages.give_back(mapping, address, begin, begin + view.nbytes)
 
 
 def _mapping(view: np.ndarray) -> mmap.mmap | None:

@@ -66,7 +66,7 @@ def find_snapshot(repository: str, revision: str | None = None) -> Path | None:
     of it was downloaded."""
     folder = repository_folder(repository)
     reference = folder / "refs" / (revision or MAIN)
-    commit = reference.read_text().strip() if reference.is_file() else revision or ""
+    commit = reference.read_text("utf-8").strip() if reference.is_file() else revision or ""
     snapshot = folder / "snapshots" / commit
     return snapshot if commit and snapshot.is_dir() else None
 

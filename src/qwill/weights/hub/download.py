@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwill.errors import QwillError
+from qwill.system.files import replace
 from qwill.weights.hub.cache import MAIN, cache_folder, downloaded_model, repository_folder
 from qwill.weights.hub.errors import hub_errors
 from qwill.weights.hub.resumable import RemoteFile, fetch_files, is_resumable
@@ -53,7 +54,11 @@ def plan_download(model: HubModel) -> Download:
 def check_space(plan: Download) -> None:
     """Raises QwillError when the disk cannot hold what is missing."""
     folder = cache_folder()
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    existing = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), None)
+    if existing is None:  # on Windows
+        raise QwillError(
+            f"{folder}: there is no disk {folder.absolute().anchor}; set HF_HOME to a folder of another one"
+        )
     free = shutil.disk_usage(existing).free
     if plan.missing_bytes > free:
         raise QwillError(
@@ -92,5 +97,5 @@ def _remember(repository: str, revision: str, commit: str) -> None:
     reference = repository_folder(repository) / "refs" / revision
     reference.parent.mkdir(parents=True, exist_ok=True)
     beside = reference.with_name(f"{reference.name}.{os.getpid()}")
-    beside.write_text(commit)
-    os.replace(beside, reference)
+    beside.write_text(commit, "utf-8")
+    replace(beside, reference)

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from qwill.errors import CheckpointError, ModelNotFound, UnsupportedModel
+from qwill.system.files import make_sparse
 from qwill.weights.adapters.peft_config import read_peft_config
 from qwill.weights.checkpoint import Checkpoint
 from qwill.weights.folders.folder import check_configuration
@@ -59,10 +61,10 @@ def look(plan: Download) -> Download:
     if kind_of(first) is not FileKind.MODEL:
         return plan  # an adapter or a draft head, which is judged beside its model
     weights = [file for file in plan.files if kind_of(file.name) is FileKind.MODEL]
-    checkpoint = _look_at_gguf(plan, weights)
-    if checkpoint is not None and checkpoint.vocabulary is None:
+    seen = _look_at_gguf(plan, weights)
+    if seen is not None and not seen.vocabulary:
         raise UnsupportedModel(f"{plan.model.repository}/{first}: has no tokenizer inside{_instead(plan, [first])}")
-    if checkpoint is None or "mtp.fc.weight" in checkpoint.tensors:
+    if seen is None or seen.draft_head:
         return plan
     present = {file.name: file for file in plan.present}
     beside = draft_head_beside([file.name for file in weights], present)
@@ -101,7 +103,7 @@ def _look_at_names(plan: Download) -> Download:
         raise UnsupportedModel(
             f"{plan.model.repository}: has no {TOKENIZER}, and none can be made of what it has{instead}"
         )
-    with tempfile.TemporaryDirectory(prefix="qwill-") as above:
+    with tempfile.TemporaryDirectory(prefix="qwill-", ignore_cleanup_errors=True) as above:
         folder = Path(above)
         for file in plan.files:
             content = _beginning(plan, file, file.size) if file.name.endswith(INDEX_ENDING) else b""
@@ -118,8 +120,19 @@ def _look_at_names(plan: Download) -> Download:
     return replace(plan, files=tuple(file for file in plan.files if not stale or file.name != INDEX_NAME))
 
 
-def _look_at_gguf(plan: Download, weights: Sequence[RemoteFile]) -> Checkpoint | None:
-    """The model of GGUF files, opened without its tensors' values; None when that cannot be done from here."""
+class _Seen(NamedTuple):
+    """What is told of a model that was opened and let go of: Windows removes no file that is mapped."""
+
+    vocabulary: bool
+    draft_head: bool
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> "_Seen":
+        return cls(checkpoint.vocabulary is not None, "mtp.fc.weight" in checkpoint.tensors)
+
+
+def _look_at_gguf(plan: Download, weights: Sequence[RemoteFile]) -> _Seen | None:
+    """What the model of GGUF files has, opened without its tensors' values; None when that cannot be done from here."""
     try:
         return _opened(plan, weights)
     except UnsupportedModel as error:
@@ -146,12 +159,12 @@ def _preference(group: GgufGroup) -> tuple[int, str]:
     return (PREFERRED_QUANTS.index(group.quantization) if known else len(PREFERRED_QUANTS), group.stem)
 
 
-def _opened(plan: Download, weights: Sequence[RemoteFile]) -> Checkpoint | None:
+def _opened(plan: Download, weights: Sequence[RemoteFile]) -> _Seen | None:
     """Opens files that have their true headers and sizes, and holes for all that comes behind.
 
     Raises as opening does; None where headers cannot be had, or files with holes.
     """
-    with tempfile.TemporaryDirectory(prefix="qwill-") as above:
+    with tempfile.TemporaryDirectory(prefix="qwill-", ignore_cleanup_errors=True) as above:
         folder = Path(above) / "in"  # vision files are looked for one folder up
         folder.mkdir()
         paths = [folder / Path(file.name).name for file in weights]
@@ -171,7 +184,7 @@ def _opened(plan: Download, weights: Sequence[RemoteFile]) -> Checkpoint | None:
             )
             try:
                 with _named_as(str(folder), plan.model.repository):
-                    return open_gguf(paths[0], None)
+                    return _Seen.of(open_gguf(paths[0], None))
             except UnsupportedModel:
                 raise
             except CheckpointError:
@@ -211,6 +224,7 @@ class _Bounded(io.BytesIO):
 
 def _write_with_hole(path: Path, beginning: bytes, size: int) -> None:
     with path.open("wb") as file:
+        make_sparse(file)
         file.write(beginning)
         file.truncate(size)
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from qwill.errors import QwillError
+from qwill.system.files import remove, replace
+from qwill.system.paths import usable
 from qwill.weights.hub.cache import cache_folder, repository_folder
 
 log = logging.getLogger("qwill.weights")
@@ -105,13 +107,13 @@ def _fetch(file: RemoteFile, repository: str, commit: str, stop: threading.Event
     with WeakFileLock(lock):
         if not blob.is_file():
             _load(file, hf_hub_url(repository, file.name, revision=commit), _partial(blob), stop)
-            os.replace(_partial(blob), blob)
+            replace(_partial(blob), usable(blob))
         if not pointer.exists():
             _point(pointer, blob)
 
 
 def _partial(blob: Path) -> Path:
-    return blob.with_name(f"{blob.name}.incomplete")
+    return usable(blob.with_name(f"{blob.name}.incomplete"))
 
 
 def _load(file: RemoteFile, address: str, part: Path, stop: threading.Event) -> None:
@@ -120,7 +122,7 @@ def _load(file: RemoteFile, address: str, part: Path, stop: threading.Event) -> 
         whole = _sha256(source) == file.sha256
     if whole:
         return
-    part.unlink()
+    remove(part)
     if not resumed:
         raise QwillError(f"{file.name}: the hub sent other bytes than it announced; try again later")
     log.warning("%s: what an earlier try had loaded is damaged; it is loaded anew", file.name)
@@ -172,4 +174,4 @@ def _point(pointer: Path, blob: Path) -> None:
     try:
         pointer.symlink_to(os.path.relpath(blob, pointer.parent))
     except OSError:
-        os.replace(blob, pointer)
+        replace(usable(blob), usable(pointer))

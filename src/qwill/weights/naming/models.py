@@ -45,7 +45,8 @@ _REPOSITORY = re.compile(
     re.ASCII,
 )
 _TAG = re.compile(r"[\w.-]+", re.ASCII)
-_SCHEME = re.compile(r"(?P<scheme>[a-z][a-z+.-]*)://", re.IGNORECASE)
+_SCHEME = re.compile(r"(?P<scheme>[a-z][a-z+.-]+)://", re.IGNORECASE)  # a single letter is a drive
+_DRIVE = re.compile(r"[a-z]:", re.IGNORECASE)
 _QUOTES = "\"'`“”‘’«»<> \t\r\n"
 _MARKDOWN = re.compile(r"\[[^]]*\]\((.+)\)")
 # Commands of other programs, as model pages show them; `hf download` has the file as a word of its own.
@@ -302,6 +303,6 @@ def _nothing(text: str) -> ModelNotFound:
         quant = plain_quantization(quantization_of(text)).lower()
         alias = f"{alias_of(release)}-{quant}" if quant else alias_of(release)
         return ModelNotFound(f"{text}: no such file; from the hub: qwill pull {alias}")
-    if "/" in text or "\\" in text or text.endswith(_MODEL_ENDINGS):
+    if "/" in text or "\\" in text or _DRIVE.match(text) or text.lower().endswith(_MODEL_ENDINGS):
         return ModelNotFound(f"{text}: no such file or folder")
     return ModelNotFound(f"{text}: no such file, folder or model; try {aliases()[-1]}, or org/name of the hub")
