@@ -54,4 +54,10 @@ const char* const* available_isas() {
     return names;
 }
 
+const char* const* compiled_isas() {
+    static const char* names[kCount + 1] = {};
+    for (int index = 0; index < kCount; ++index) names[index] = kCandidates[index].name;
+    return names;
+}
+
 }  // namespace qwill

@@ -23,4 +23,7 @@ const Kernels* kernels_named(const char* name);
 // Names of the tables that this processor can run, slowest first, ended by nullptr.
 const char* const* available_isas();
 
+// Names of all tables that were compiled, ended by nullptr.
+const char* const* compiled_isas();
+
 }  // namespace qwill

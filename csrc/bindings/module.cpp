@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/build.h"
 
 NB_MODULE(_native, m) {
     using namespace qwill;
@@ -17,6 +18,7 @@ NB_MODULE(_native, m) {
         for (const char* const* name = available_isas(); *name != nullptr; ++name) names.emplace_back(*name);
         return names;
     }, "Instruction sets that this processor can run, slowest first.");
+    m.attr("build") = build();
     nb::class_<Cpu> cpu(m, "Cpu");
     cpu.def("__init__", [](Cpu* self, const std::string& isa, int threads) {
             require(threads >= 1, "threads must be at least 1");

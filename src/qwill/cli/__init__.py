@@ -18,6 +18,7 @@ VERBS = {
     "run": "answer a prompt, or chat",
     "inspect": "show what a model is made of",
     "fit": "say what fits on a machine, and how fast it will be",
+    "doctor": "show what this installation is and has, and what is wrong with it",
     "pull": "download a model from the hub",
     "serve": "serve models over HTTP",
     "usage": "show what the keys of a server have used",

@@ -3,8 +3,6 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
 from qwill.system.memory import available_memory
 
 BYTES = 512 << 20  # a thread; far more than any cache holds
@@ -17,6 +15,8 @@ def read_bandwidth(threads: int) -> float:
     Each looks for the greatest byte of its own array, which costs a vector instruction for each vector read. Less is
     read where a quarter of the free memory does not hold it.
     """
+    import numpy as np  # not to tell of a machine
+
     size = max(min(BYTES, available_memory() // 4 // threads), 1)
     # Ones: pages of zeros that nobody wrote to would all be the same one.
     arrays = [np.ones(size, np.uint8) for _ in range(threads)]

@@ -37,13 +37,17 @@ def this_machine(model_file: Path | None = None, folder: Path | None = None) -> 
 
 def gpus() -> tuple[Gpu, ...]:
     """Graphics processors whose bandwidth and rates are known or told by their driver; others are left out."""
+    return driver_gpus() or (_torch_gpus() if Path("/dev/kfd").exists() else ())
+
+
+def driver_gpus() -> tuple[Gpu, ...]:
+    """Those that drivers and the system tell of, without importing anything large."""
     if sys.platform == "darwin":
         name = command(("sysctl", "-n", "machdep.cpu.brand_string")).strip()
         memory = command(("sysctl", "-n", "hw.memsize")).strip()
         mac = known_mac(name, int(memory)) if memory.isdigit() else None
         return (mac,) if mac else ()
-    found = _nvidia_gpus() or drm_gpus()
-    return found or (_torch_gpus() if Path("/dev/kfd").exists() else ())
+    return _nvidia_gpus() or drm_gpus()
 
 
 def _nvidia_gpus() -> tuple[Gpu, ...]:

@@ -2,8 +2,6 @@
 
 import time
 
-from qwill._native import Cpu, available_isas
-
 ROUNDS = 4_000_000
 PASSES = 5
 
@@ -14,6 +12,8 @@ def integer_rate(threads: int, isa: str = "") -> float:
 
     That is the bound of a prefill with quantized weights. isa: by default the best that the processor has.
     """
+    from qwill._native import Cpu, available_isas
+
     cpu = Cpu(isa or available_isas()[-1], threads)
     rounds = ROUNDS if cpu.isa.startswith("avx512") else ROUNDS // 20
     cpu.dots(rounds // 2)

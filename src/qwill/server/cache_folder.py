@@ -41,10 +41,15 @@ def most_bytes(folder: Path, wanted: int) -> int:
     return min(wanted, shutil.disk_usage(folder).free // 2)
 
 
+def user_cache() -> Path:
+    """qwill's own in the user's folder for such things; it may not be there. Raises RuntimeError without a home."""
+    return caches_folder().expanduser() / "qwill"
+
+
 def _base() -> Path:
     """Made if need be. Where it cannot be, that of temporary files."""
     with suppress(OSError, RuntimeError):
-        base = caches_folder().expanduser() / "qwill"
+        base = user_cache()
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(base, os.W_OK | os.X_OK):
             return base

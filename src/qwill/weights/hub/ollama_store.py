@@ -50,9 +50,9 @@ def ollama_manifest(name: str) -> Path:
     wanted = _parts(name[len(PREFIX) :])
     there: dict[tuple[str, ...], Path] = {}
     unreadable = []
-    for store in _stores():
+    for store in stores():
         try:
-            for path in _manifests(store):
+            for path in manifests(store):
                 there.setdefault(path.parts[-4:], path)
         except OSError as error:
             unreadable.append(f"{store} cannot be read ({error.strerror})")
@@ -62,7 +62,7 @@ def ollama_manifest(name: str) -> Path:
         return found
     aside = "".join(f"; {text}" for text in unreadable)
     if not there:
-        folders = ", ".join(map(str, _stores()))
+        folders = ", ".join(map(str, stores()))
         raise ModelNotFound(f"{name}: Ollama has no models here ({folders}{aside}); OLLAMA_MODELS says where they lie")
     names = sorted((_short(parts) for parts in there), key=lambda text: ("qwen3" not in text.lower(), text))
     more = ", …" if len(names) > NAMED_AT_MOST else ""
@@ -107,7 +107,7 @@ def vision_of_blob(path: Path) -> Path | None:
     if path.parent.name != "blobs" or not (match := _DIGEST.fullmatch(path.name)):
         return None
     try:
-        for manifest in _manifests(path.parent.parent):
+        for manifest in manifests(path.parent.parent):
             digests = {kind: digest for kind, digest, _ in _layers(manifest)}
             vision = path.with_name(f"sha256-{digests.get('projector', '')}")
             if digests.get("model") == match[1].lower() and vision.is_file():
@@ -117,14 +117,15 @@ def vision_of_blob(path: Path) -> Path | None:
     return None
 
 
-def _stores() -> list[Path]:
+def stores() -> list[Path]:
+    """Folders where Ollama may keep models, whether they are there or not."""
     own = os.environ.get("OLLAMA_MODELS")
-    stores = [Path(own).expanduser()] if own else []
-    return [*stores, Path.home() / ".ollama" / "models", SYSTEM_STORE]
+    chosen = [Path(own).expanduser()] if own else []
+    return [*chosen, Path.home() / ".ollama" / "models", SYSTEM_STORE]
 
 
-def _manifests(store: Path) -> Iterator[Path]:
-    """Raises OSError when a folder cannot be read."""
+def manifests(store: Path) -> Iterator[Path]:
+    """Of each model of a store. Raises OSError when a folder cannot be read."""
     folders = [store / "manifests"]
     if not folders[0].exists():
         return

@@ -1,0 +1,1 @@
+"""What this installation is and has, and what is wrong with it: `qwill doctor`. Nothing in it is private."""
