@@ -23,7 +23,7 @@ SOUND: dict[str, Any] = {
         }
     },
     "processor": {"instruction_sets": ["scalar", "avx2", "avx512"], "forced": None, "used": "avx512"},
-    "threads": {"load": 0.1, "logical": 8},
+    "threads": {"load": 0.1, "logical": 8, "quota": None},
     "memory": {"free": 16 * GB},
     "pages": {"huge": "madvise"},
     "system": {"machine": "x86_64", "translated": False, "wsl": None, "container": None},
@@ -74,6 +74,7 @@ NUMPY, AV = "packages.required.numpy", "packages.required.av"
         ({"processor.instruction_sets": ["scalar"], "processor.used": "scalar"}, "warning", "isa-scalar"),
         ({"system.translated": True}, "warning", "rosetta"),
         ({"system.wsl": 1}, "warning", "wsl-1"),
+        ({"threads.quota": 0.5}, "warning", "quota"),
         ({"threads.load": 9.5}, "warning", "busy"),
         ({"memory.free": GB}, "warning", "memory"),
         ({"limits.address_space": 4 * GB}, "warning", "address-space"),

@@ -88,13 +88,23 @@ def test_swap(tmp_path: Path) -> None:
     assert (told["free"], told["swap"], told["swap_free"]) == (9000 * 1024, 4000 * 1024, 1000 * 1024)
 
 
+@pytest.mark.parametrize(("limit", "told"), [("1000000", 1_000_000), ("max", None), ("9223372036854771712", None)])
+def test_the_limit_of_a_control_group(tmp_path: Path, limit: str, told: int | None) -> None:
+    lay(tmp_path, proc__meminfo="MemAvailable: 9000 kB\n", proc__self__cgroup="0::/a\n")
+    for name, text in (("memory.max", limit), ("memory.current", "7")):
+        path = tmp_path / "sys/fs/cgroup/a" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert memory(tmp_path)["limit"] == told
+
+
 def test_rosetta(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Never run on a Mac: the answer of its program is made up."""
-    answers = {"sysctl.proc_translated": 1}
+    answers: dict[str, int | None] = {"sysctl.proc_translated": 1}
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("qwill.doctor.operating_system.sysctl_number", answers.get)
     assert operating_system(tmp_path)["translated"]
-    answers["sysctl.proc_translated"] = ""  # a Mac with a processor of Intel's has no such entry
+    answers["sysctl.proc_translated"] = None  # a Mac with a processor of Intel's has no such entry
     assert not operating_system(tmp_path)["translated"]
 
 

@@ -194,6 +194,7 @@ CHIPS: dict[str, tuple[float, ...]] = {
     "Arc A580": (256, 16, 8, 24, 2000, 2048),
     "Arc A380": (96, 15.5, 6, 8, 2000, 2048),
     # One memory for all: LPDDR4X to LPDDR5X.
+    "A18 Pro": (64, 7.5, 8),
     "M1": (128, 4.266, 16),
     "M1 Pro": (256, 6.4, 32),
     "M1 Max": (512, 6.4, 64),
@@ -221,6 +222,12 @@ CHIPS: dict[str, tuple[float, ...]] = {
     "Jetson Orin NX": (128, 6.4, 16),
     "Jetson Orin Nano": (128, 6.4, 8),
 }
+# Sold with fewer cores, too, and the same memory.
+FEWER = {
+    "M1": 7, "M1 Pro": 14, "M1 Max": 24, "M1 Ultra": 48, "M2": 8, "M2 Pro": 16, "M2 Max": 30, "M2 Ultra": 60, "M3": 8,
+    "M3 Pro": 14, "M3 Ultra": 60, "M4": 8, "M4 Pro": 16, "M5": 8, "M5 Pro": 16,
+}  # fmt: skip
+CHIPS |= {f"{name} {cores}-core": CHIPS[name] for name, cores in FEWER.items()}
 WITH_CORRECTION = 0.07  # of memory that error correction or the system takes, at most
 
 

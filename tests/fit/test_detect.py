@@ -52,15 +52,6 @@ def test_a_program_that_fails_prints_nothing() -> None:
     assert detect.command((sys.executable, "-c", "print('all')")).strip() == "all"
 
 
-def test_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"machdep.cpu.brand_string": "Apple M2 Ultra\n", "hw.memsize": f"{192 << 30}\n"}
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(detect, "command", lambda words: told[words[-1]])
-    assert [gpu.name for gpu in detect.gpus()] == ["M2 Ultra"]
-    told["hw.memsize"] = ""
-    assert detect.gpus() == ()
-
-
 def test_a_disk_is_read(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"x" * (2 * PIECE))

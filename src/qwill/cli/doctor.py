@@ -93,16 +93,19 @@ def _sets(told: dict[str, Any]) -> str:
 
 def _threads(told: dict[str, Any]) -> str:
     threads = told["threads"]
-    allowed = "" if threads["allowed"] in (None, threads["logical"]) else f", {threads['allowed']} of them allowed"
+    allowed = "" if threads["allowed"] == threads["logical"] else f"{threads['allowed']} of "
+    quota = "" if threads["quota"] is None else f", time of {threads['quota']:g}"
     load = "" if threads["load"] is None else f"; load {threads['load']:g}"
-    return f"{threads['default']} unless given; {threads['logical']} logical processors{allowed}{load}"
+    cores = f"{threads['cores']} cores, {allowed}{threads['logical']} logical processors"
+    return f"{threads['default']} unless given; {cores}{quota}{load}"
 
 
 def _memory(told: dict[str, Any]) -> str:
     memory = told["memory"]
     swap = f"; swap {_size(memory['swap'])}, {_size(memory['swap_free'])} free" if memory["swap"] else "; no swap"
     swap = "" if memory["swap"] is None else swap
-    return f"{_size(memory['installed'])}, {_size(memory['free'])} free{swap}"
+    limit = "" if memory["limit"] is None else f", limit {_size(memory['limit'])}"
+    return f"{_size(memory['installed'])}{limit}, {_size(memory['free'])} free{swap}"
 
 
 def _pages(told: dict[str, Any]) -> str:

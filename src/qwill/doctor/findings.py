@@ -120,6 +120,9 @@ def _translated(told: dict[str, Any]) -> Iterator[Finding]:
 
 def _threads(told: dict[str, Any]) -> Iterator[Finding]:
     threads = told["threads"]
+    if threads["quota"] is not None and threads["quota"] < 1:
+        yield Finding(WARNING, "quota", f"a control group leaves {threads['quota']:g} of a core's time",
+                      "raise the container's limit")  # fmt: skip
     if threads["load"] is not None and threads["load"] > threads["logical"]:
         yield Finding(WARNING, "busy", f"other programs keep the processor busy (load {threads['load']:g})",
                       "end them before you measure")  # fmt: skip

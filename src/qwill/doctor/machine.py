@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from qwill.doctor.installation import NATIVE
+from qwill.system import linux
 from qwill.system.linux import ROOT
 from qwill.system.memory import available_memory, installed_memory
-from qwill.system.processors import logical_processors, performance_cores, processor_name
+from qwill.system.processors import (
+    logical_processors,
+    performance_cores,
+    physical_cores,
+    processor_name,
+    time_quota,
+)  # fmt: skip
 
 # How the choice of an instruction set is forced.
 ISA_VARIABLE = "QWILL_ISA"
+_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
+_NO_LIMIT = 1 << 60  # bytes that no machine has: how the first version of control groups says "none"
 
 
 def processor(failures: dict[str, str]) -> dict[str, Any]:
@@ -34,27 +43,33 @@ def processor(failures: dict[str, str]) -> dict[str, Any]:
 
 
 def threads() -> dict[str, Any]:
-    """How many qwill takes unless it is told, and of how many."""
+    """How many qwill takes unless it is told, and of what."""
     loads = getattr(os, "getloadavg", None)
+    load = None
     with suppress(OSError):
         load = round(loads()[0], 2) if loads else None
     return {
         "default": performance_cores(),
-        "logical": os.cpu_count(),
+        "cores": physical_cores(),
         "allowed": logical_processors(),
+        "logical": os.cpu_count(),
+        "quota": time_quota(),
         "load": load,
     }
 
 
 def memory(root: Path = ROOT) -> dict[str, Any]:
-    """Bytes of memory and of swap; what holds for control groups is in what is free."""
-    told = _kilobytes(root / "proc/meminfo")
+    """Bytes of memory and of swap. limit: the least of the process's control groups."""
+    told = linux.table(root / "proc/meminfo")
+    groups = list(linux.control_groups(root, "memory"))
+    limits = [linux.number(folder / name) for folder in groups for name in _LIMITS]
     return {
         "installed": installed_memory(),
         "free": available_memory(root),
-        "swap": told.get("SwapTotal"),
-        "swap_free": told.get("SwapFree"),
-        "overcommit": _word(root / "proc/sys/vm/overcommit_memory"),
+        "limit": min((limit for limit in limits if limit is not None and limit < _NO_LIMIT), default=None),
+        "swap": _kilobytes(told.get("SwapTotal:")),
+        "swap_free": _kilobytes(told.get("SwapFree:")),
+        "overcommit": linux.number(root / "proc/sys/vm/overcommit_memory"),
     }
 
 
@@ -70,20 +85,8 @@ def pages(root: Path = ROOT) -> dict[str, Any]:
 
 def _chosen(path: Path) -> str | None:
     """The word in brackets of a line of choices."""
-    with suppress(OSError):
-        return next((word[1:-1] for word in path.read_text(encoding="utf-8").split() if word.startswith("[")), None)
-    return None
+    return next((word[1:-1] for word in linux.words(path) if word.startswith("[")), None)
 
 
-def _word(path: Path) -> str | None:
-    with suppress(OSError):
-        return path.read_text(encoding="utf-8").strip() or None
-    return None
-
-
-def _kilobytes(path: Path) -> dict[str, int]:
-    """Bytes by name."""
-    with suppress(OSError):
-        lines = map(str.split, path.read_text(encoding="utf-8").splitlines())
-        return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) > 1 and words[1].isdigit()}
-    return {}
+def _kilobytes(count: int | None) -> int | None:
+    return None if count is None else count * 1024

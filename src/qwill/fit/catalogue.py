@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qwill.fit.spelling import GIB, VRAM, Part, parts, read_part
+from qwill.fit.spelling import GIB, UNIFIED, VRAM, Part, parts, read_part
 
 CARDS, MACS, UNIFIED_MACHINES, HOSTS = "gpus", "macs", "unified", "hosts"
 SIZE_DIFFERS = 0.15  # between the memory that is said and what the driver tells, at most
@@ -21,7 +21,7 @@ NEAR = 4  # names, of one that is not known
 
 _CARD_NOISE = re.compile(
     r"nvidia|geforce|amd|radeon|intel|apple|instinct|tesla|rtx|gtx|rx(?=\d)|arc(?=a\d|b\d|pro)|graphics|cards?|gpus?"
-    r"|founders|edition|generation|mac(?:studio|mini|pro|book(?:pro|air)?(?:1[3-6](?=m\d))?)|imac|chip|\(tm\)|desktop(?=.)|workstation(?=edition|$)"
+    r"|founders|edition|generation|mac(?:studio|mini|pro|book(?:pro|air|neo)?(?:1[3-6](?=m\d))?)|imac|chip|\(tm\)|desktop(?=.)|workstation(?=edition|$)"
 )
 _LAPTOP = re.compile(r"mobile|notebook")
 _HOST_NOISE = re.compile(
@@ -53,6 +53,7 @@ def entries() -> tuple[Entry, ...]:
     found = [Entry(name, CARDS, row) for name, row in _table("gpus")["gpus"].items()]
     machines, processors = _table("machines"), _table("processors")
     found += [Entry(name, kind, row) for kind in (MACS, UNIFIED_MACHINES) for name, row in machines[kind].items()]
+    found += [_with_cores(entry, cores) for entry in found for cores in entry.row.get("fewer", ())]
     found += [Entry(name, HOSTS, row) for name, row in processors["hosts"].items()]
     for series, told in processors["series"].items():
         line = re.match(r"\D*(?=\s\S*\d)", series.replace("Scalable ", ""))
@@ -63,6 +64,23 @@ def entries() -> tuple[Entry, ...]:
             row = told["common"] | {"cores": told["typical"], "also": told.get("also", ())}
             found.append(Entry(series, HOSTS, row))
     return tuple(found)
+
+
+def mac(name: str, gpu_cores: int | None, installed: int) -> Entry | None:
+    """The Mac whose processor calls itself so, such as "Apple M3 Max", with so many cores of its graphics processor. An
+    Ultra that is not known is two of the same Max."""
+    part = Part(1, name.lower(), name, {UNIFIED: installed})
+    found = [entry for entry in find(part) if entry.kind == MACS]
+    exact = [entry for entry in found if entry.row["gpu_cores"] == gpu_cores]
+    if found:
+        entry = (exact or found)[0]
+        return entry if exact or gpu_cores is None else _with_cores(entry, gpu_cores)
+    half = None if gpu_cores is None else gpu_cores // 2
+    single = mac(name.removesuffix("Ultra") + "Max", half, installed // 2) if name.endswith(" Ultra") else None
+    if single is None:
+        return None
+    doubled = {key: 2 * single.row[key] for key in ("memory_gib", "gpu_cores", "bandwidth", "bf16", "watts", "usd")}
+    return Entry(name.removeprefix("Apple "), MACS, doubled)
 
 
 def host(name: str) -> Entry:
@@ -124,6 +142,13 @@ def by_driver_name(driver_name: str, installed: int) -> Entry | None:
 def by_device(device: str, installed: int | None) -> list[Entry]:
     """Cards of that PCI device number, with that memory if it is known."""
     return [entry for entry in entries() if device in entry.row.get("pci", ()) and _fits(entry, installed)]
+
+
+def _with_cores(entry: Entry, cores: int) -> Entry:
+    """The same chip with another number of them, each as fast."""
+    changed = {"gpu_cores": cores, "bf16": entry.row["bf16"] * cores / entry.row["gpu_cores"]}
+    row = {key: value for key, value in entry.row.items() if key not in ("fewer", "also")}
+    return Entry(f"{_CORES.sub('', entry.name).strip()} {cores}-core", entry.kind, row | changed)
 
 
 def _shared(name: str, said: list[str]) -> int:

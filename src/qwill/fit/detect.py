@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from qwill.fit.apple import chip, mac_gpu
 from qwill.fit.bandwidth import read_bandwidth
 from qwill.fit.disk import read_rate
 from qwill.fit.drm import drm_gpus
 from qwill.fit.integer_rate import integer_rate
-from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu, known_mac
+from qwill.fit.machines import AUTO, Gpu, Host, Machine, known_gpu
 from qwill.fit.nvidia import SMI, SMI_CLOCKS, cards, nvidia_gpus, read_chips, unified_gpus
 from qwill.system.memory import available_memory, installed_memory
 from qwill.system.processors import performance_cores, processor_name
@@ -43,9 +44,8 @@ def gpus() -> tuple[Gpu, ...]:
 def driver_gpus() -> tuple[Gpu, ...]:
     """Those that drivers and the system tell of, without importing anything large."""
     if sys.platform == "darwin":
-        name = command(("sysctl", "-n", "machdep.cpu.brand_string")).strip()
-        memory = command(("sysctl", "-n", "hw.memsize")).strip()
-        mac = known_mac(name, int(memory)) if memory.isdigit() else None
+        own = chip(printed)
+        mac = mac_gpu(own, available_memory()) if own else None
         return (mac,) if mac else ()
     return _nvidia_gpus() or drm_gpus()
 
@@ -60,11 +60,23 @@ def _nvidia_gpus() -> tuple[Gpu, ...]:
 
 def command(words: Sequence[str], run: Callable[..., "subprocess.CompletedProcess[str]"] = subprocess.run) -> str:
     """What a program prints; nothing where there is no such program or it fails."""
+    result = _ended(words, run)
+    return result.stdout if result is not None and result.returncode == 0 else ""
+
+
+def printed(words: Sequence[str]) -> str:
+    """What a program prints, also where it fails in part."""
+    result = _ended(words, subprocess.run)
+    return "" if result is None else result.stdout
+
+
+def _ended(
+    words: Sequence[str], run: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> "subprocess.CompletedProcess[str] | None":
     try:
-        result = run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=SMI_SECONDS, check=False)
+        return run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=SMI_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout if result.returncode == 0 else ""
+        return None
 
 
 def disk_free(folder: Path) -> int | None:

@@ -109,19 +109,19 @@ def known_device(device: str, free: int | None, installed: int | None) -> Gpu | 
     return replace(gpu, memory_bytes=gpu.memory_bytes if free is None else free)
 
 
-def known_mac(processor: str, installed: int) -> Gpu | None:
-    """The graphics processor of a Mac with that processor, such as "Apple M3 Ultra"; None when it is not known here."""
-    return _known_unified(processor, installed, MACS)
+def known_mac(processor: str, installed: int, gpu_cores: int | None = None) -> Gpu | None:
+    """The graphics processor of a Mac with that processor, such as "Apple M3 Ultra"; None when it is not known here.
+
+    gpu_cores: where they are told, else the memory says which of a name it is.
+    """
+    entry = catalogue.mac(processor, gpu_cores, installed)
+    return _gpu(entry, installed) if entry else None
 
 
 def known_unified(driver_name: str, installed: int) -> Gpu | None:
     """The graphics processor that a driver calls so and that has the machine's memory: "NVIDIA GB10"."""
-    return _known_unified(driver_name, installed, UNIFIED_MACHINES)
-
-
-def _known_unified(name: str, installed: int, kind: str) -> Gpu | None:
-    part = Part(1, name.lower(), name, {UNIFIED: installed})
-    found = [entry for entry in catalogue.find(part) if entry.kind == kind]
+    part = Part(1, driver_name.lower(), driver_name, {UNIFIED: installed})
+    found = [entry for entry in catalogue.find(part) if entry.kind == UNIFIED_MACHINES]
     return _gpu(found[0], installed) if found else None
 
 

@@ -31,11 +31,23 @@ def performance_cores(root: Path = ROOT) -> int:
     if root == ROOT and sys.platform == "darwin":
         return _of_macos() or os.cpu_count() or 1
     cores = _distinct_cores(root, _fast(root, _affinity()))
-    for folder in linux.control_groups(root, "cpu"):
-        quota = linux.quota(folder)
-        if quota is not None:
-            cores = min(cores, int(quota))
-    return max(cores, 1)
+    quota = time_quota(root)
+    return max(cores if quota is None else min(cores, int(quota)), 1)
+
+
+def physical_cores(root: Path = ROOT) -> int:
+    """Cores of every kind that the process may run on, hyperthreads once, at least 1. No quota of time is looked at."""
+    if root == ROOT and sys.platform == "win32":
+        return len(usable_cores()) or os.cpu_count() or 1
+    if root == ROOT and sys.platform == "darwin":
+        return sysctl_number("hw.physicalcpu") or os.cpu_count() or 1
+    return max(_distinct_cores(root, _affinity()), 1)
+
+
+def time_quota(root: Path = ROOT) -> float | None:
+    """Cores' worth of time that the process's control groups leave it; None where they set no bound."""
+    quotas = map(linux.quota, linux.control_groups(root, "cpu"))
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def processor_name(root: Path = ROOT) -> str:
@@ -59,8 +71,12 @@ def _affinity() -> set[int]:
 
 
 def _of_macos() -> int | None:
-    """Level 0 has the fast cores; Intel's processors have no levels."""
-    return sysctl_number("hw.perflevel0.physicalcpu") or sysctl_number("hw.physicalcpu")
+    """All but efficiency cores. Level 0 has the fastest; those of level 1 are called efficiency cores, too, but for the
+    M5 Pro's and Max's, which are performance cores beside a few that are called super cores. Intel's have no levels."""
+    levels = range(sysctl_number("hw.nperflevels") or 1)
+    fast = [level for level in levels if level == 0 or sysctl_text(f"hw.perflevel{level}.name") == "Performance"]
+    counts = [sysctl_number(f"hw.perflevel{level}.physicalcpu") or 0 for level in fast]
+    return sum(counts) or sysctl_number("hw.physicalcpu")
 
 
 def _fast(root: Path, processors: set[int]) -> set[int]:
