@@ -42,6 +42,7 @@ def _tested(wheels: Path, place: Path, short: bool, for_pytest: list[str]) -> in
     environment["PYTHONUTF8"] = "1"  # tests read and write files without naming an encoding
     venv.create(place / "venv", with_pip=True)
     scripts = place / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    environment["PATH"] = f"{scripts}{os.pathsep}{environment.get('PATH', '')}"
     python, qwill = str(scripts / "python"), str(scripts / "qwill")
 
     def run(*words: str, folder: Path = place) -> None:
@@ -59,7 +60,7 @@ def _tested(wheels: Path, place: Path, short: bool, for_pytest: list[str]) -> in
         needed = printed(REQUIREMENTS.replace("EXTRA", repr(extra))).splitlines()
         run(python, "-m", "pip", "install", "--quiet", *needed)
         run(qwill, "doctor")
-        run(qwill, "run", "-p", "17 + 25 =", "--temp", "0", "-n", "16")
+        run(qwill, "run", "-p", "17 + 25 =", "--temp", "0", "--no-think", "-n", "16")
         if short:
             return 0
         imported = Path(printed("import qwill; print(qwill.__file__)", ROOT).strip())

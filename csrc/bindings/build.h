@@ -15,8 +15,8 @@ inline std::string version_text(int major, int minor, int patch) {
 }
 
 inline std::string compiler() {
-#if defined(QWILL_BUILT_BY_ZIG)  // which has clang in it, and is told of by CMake alone
-    const std::string with = " of zig";
+#if defined(QWILL_ZIG_VERSION)  // clang with the headers and libraries of zig
+    const std::string with = std::string(" (zig ") + QWILL_ZIG_VERSION + ")";
 #else
     const std::string with;
 #endif

@@ -10,7 +10,7 @@ import qwill._native as native
 def test_how_the_kernels_were_built() -> None:
     told = native.build
     assert told.keys() == {"compiler", "target", "c_library", "stable_abi", "isas"}
-    assert re.fullmatch(r"(GCC|clang|Apple clang) \d+\.\d+\.\d+( of zig)?", told["compiler"])
+    assert re.fullmatch(r"(GCC|clang|Apple clang) \d+\.\d+\.\d+( \(zig \d+\.\d+\.\d+\S*\))?", told["compiler"])
     assert told["target"] == {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     assert told["stable_abi"] != native.__file__.endswith(EXTENSION_SUFFIXES[0])
 

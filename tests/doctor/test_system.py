@@ -122,5 +122,6 @@ def test_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_module_resource(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(sys, "platform", "win32")
     assert set(limits().values()) == {None}

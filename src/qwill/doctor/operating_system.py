@@ -46,10 +46,10 @@ def limits() -> dict[str, int | str | None]:
     """
     kinds = {"open_files": "NOFILE", "locked_memory": "MEMLOCK", "address_space": "AS", "processes": "NPROC",
              "file_size": "FSIZE"}  # fmt: skip
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return dict.fromkeys(kinds)
+    import resource
+
     found: dict[str, int | str | None] = {}
     for name, kind in kinds.items():
         number = getattr(resource, f"RLIMIT_{kind}", None)
