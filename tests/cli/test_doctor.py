@@ -139,6 +139,12 @@ def test_without_any_package(copied: Path) -> None:
     assert not any(section.keys() == {"error"} for name, section in told.items() if name != "findings")
 
 
+def test_a_user_called_as_a_processor_is() -> None:
+    name = json.loads(doctor("--json").out)["processor"]["name"]
+    told = json.loads(doctor("--json", USER=name.split()[0]).out)
+    assert told["processor"]["name"] == name
+
+
 def test_nothing_private(tmp_path: Path) -> None:
     """Every name that is planted is one that no report can have by chance."""
     home = tmp_path / "people" / "zebrafish"

@@ -83,6 +83,16 @@ def test_counting_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folders()["hub_cache"]["all_counted"] is False
 
 
+def test_a_home_that_nobody_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_CACHE", "XDG_CACHE_HOME", "OLLAMA_MODELS", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, "~no-such-user-at-all/x")
+    told = folders()
+    assert not told["hub_cache"]["writable"]
+    assert told["hub_cache"]["place"] == "$HF_HUB_CACHE"
+    assert told["ollama"]["place"] == "$OLLAMA_MODELS"
+    assert told["temporary"]["writable"]
+
+
 def test_a_file_in_the_place_of_a_folder(home: Path) -> None:
     (home / ".cache").write_text("no folder")
     told = folders()
