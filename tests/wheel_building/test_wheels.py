@@ -10,7 +10,7 @@ from build_backend import zig
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from wheel_building import environment
-from wheel_building.checks import MOST_BYTES, check_content
+from wheel_building.checks import MOST_BYTES, check_content, check_glibc
 from wheel_building.errors import WheelError
 from wheel_building.platforms import PLATFORMS, PYTHONS, named
 
@@ -51,6 +51,18 @@ def test_a_wheel_with_other_modules_is_refused(tmp_path: Path, modules: list[str
 def test_a_wheel_that_is_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WheelError, match=r"has 25\.0 MB, over 25"):
         check_content(_wheel(tmp_path, ["_native.abi3.so"], MOST_BYTES), "_native.abi3.so")
+
+
+@pytest.mark.parametrize("fit", ["manylinux_2_28_x86_64", "manylinux_2_5_x86_64"])
+def test_a_wheel_for_this_glibc_or_an_older_one_is_taken(fit: str) -> None:
+    shown = f'\nqwill.whl is consistent with\nthe following platform\ntag: "{fit}".\n\nThis constrains "linux_x86_64"'
+    assert check_glibc("qwill.whl", shown, "manylinux_2_28_x86_64") == fit
+
+
+@pytest.mark.parametrize("fit", ["manylinux_2_34_x86_64", "manylinux_2_17_aarch64", "linux_x86_64"])
+def test_a_wheel_for_a_newer_glibc_or_another_processor_is_refused(fit: str) -> None:
+    with pytest.raises(WheelError, match=f"finds it fit for {fit}, not for manylinux_2_28_x86_64"):
+        check_glibc("qwill.whl", f'the following platform tag: "{fit}".', "manylinux_2_28_x86_64")
 
 
 def test_a_failing_command_ends_with_its_mend(capsys: pytest.CaptureFixture[str]) -> None:
