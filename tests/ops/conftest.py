@@ -1,6 +1,7 @@
 """What the tests of operations share: random numbers that are fresh in every run, and poisoned memory."""
 
 import ctypes
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def poisoned_memory() -> None:
 
     The first block may be a mapping of its own; freeing it makes malloc serve the second one from the heap.
     """
-    library = ctypes.CDLL(None)
+    library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)  # the C library of the kernels
     library.malloc.restype = ctypes.c_void_p
     library.malloc.argtypes = [ctypes.c_size_t]
     library.free.argtypes = [ctypes.c_void_p]
