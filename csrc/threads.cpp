@@ -2,21 +2,11 @@
 
 #include <chrono>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "system/relax.h"
 
 namespace qwill {
 
 namespace {
-
-void relax() {
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 // Long enough to bridge the Python code between two kernels, short enough not to heat an idle machine.
 constexpr std::chrono::microseconds kSpin{200};

@@ -200,10 +200,7 @@ struct Packing {
         weight->panel_bytes = kernels.panel_bytes(args->columns);
     }
 
-    int64_t bytes() const {
-        constexpr int64_t line = AlignedBuffer::kCacheLine;
-        return (weight->packed_bytes() + line - 1) / line * line;
-    }
+    int64_t bytes() const { return (weight->packed_bytes() + kCacheLine - 1) / kCacheLine * kCacheLine; }
 
     // Where the weight is to be packed, in a buffer that it shares.
     void place(const std::shared_ptr<const AlignedBuffer>& buffer, int64_t begin) const {
@@ -234,7 +231,7 @@ struct Packing {
             }
             // Sixteen rows at a time are too many places for the processor's own look-ahead.
             const int64_t next = std::min((panel + 2) * kPanelRows, args->rows) * bytes;
-            for (int64_t at = (panel + 1) * kPanelRows * bytes; at < next; at += AlignedBuffer::kCacheLine) {
+            for (int64_t at = (panel + 1) * kPanelRows * bytes; at < next; at += kCacheLine) {
                 __builtin_prefetch(part + at);
             }
             auto* out = const_cast<uint8_t*>(weight->parts[static_cast<size_t>(expert)]) + panel * weight->panel_bytes;
