@@ -1,7 +1,6 @@
 """A program at a terminal: what a person types and sees."""
 
 import os
-import pty
 import re
 import select
 import subprocess
@@ -9,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import pytest
 
 # Makes the terminal on stdin the controlling one, so that Ctrl-C becomes a signal, then turns into the program.
 _START = "import os, sys; os.login_tty(0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -74,7 +75,8 @@ class Terminal:
 
 @contextmanager
 def terminal(*arguments: str) -> Iterator[Terminal]:
-    """Python with these arguments at a new terminal."""
+    """Python with these arguments at a new terminal. Windows has none that a program can stand behind."""
+    pty = pytest.importorskip("pty", reason="there are no terminals of POSIX here")
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", _START, *arguments],

@@ -124,15 +124,25 @@ def test_with_a_torn_package(tmp_path: Path) -> None:
     assert "package-broken" in ids(told)
 
 
-def test_without_any_package() -> None:
-    """Nothing but Python and qwill's own files."""
-    result = doctor("--json", options=("-S",), PYTHONPATH=str(PACKAGE.parent))
+def test_without_any_package(copied: Path) -> None:
+    """Nothing but Python and qwill's own files, with its project file beside them."""
+    (copied / "src").mkdir()
+    (copied / "qwill").rename(copied / "src" / "qwill")
+    shutil.copy(Path(__file__).parents[2] / "pyproject.toml", copied)
+    result = doctor("--json", options=("-S",), PYTHONPATH=str(copied / "src"))
     assert result.code == 1
     assert "Traceback" not in result.err
     told = json.loads(result.out)
+    assert told["qwill"]["installed_as"] == "source tree"
     missing = [finding for finding in told["findings"] if finding["id"] == "package-missing"]
     assert len(missing) == len(told["packages"]["required"]) > 10
     assert not any(section.keys() == {"error"} for name, section in told.items() if name != "findings")
+
+
+def test_a_user_called_as_a_processor_is() -> None:
+    name = json.loads(doctor("--json").out)["processor"]["name"]
+    told = json.loads(doctor("--json", USER=name.split()[0]).out)
+    assert told["processor"]["name"] == name
 
 
 def test_nothing_private(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def snapshots(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("snapshot-*.npz") if length(file) > 100]
 
 
+@pytest.mark.needs("signals")
 def test_after_a_kill_the_next_start_goes_on(tmp_path: Path) -> None:
     """The cache and the counts are those of the requests that were over; those under way are lost alone."""
     options = ["--cache", str(tmp_path / "cache"), "--usage", str(tmp_path / "usage.sqlite")]
@@ -97,6 +98,7 @@ def test_after_a_kill_the_next_start_goes_on(tmp_path: Path) -> None:
     assert counted == 2
 
 
+@pytest.mark.needs("signals")
 def test_sigterm_lets_answers_finish_and_exits_with_0() -> None:
     with served() as (process, client):
         body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "ignore_eos": True, "max_tokens": 300}
@@ -108,6 +110,7 @@ def test_sigterm_lets_answers_finish_and_exits_with_0() -> None:
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.needs("signals")
 def test_what_an_unloaded_model_has_read_is_kept_while_the_server_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +131,7 @@ def test_what_an_unloaded_model_has_read_is_kept_while_the_server_runs(
         assert not list((tmp_path / "qwill").iterdir())
 
 
+@pytest.mark.needs("signals")
 def test_the_log_has_no_prompts_and_is_json() -> None:
     with served() as (process, client):
         ask(client, "What is 17 + 25? Confidential.")
@@ -194,6 +198,7 @@ def test_mistakes_end_with_a_line(options: list[str], message: str, capsys: pyte
     assert lines[-1].startswith("qwill: ")
 
 
+@pytest.mark.needs("devices")
 def test_a_machine_without_a_folder_that_can_be_written_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container whose disk is read only."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")

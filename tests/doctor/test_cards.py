@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ def device(root: Path, slot: str, driver: str | None = None, **files: str) -> No
         (folder / "driver").symlink_to(target)
 
 
+@pytest.mark.needs("links")
 def test_what_the_system_lists(tmp_path: Path) -> None:
     device(tmp_path, "0000:03:00.0", "amdgpu", class_="0x030000", vendor="0x1002", device="0x744c",
            mem_info_vram_total=str(24 << 30))  # fmt: skip

@@ -39,6 +39,7 @@ def test_where_nothing_was_ever_used(home: Path) -> None:
     assert list(home.iterdir()) == []  # nothing is made
 
 
+@pytest.mark.needs("links")
 def test_models_are_counted_and_links_are_not(home: Path) -> None:
     cache = home / ".cache" / "huggingface" / "hub"
     download(cache, "a--b", 1000)
@@ -56,6 +57,7 @@ def test_models_are_counted_and_links_are_not(home: Path) -> None:
         ("XDG_CACHE_HOME", "huggingface/hub", "$XDG_CACHE_HOME/huggingface/hub"),
     ],
 )
+@pytest.mark.needs("links")
 def test_the_hubs_cache_elsewhere(
     home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, below: str, place: str
 ) -> None:
@@ -74,10 +76,21 @@ def test_ollamas_store(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert told["bytes"] >= 4
 
 
+@pytest.mark.needs("links")
 def test_counting_ends(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "COUNT_SECONDS", -1)
     download(home / ".cache" / "huggingface" / "hub", "a--b", 7)
     assert folders()["hub_cache"]["all_counted"] is False
+
+
+def test_a_home_that_nobody_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_CACHE", "XDG_CACHE_HOME", "OLLAMA_MODELS", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, "~no-such-user-at-all/x")
+    told = folders()
+    assert not told["hub_cache"]["writable"]
+    assert told["hub_cache"]["place"] == "$HF_HUB_CACHE"
+    assert told["ollama"]["place"] == "$OLLAMA_MODELS"
+    assert told["temporary"]["writable"]
 
 
 def test_a_file_in_the_place_of_a_folder(home: Path) -> None:

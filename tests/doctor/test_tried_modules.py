@@ -36,7 +36,7 @@ def test_a_module_that_ends_the_process(modules: Path) -> None:
     assert told == {"ends": "it ends the process that imports it (code 7)"}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs signals that end a process")
+@pytest.mark.needs("signals")
 def test_a_module_for_another_processor(modules: Path) -> None:
     (modules / "faster.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
     told = Imports.begin(["faster"]).failures()

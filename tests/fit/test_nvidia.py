@@ -40,6 +40,9 @@ UNKNOWN = {
 Driver = Callable[..., None]
 
 
+pytestmark = pytest.mark.needs("scripts")
+
+
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
     """Puts a program of that name in front of all others, and a library beside it."""

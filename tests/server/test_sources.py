@@ -158,6 +158,7 @@ def test_files_of_allowed_folders(folder: Path) -> None:
         "/" + "a/" * 5000, "{closed}/a.png",
     ],
 )  # fmt: skip
+@pytest.mark.needs("links", "special files")
 def test_files_that_may_not_be_read(folder: Path, address: str) -> None:
     """All with the same words, which do not tell whether there is such a file."""
     closed = folder.parent / "closed"
@@ -173,6 +174,7 @@ def test_files_that_may_not_be_read(folder: Path, address: str) -> None:
     assert str(folder) not in str(caught.value)
 
 
+@pytest.mark.needs("links")
 def test_links_inside_of_a_folder(folder: Path) -> None:
     (folder / "link.png").symlink_to(folder / "deep" / "b c%20ü.png")
     (folder.parent / "alias").symlink_to(folder)
@@ -181,6 +183,7 @@ def test_links_inside_of_a_folder(folder: Path) -> None:
             assert resolve(part(address), folders=(allowed,)) == [{"type": "image", "image": PICTURE}]
 
 
+@pytest.mark.needs("links")
 def test_a_file_that_is_swapped_for_a_link_is_not_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the check and the opening."""
     resolved = Path.resolve

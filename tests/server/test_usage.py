@@ -145,6 +145,7 @@ def process(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             started.kill()
 
 
+@pytest.mark.needs("signals")
 def test_a_server_that_is_killed_keeps_what_was_finished(path: Path) -> None:
     with process(path) as (server, url):
         told = [ask(url, f"What is {number} + 5?") for number in (3, 17, 40)]

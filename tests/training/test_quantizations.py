@@ -50,6 +50,7 @@ def test_every_type_is_made_and_answers(folder: Path, monkeypatch: pytest.Monkey
     assert sorted(order, key=sizes.__getitem__, reverse=True) == order
 
 
+@pytest.mark.needs("scripts")
 def test_a_failing_program_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program = tmp_path / "quantize"
     program.write_text("#!/bin/sh\necho no such type as $3 >&2\nexit 1\n")

@@ -150,6 +150,7 @@ def test_half_downloaded_folders(name: str, words: str, with_config: bool, tmp_p
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "X-Q8_0.gguf"])
+@pytest.mark.needs("links")
 def test_links_to_nothing(name: str, tmp_path: Path) -> None:
     """As a cache has them whose large files were removed."""
     (tmp_path / name).symlink_to(tmp_path / "blobs" / "abc")

@@ -12,6 +12,8 @@ from qwill.errors import CheckpointError, ModelNotFound
 from qwill.weights.hub import cache as hub
 from qwill.weights.hub.cache import find_snapshot, resolve_model
 
+pytestmark = pytest.mark.needs("links")
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from qwill._native import available_isas
 
 from qwill.ops import native_operations
@@ -33,6 +34,7 @@ def test_what_lies_in_a_file_and_what_does_not(tmp_path: Path) -> None:
     assert not is_mapped(np.frombuffer(bytes(8), np.uint8))
 
 
+@pytest.mark.needs("proc")
 def test_packing_gives_mapped_pages_back(tmp_path: Path) -> None:
     rows, columns = 8192, 1024
     values = np.random.default_rng().standard_normal((rows, columns), np.float32)
@@ -51,6 +53,7 @@ def test_packing_gives_mapped_pages_back(tmp_path: Path) -> None:
         assert data.tobytes() == expected
 
 
+@pytest.mark.needs("proc")
 def test_looking_up_rows_gives_mapped_pages_back(tmp_path: Path) -> None:
     rows, columns = 4096, 256
     values = np.random.default_rng().standard_normal((rows, columns), np.float32)

@@ -144,7 +144,8 @@ def _folder(key: str, told: dict[str, Any]) -> str:
         holds.append(f"{'' if folder['all_counted'] else 'more than '}{_size(folder['bytes'])}")
     state = "not there yet" if not folder["exists"] else ", ".join(holds)
     writable = "" if folder["writable"] else ", not writable"
-    return f"{folder['place']}: {state}{'; ' * bool(state)}{_size(folder['free'])} free{writable}"
+    free = "" if folder["free"] is None else f"{_size(folder['free'])} free"
+    return f"{folder['place']}: {'; '.join(filter(None, (state, free)))}{writable}"
 
 
 def _packages(told: dict[str, Any]) -> str:

@@ -157,10 +157,10 @@ def _folders(told: dict[str, Any]) -> Iterator[Finding]:
         folder = told["folders"][key]
         if not folder["writable"]:
             yield Finding(WARNING, f"{key.replace('_', '-')}-not-writable", f"{folder['place']} cannot be written to,"
-                          f" the folder for {what}", _elsewhere(key))  # fmt: skip
+                          f" the folder for {what}", f"allow it, or {_elsewhere(key)}")  # fmt: skip
         elif folder["free"] is not None and folder["free"] < LITTLE_DISK:
             yield Finding(WARNING, f"{key.replace('_', '-')}-full", f"{folder['free'] / GB:.1f} GB are free for {what}"
-                          f" ({folder['place']})", _elsewhere(key))  # fmt: skip
+                          f" ({folder['place']})", f"make room, or {_elsewhere(key)}")  # fmt: skip
 
 
 def _cards(told: dict[str, Any]) -> Iterator[Finding]:
@@ -200,4 +200,4 @@ def _again(what: str) -> str:
 
 def _elsewhere(key: str) -> str:
     variable = {"hub_cache": "HF_HUB_CACHE", "own_cache": "XDG_CACHE_HOME", "temporary": "TMPDIR"}[key]
-    return f"make room, or set {variable} to a folder elsewhere"
+    return f"set {variable} to a folder elsewhere"

@@ -18,30 +18,45 @@ COUNT_SECONDS = 0.4  # for all files together; folders on a network can take lon
 def folders() -> dict[str, Any]:
     """Of each where it lies, whether it can be written to, how much is free, and how much lies in it already."""
     until = time.monotonic() + COUNT_SECONDS
-    ollama = next((store for store in stores() if store.is_dir()), stores()[0])
+    hub, own, ollama = _path(cache_folder), _path(user_cache), _path(_ollama)
     return {
-        "hub_cache": _folder(cache_folder(), _hub_place(), _repositories, until),
-        "own_cache": _folder(
-            user_cache(), _place(user_cache(), "qwill", "XDG_CACHE_HOME", "LOCALAPPDATA"), None, until
-        ),
+        "hub_cache": _folder(hub, _hub_place(), _repositories, until),
+        "own_cache": _folder(own, _place(own, "qwill", "XDG_CACHE_HOME", "LOCALAPPDATA"), None, until),
         "ollama": _folder(ollama, _place(ollama, "", "OLLAMA_MODELS"), _stored, until),
-        "temporary": _folder(Path(tempfile.gettempdir()), _temporary_place(), None, None),
+        "temporary": _folder(_path(lambda: Path(tempfile.gettempdir())), _temporary_place(), None, None),
     }
 
 
-def _folder(path: Path, place: str, models: Callable[[Path], int] | None, until: float | None) -> dict[str, Any]:
+def _path(where: Callable[[], Path]) -> Path | None:
+    """None where it lies in the home of nobody, or there is no folder for temporary files."""
+    try:
+        return where()
+    except (OSError, RuntimeError):
+        return None
+
+
+def _ollama() -> Path:
+    return next((store for store in stores() if store.is_dir()), stores()[0])
+
+
+def _folder(path: Path | None, place: str, models: Callable[[Path], int] | None, until: float | None) -> dict[str, Any]:
     """models: counts those in a folder. until: when counting bytes ends; None for a folder of others."""
-    there = next((each for each in (path, *path.parents) if each.exists()), path)
-    size, whole = (None, True) if until is None else _bytes_in(path, until)
+    there = None if path is None else next((each for each in (path, *path.parents) if _exists(each)), path)
+    size, whole = (None, True) if path is None or until is None else _bytes_in(path, until)
     return {
         "place": place,
-        "exists": path.exists(),
-        "writable": there.is_dir() and os.access(there, os.W_OK | os.X_OK),
-        "free": _free(there),
-        "models": _count(path, models) if models else None,
+        "exists": path is not None and _exists(path),
+        "writable": there is not None and os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK),
+        "free": None if there is None else _free(there),
+        "models": None if path is None or models is None else _count(path, models),
         "bytes": size,
         "all_counted": whole,
     }
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file, as far as this user may know: Path.exists raises where one may not look."""
+    return os.path.exists(path)
 
 
 def _hub_place() -> str:
@@ -52,8 +67,10 @@ def _hub_place() -> str:
     return f"{'$XDG_CACHE_HOME' if os.environ.get('XDG_CACHE_HOME') else '~/.cache'}/huggingface/hub"
 
 
-def _place(path: Path, last: str, *variables: str) -> str:
+def _place(path: Path | None, last: str, *variables: str) -> str:
     """By the variable that it lies under, or by the home folder."""
+    if path is None:
+        return next((f"${variable}" for variable in variables if os.environ.get(variable)), "~")
     for variable in variables:
         base = os.environ.get(variable)
         if base and path == Path(base).expanduser() / last:
@@ -67,7 +84,7 @@ def _place(path: Path, last: str, *variables: str) -> str:
 
 
 def _temporary_place() -> str:
-    folder = tempfile.gettempdir()
+    folder = str(_path(lambda: Path(tempfile.gettempdir())))
     if folder in ("/tmp", "/var/tmp", "/usr/tmp"):
         return folder
     return next((f"${name}" for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name) == folder), "elsewhere")

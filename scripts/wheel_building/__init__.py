@@ -1,0 +1,1 @@
+"""What scripts/wheels does: platforms, environments, building, checks."""

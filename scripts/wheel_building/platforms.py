@@ -1,0 +1,54 @@
+"""Which wheels there are: platforms with what zig, scikit-build-core and pip call them, and Pythons."""
+
+from dataclasses import dataclass
+
+from wheel_building.errors import WheelError
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform of wheels: its tag, zig's name of it, and the ending of a module for one version of Python."""
+
+    tag: str
+    target: str
+    suffix: str  # with {version} for 311
+
+    def module(self, python: "Python") -> str:
+        """The file name of the extension module in a wheel."""
+        return f"_native{'.abi3.so' if python.stable else self.suffix.format(version=python.digits)}"
+
+
+@dataclass(frozen=True)
+class Python:
+    """A version that wheels are built with; stable: the wheel is for all later ones, too."""
+
+    version: tuple[int, int]
+    stable: bool
+
+    @property
+    def digits(self) -> str:
+        """The version as tags have it: 311."""
+        return "".join(map(str, self.version))
+
+    @property
+    def tag(self) -> str:
+        """The wheel's tags for Python and its ABI: cp312-abi3, cp311-cp311."""
+        return f"cp{self.digits}-{'abi3' if self.stable else f'cp{self.digits}'}"
+
+
+PYTHONS = (Python((3, 12), stable=True), Python((3, 11), stable=False))
+PLATFORMS = {
+    platform.tag: platform
+    for platform in (
+        Platform("manylinux_2_28_x86_64", "x86_64-linux-gnu.2.28", ".cpython-{version}-x86_64-linux-gnu.so"),
+        Platform("manylinux_2_28_aarch64", "aarch64-linux-gnu.2.28", ".cpython-{version}-aarch64-linux-gnu.so"),
+    )
+}
+
+
+def named(tags: list[str]) -> list[Platform]:
+    """The platforms of these tags, all without any. Raises WheelError for an unknown one."""
+    unknown = [tag for tag in tags if tag not in PLATFORMS]
+    if unknown:
+        raise WheelError(f"no platform {unknown[0]}; there are {', '.join(PLATFORMS)}")
+    return [PLATFORMS[tag] for tag in dict.fromkeys(tags)] if tags else list(PLATFORMS.values())
