@@ -4,6 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
+from wheel_building import linked
 from wheel_building.environment import run
 from wheel_building.errors import WheelError
 from wheel_building.platforms import Platform, Python
@@ -15,8 +16,11 @@ def check(wheel: Path, platform: Platform, python: Python, interpreter: Path) ->
     """A line for each check that the wheel passed. Raises WheelError for the first that it did not."""
     lines = [check_content(wheel, platform.module(python))]
     tool = [str(interpreter), "-m"]
-    shown = run([*tool, "auditwheel", "show", str(wheel)], "auditwheel does not take the wheel")
-    lines.append(f"auditwheel: {check_glibc(wheel.name, shown, platform.tag)}")
+    if platform.system == "linux":
+        shown = run([*tool, "auditwheel", "show", str(wheel)], "auditwheel does not take the wheel")
+        lines.append(f"auditwheel: {check_glibc(wheel.name, shown, platform.tag)}")
+    else:
+        lines.append(linked.check(wheel, platform, python, interpreter))
     if python.stable:
         run([*tool, "abi3audit", "--strict", str(wheel)], f"{wheel.name} uses what the stable ABI has not")
         lines.append("abi3audit: the stable ABI only")

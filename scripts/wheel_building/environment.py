@@ -8,7 +8,7 @@ from wheel_building.errors import WheelError
 from wheel_building.platforms import Python
 
 BUILDS = ("ziglang==0.17.1", "cmake>=3.20", "ninja", "scikit-build-core>=0.11", "nanobind>=2.7")
-CHECKS = ("auditwheel", "abi3audit", "twine")
+CHECKS = ("auditwheel", "abi3audit", "delvewheel", "macholib", "twine")
 _HAS_HEADERS = """
 import pathlib, sys, sysconfig
 sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").is_file())

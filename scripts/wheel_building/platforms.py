@@ -1,5 +1,6 @@
 """Which wheels there are: platforms with what zig, scikit-build-core and pip call them, and Pythons."""
 
+import re
 from dataclasses import dataclass
 
 from wheel_building.errors import WheelError
@@ -7,15 +8,23 @@ from wheel_building.errors import WheelError
 
 @dataclass(frozen=True)
 class Platform:
-    """A platform of wheels: its tag, zig's name of it, and the ending of a module for one version of Python."""
+    """A platform of wheels: its tag, zig's name of it, the ending of a module for one version of Python and for all,
+    and what Python itself calls the platform."""
 
     tag: str
     target: str
     suffix: str  # with {version} for 311
+    stable_suffix: str = ".abi3.so"
+    host: str = ""  # the tag, where the two are alike
 
     def module(self, python: "Python") -> str:
         """The file name of the extension module in a wheel."""
-        return f"_native{'.abi3.so' if python.stable else self.suffix.format(version=python.digits)}"
+        return f"_native{self.stable_suffix if python.stable else self.suffix.format(version=python.digits)}"
+
+    @property
+    def system(self) -> str:
+        """The system as zig names it: linux, macos, windows."""
+        return re.split("[-.]", self.target)[1]
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,13 @@ PLATFORMS = {
     for platform in (
         Platform("manylinux_2_28_x86_64", "x86_64-linux-gnu.2.28", ".cpython-{version}-x86_64-linux-gnu.so"),
         Platform("manylinux_2_28_aarch64", "aarch64-linux-gnu.2.28", ".cpython-{version}-aarch64-linux-gnu.so"),
+        Platform(
+            "macosx_11_0_arm64", "aarch64-macos.11.0-none", ".cpython-{version}-darwin.so", host="macosx-11.0-arm64"
+        ),
+        Platform(
+            "macosx_11_0_x86_64", "x86_64-macos.11.0-none", ".cpython-{version}-darwin.so", host="macosx-11.0-x86_64"
+        ),
+        Platform("win_amd64", "x86_64-windows-gnu", ".cp{version}-win_amd64.pyd", ".pyd", host="win-amd64"),
     )
 }
 

@@ -22,6 +22,19 @@ def test_modules_have_the_names_that_pythons_look_for() -> None:
     assert x86.module(stable) == aarch64.module(stable) == "_native.abi3.so"
     assert x86.module(older) == "_native.cpython-311-x86_64-linux-gnu.so"
     assert aarch64.module(older) == "_native.cpython-311-aarch64-linux-gnu.so"
+    for tag in ("macosx_11_0_arm64", "macosx_11_0_x86_64"):
+        assert PLATFORMS[tag].module(stable) == "_native.abi3.so"
+        assert PLATFORMS[tag].module(older) == "_native.cpython-311-darwin.so"
+    assert PLATFORMS["win_amd64"].module(stable) == "_native.pyd"
+    assert PLATFORMS["win_amd64"].module(older) == "_native.cp311-win_amd64.pyd"
+
+
+def test_systems() -> None:
+    systems = {tag: platform.system for tag, platform in PLATFORMS.items()}
+    assert set(systems.values()) == {"linux", "macos", "windows"}
+    assert all(
+        tag.startswith({"linux": "many", "macos": "macosx", "windows": "win"}[each]) for tag, each in systems.items()
+    )
 
 
 def test_zig_is_the_one_of_the_build_backend() -> None:
