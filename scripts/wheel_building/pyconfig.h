@@ -4,7 +4,6 @@
 #ifndef QWILL_PYCONFIG_H
 #define QWILL_PYCONFIG_H
 
-#include <stdio.h>  // nanobind counts on Python for it, whose headers leave it out of the stable ABI
 
 #define SIZEOF_VOID_P __SIZEOF_POINTER__
 #define SIZEOF_SIZE_T __SIZEOF_SIZE_T__
