@@ -30,7 +30,7 @@ def built(platform: Platform, python: Python, interpreter: Path, target: Path) -
         **os.environ,
         "PATH": f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}",
         # By these scikit-build-core learns of another platform than the one it runs on.
-        "_PYTHON_HOST_PLATFORM": platform.host or platform.tag,
+        "_PYTHON_HOST_PLATFORM": platform.host,
         "SETUPTOOLS_EXT_SUFFIX": platform.suffix.format(version=python.digits),
     }
     run(
@@ -39,7 +39,12 @@ def built(platform: Platform, python: Python, interpreter: Path, target: Path) -
         cwd=ROOT,
         env=environment,
     )
-    (wheel,) = target.glob(f"qwill-*-{python.tag}-{platform.tag}.whl")
+    (wheel,) = target.glob(f"qwill-*-{python.tag}-*.whl")
+    if platform.system == "linux":
+        # Python names the system alone there, a wheel also the oldest C library, which zig was told.
+        tags = [str(interpreter), "-m", "wheel", "tags", "--remove", "--platform-tag", platform.tag, str(wheel)]
+        run(tags, f"{wheel.name} is not renamed")
+        (wheel,) = target.glob(f"qwill-*-{python.tag}-{platform.tag}.whl")
     return wheel
 
 

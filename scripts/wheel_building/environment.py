@@ -7,7 +7,7 @@ from pathlib import Path
 from wheel_building.errors import WheelError
 from wheel_building.platforms import Python
 
-BUILDS = ("ziglang==0.17.1", "cmake>=3.20", "ninja", "scikit-build-core>=0.11", "nanobind>=2.7")
+BUILDS = ("ziglang==0.17.1", "cmake>=3.20", "ninja", "scikit-build-core>=0.11", "nanobind>=2.7", "wheel")
 CHECKS = ("auditwheel", "abi3audit", "delvewheel", "macholib", "twine")
 _HAS_HEADERS = """
 import pathlib, sys, sysconfig

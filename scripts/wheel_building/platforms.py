@@ -8,14 +8,14 @@ from wheel_building.errors import WheelError
 
 @dataclass(frozen=True)
 class Platform:
-    """A platform of wheels: its tag, zig's name of it, the ending of a module for one version of Python and for all,
-    and what Python itself calls the platform."""
+    """A platform of wheels: its tag, zig's name of it, the ending of a module for one version of Python, what Python
+    itself calls the platform, and the ending of a module for all versions."""
 
     tag: str
     target: str
     suffix: str  # with {version} for 311
+    host: str
     stable_suffix: str = ".abi3.so"
-    host: str = ""  # the tag, where the two are alike
 
     def module(self, python: "Python") -> str:
         """The file name of the extension module in a wheel."""
@@ -49,15 +49,25 @@ PYTHONS = (Python((3, 12), stable=True), Python((3, 11), stable=False))
 PLATFORMS = {
     platform.tag: platform
     for platform in (
-        Platform("manylinux_2_28_x86_64", "x86_64-linux-gnu.2.28", ".cpython-{version}-x86_64-linux-gnu.so"),
-        Platform("manylinux_2_28_aarch64", "aarch64-linux-gnu.2.28", ".cpython-{version}-aarch64-linux-gnu.so"),
+        Platform(
+            "manylinux_2_28_x86_64",
+            "x86_64-linux-gnu.2.28",
+            ".cpython-{version}-x86_64-linux-gnu.so",
+            host="linux-x86_64",
+        ),
+        Platform(
+            "manylinux_2_28_aarch64",
+            "aarch64-linux-gnu.2.28",
+            ".cpython-{version}-aarch64-linux-gnu.so",
+            host="linux-aarch64",
+        ),
         Platform(
             "macosx_11_0_arm64", "aarch64-macos.11.0-none", ".cpython-{version}-darwin.so", host="macosx-11.0-arm64"
         ),
         Platform(
             "macosx_11_0_x86_64", "x86_64-macos.11.0-none", ".cpython-{version}-darwin.so", host="macosx-11.0-x86_64"
         ),
-        Platform("win_amd64", "x86_64-windows-gnu", ".cp{version}-win_amd64.pyd", ".pyd", host="win-amd64"),
+        Platform("win_amd64", "x86_64-windows-gnu", ".cp{version}-win_amd64.pyd", "win-amd64", ".pyd"),
     )
 }
 
